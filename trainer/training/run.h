@@ -1,0 +1,108 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace finetuned::training {
+
+/// One optimizer step as it happened.
+struct StepMetrics {
+  std::int64_t step = 0;         ///< 1-based
+  std::int64_t total_steps = 0;
+  double epoch = 0;              ///< passes over the training rows, fractional
+  double train_loss = 0;         ///< mean negative log-likelihood of the supervised tokens, nats
+  double train_mean_token_accuracy = 0;
+  std::optional<double> valid_loss;  ///< on this step's sample of the validation rows
+  std::optional<double> valid_mean_token_accuracy;
+  std::optional<double> full_valid_loss;  ///< over all validation rows, at the end of an epoch
+  std::optional<double> full_valid_mean_token_accuracy;
+  double learning_rate = 0;
+  double grad_norm = 0;          ///< global L2 norm before clipping
+  std::int64_t tokens = 0;             ///< positions in this step's rows
+  std::int64_t supervised_tokens = 0;  ///< of those, the ones with a label
+  std::int64_t trained_tokens = 0;     ///< sum of `tokens` so far: what is billed
+  double seconds = 0;
+  double tokens_per_second = 0;
+};
+
+/// An adapter on disk after a whole number of steps: one at the end of each epoch, and each `checkpoint_steps`.
+struct CheckpointWritten {
+  std::filesystem::path directory;  ///< adapter_model.safetensors, adapter_config.json
+  StepMetrics at;
+};
+
+/// What a run will do, known before its first step.
+struct RunPlan {
+  struct MemoryLine {
+    std::string name;
+    std::uint64_t bytes = 0;
+  };
+  std::int64_t total_steps = 0;
+  std::int64_t total_tokens = 0;  ///< positions over all epochs = tokens billed when the run ends well
+  std::int64_t trainable_parameters = 0;
+  std::vector<MemoryLine> memory;
+};
+
+/// Hears from a run, on the run's own thread. What an implementation throws ends the run.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  virtual void on_plan(const RunPlan& plan) = 0;
+  virtual void on_step(const StepMetrics& step) = 0;
+  virtual void on_checkpoint(const CheckpointWritten& checkpoint) = 0;
+  /// Asked between micro-batches: true ends the run at once, with what was trained up to the last whole step.
+  virtual bool stop_requested() = 0;
+};
+
+enum class LrScheduler { kLinear, kCosine, kConstant };
+
+/// How to train; every field resolved (no `auto` reaches the engine).
+struct RunConfig {
+  std::filesystem::path base_directory;
+  std::filesystem::path out_directory;
+  std::optional<std::filesystem::path> init_adapter;  ///< PEFT directory to start from
+  bool full_parameter = false;                        ///< train every weight; writes a Hugging Face directory
+  int lora_rank = 8;
+  double lora_alpha = 16;
+  double lora_dropout = 0;
+  bool use_rslora = false;
+  std::vector<std::string> target_modules{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  double learning_rate = 1e-4;
+  LrScheduler lr_scheduler = LrScheduler::kLinear;
+  double warmup_ratio = 0;
+  double weight_decay = 0;
+  double max_grad_norm = 1.0;            ///< 0 turns clipping off
+  int batch_size = 4;                    ///< rows an optimizer step
+  std::int64_t epochs = 1;
+  std::optional<std::int64_t> max_steps; ///< ends earlier, or goes on over more epochs
+  std::optional<std::int64_t> checkpoint_steps;
+  bool shuffle = true;                   ///< a permutation an epoch, from `seed`; false keeps the file's order
+  std::uint64_t seed = 0;
+  std::int64_t max_seq_length = 0;       ///< 0: the base's context; longer rows are cut
+  std::int64_t micro_batch_tokens = 0;   ///< 0: chosen by the memory plan
+  int threads = 0;                       ///< 0: all cores
+};
+
+/// Token ids of one row and, for each, the label it must predict there: labels[i] is the id at position i itself
+/// (Hugging Face's convention; the shift by one happens inside the loss), or -100 where the position is not supervised.
+struct TokenRow {
+  std::vector<std::int32_t> ids;
+  std::vector<std::int32_t> labels;
+};
+
+struct RunResult {
+  bool stopped = false;  ///< by stop_requested
+  StepMetrics last;
+  std::filesystem::path directory;  ///< the final adapter, step_metrics.csv and manifest.json
+};
+
+/// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position).
+/// Deterministic: the same build, device class, rows and config give the same bytes, whatever `threads` is.
+/// Throws FormatError (base or initial adapter) and UsageError (a config that cannot run, with the figures).
+RunResult run_training(const RunConfig& config, const std::vector<TokenRow>& training_rows,
+                       const std::vector<TokenRow>& validation_rows, RunObserver& observer);
+
+}  // namespace finetuned::training
