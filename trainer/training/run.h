@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "trainer/text/token_row.h"
+
 namespace finetuned::training {
 
 /// One optimizer step as it happened.
@@ -86,13 +88,6 @@ struct RunConfig {
   int threads = 0;                       ///< 0: all cores
 };
 
-/// Token ids of one row and, for each, the label it must predict there: labels[i] is the id at position i itself
-/// (Hugging Face's convention; the shift by one happens inside the loss), or -100 where the position is not supervised.
-struct TokenRow {
-  std::vector<std::int32_t> ids;
-  std::vector<std::int32_t> labels;
-};
-
 struct RunResult {
   bool stopped = false;  ///< by stop_requested
   StepMetrics last;
@@ -102,7 +97,7 @@ struct RunResult {
 /// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position).
 /// Deterministic: the same build, device class, rows and config give the same bytes, whatever `threads` is.
 /// Throws FormatError (base or initial adapter) and UsageError (a config that cannot run, with the figures).
-RunResult run_training(const RunConfig& config, const std::vector<TokenRow>& training_rows,
-                       const std::vector<TokenRow>& validation_rows, RunObserver& observer);
+RunResult run_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
+                       const std::vector<text::TokenRow>& validation_rows, RunObserver& observer);
 
 }  // namespace finetuned::training
