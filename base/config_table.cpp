@@ -1,0 +1,92 @@
+#include <string>
+
+#include "base/config.h"
+#include "base/settings.h"
+
+namespace finetuned::base {
+
+namespace {
+
+using Type = ConfigKey::Type;
+
+template <class Section, class Field>
+auto integer(Section Settings::*section, Field Section::*field) {
+  return [=](Settings& s, const std::string& text) { s.*section.*field = static_cast<Field>(std::stoll(text)); };
+}
+
+template <class Section>
+auto text(Section Settings::*section, std::string Section::*field) {
+  return [=](Settings& s, const std::string& value) { s.*section.*field = value; };
+}
+
+}  // namespace
+
+const std::vector<ConfigKey>& config_table() {
+  using S = Settings;
+  static const std::vector<ConfigKey> table{
+      {"data_directory", Type::kText, "var/data", {}, {}, false, "Where datasets, models and adapters are kept.",
+       [](S& s, const std::string& v) { s.data_directory = v; }},
+      {"log.level", Type::kText, "info", {}, {}, false, "debug, info, warn or error.",
+       [](S& s, const std::string& v) { s.log_level = parse_log_level(v); }},
+      {"database.url", Type::kText, "", {}, {}, true, "PostgreSQL, as libpq reads it: postgresql:///finetuned?host=/run/postgresql",
+       text(&S::database, &S::Database::url)},
+      {"database.pool_size", Type::kInteger, "8", 1, 256, false, "Connections a role opens at most.",
+       integer(&S::database, &S::Database::pool_size)},
+      {"database.statement_timeout_ms", Type::kInteger, "10000", 100, 600000, false, "The longest a statement may take.",
+       integer(&S::database, &S::Database::statement_timeout_ms)},
+      {"redis.socket", Type::kText, "", {}, {}, false, "Redis's unix socket; where it is empty, host and port count.",
+       text(&S::redis, &S::Redis::socket)},
+      {"redis.host", Type::kText, "127.0.0.1", {}, {}, false, "Redis's host.", text(&S::redis, &S::Redis::host)},
+      {"redis.port", Type::kInteger, "6379", 1, 65535, false, "Redis's port.", integer(&S::redis, &S::Redis::port)},
+      {"redis.timeout_ms", Type::kInteger, "2000", 10, 60000, false, "The longest a Redis command may take.",
+       integer(&S::redis, &S::Redis::timeout_ms)},
+      {"gateway.address", Type::kText, "127.0.0.1", {}, {}, false, "The address that the gateway listens on.",
+       text(&S::gateway, &S::Gateway::address)},
+      {"gateway.port", Type::kInteger, "8080", 0, 65535, false, "Its port; 0 lets the system choose one.",
+       integer(&S::gateway, &S::Gateway::port)},
+      {"gateway.io_threads", Type::kInteger, "2", 1, 64, false, "Threads that read and write sockets.",
+       integer(&S::gateway, &S::Gateway::io_threads)},
+      {"gateway.blocking_threads", Type::kInteger, "8", 1, 256, false, "Threads for database and disk.",
+       integer(&S::gateway, &S::Gateway::blocking_threads)},
+      {"gateway.max_connections", Type::kInteger, "10000", 1, 1000000, false, "Open connections at most.",
+       integer(&S::gateway, &S::Gateway::max_connections)},
+      {"gateway.max_upload_bytes", Type::kInteger, "536870912", 1024, 1e13, false, "The largest file of POST /v1/files.",
+       integer(&S::gateway, &S::Gateway::max_upload_bytes)},
+      {"gateway.max_json_bytes", Type::kInteger, "1048576", 1024, 1e8, false, "The largest JSON body.",
+       integer(&S::gateway, &S::Gateway::max_json_bytes)},
+      {"gateway.header_timeout_seconds", Type::kInteger, "10", 1, 600, false, "A request's head must arrive within this.",
+       integer(&S::gateway, &S::Gateway::header_timeout_seconds)},
+      {"gateway.idle_timeout_seconds", Type::kInteger, "75", 1, 3600, false, "An idle connection is closed after this.",
+       integer(&S::gateway, &S::Gateway::idle_timeout_seconds)},
+      {"gateway.request_timeout_seconds", Type::kInteger, "30", 1, 3600, false,
+       "A JSON request is answered within this; uploads have a minimum rate instead.",
+       integer(&S::gateway, &S::Gateway::request_timeout_seconds)},
+      {"gateway.drain_seconds", Type::kInteger, "25", 1, 3600, false, "SIGTERM waits this long for requests in flight.",
+       integer(&S::gateway, &S::Gateway::drain_seconds)},
+      {"intake.max_row_bytes", Type::kInteger, "4194304", 1024, 1e9, false, "The longest line of a dataset.",
+       integer(&S::intake, &S::Intake::max_row_bytes)},
+      {"intake.max_reported_faults", Type::kInteger, "1000", 1, 1e6, false, "Faults kept in a report; all are counted.",
+       integer(&S::intake, &S::Intake::max_reported_faults)},
+      {"intake.lease_seconds", Type::kInteger, "60", 5, 3600, false, "A file whose reader died is read again after this.",
+       integer(&S::intake, &S::Intake::lease_seconds)},
+      {"scheduler.sweep_seconds", Type::kInteger, "5", 1, 3600, false, "How often leases and streams are checked.",
+       integer(&S::scheduler, &S::Scheduler::sweep_seconds)},
+      {"scheduler.max_attempts", Type::kInteger, "3", 1, 100, false, "A job that crashed so many workers fails.",
+       integer(&S::scheduler, &S::Scheduler::max_attempts)},
+      {"worker.device", Type::kText, "cpu", {}, {}, false, "What the worker trains on: cpu.",
+       text(&S::worker, &S::Worker::device)},
+      {"worker.threads", Type::kInteger, "0", 0, 1024, false, "Threads of the trainer; 0: all cores.",
+       integer(&S::worker, &S::Worker::threads)},
+      {"worker.lease_seconds", Type::kInteger, "30", 3, 3600, false, "A dead worker's job is taken over after this.",
+       integer(&S::worker, &S::Worker::lease_seconds)},
+      {"worker.heartbeat_seconds", Type::kInteger, "5", 1, 600, false, "How often a lease is renewed.",
+       integer(&S::worker, &S::Worker::heartbeat_seconds)},
+      {"worker.memory_bytes", Type::kInteger, "0", 0, 1e15, false, "What a run may take; 0: what the machine has free.",
+       integer(&S::worker, &S::Worker::memory_bytes)},
+      {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
+       integer(&S::metering, &S::Metering::reconcile_seconds)},
+  };
+  return table;
+}
+
+}  // namespace finetuned::base

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/log.h"
+
+namespace finetuned::base {
+
+/// The platform's configuration, checked. One struct for all roles: they run from one file.
+struct Settings {
+  std::filesystem::path data_directory;
+  LogLevel log_level = LogLevel::kInfo;
+
+  struct Database {
+    std::string url;  ///< libpq connection string or URI
+    int pool_size = 0;
+    int statement_timeout_ms = 0;
+  } database;
+
+  struct Redis {
+    std::string socket;  ///< unix socket path; wins over host and port when set
+    std::string host;
+    int port = 0;
+    int timeout_ms = 0;
+  } redis;
+
+  struct Gateway {
+    std::string address;
+    int port = 0;
+    int io_threads = 0;
+    int blocking_threads = 0;
+    int max_connections = 0;
+    std::int64_t max_upload_bytes = 0;
+    std::int64_t max_json_bytes = 0;
+    int header_timeout_seconds = 0;
+    int idle_timeout_seconds = 0;
+    int request_timeout_seconds = 0;
+    int drain_seconds = 0;
+  } gateway;
+
+  struct Intake {
+    int max_row_bytes = 0;
+    int max_reported_faults = 0;
+    int lease_seconds = 0;
+  } intake;
+
+  struct Scheduler {
+    int sweep_seconds = 0;
+    int max_attempts = 0;
+  } scheduler;
+
+  struct Worker {
+    std::string device;
+    int threads = 0;  ///< 0: all cores
+    int lease_seconds = 0;
+    int heartbeat_seconds = 0;
+    std::int64_t memory_bytes = 0;  ///< 0: what the machine has free
+  } worker;
+
+  struct Metering {
+    int reconcile_seconds = 0;
+  } metering;
+};
+
+/// Reads the TOML file (where given), then FINETUNED_* variables over it. Unknown keys fail. Throws ConfigError with
+/// every fault at once, a line each.
+Settings load_settings(const std::optional<std::filesystem::path>& toml_file);
+
+}  // namespace finetuned::base
