@@ -1,0 +1,70 @@
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/job.h"
+#include "storage/page.h"
+#include "storage/postgres/transaction.h"
+
+namespace finetuned::storage {
+
+/// What was held for a job when it was admitted.
+struct Admitted {
+  std::int64_t price_version = 0;
+  std::int64_t quoted_tokens = 0;
+  std::int64_t quoted_nano = 0;
+  std::optional<std::string> hold_transfer_id;
+};
+
+/// Jobs as the API sees them, and the changes of state that are not a worker's (those are in job_leases.h).
+/// Money is billing's: admission.h and settlement.h call this in their own transactions.
+class JobStore {
+ public:
+  explicit JobStore(postgres::Transaction& tx) : tx_(tx) {}
+
+  /// Inserts in state `validating_files`. Not alone: billing::create_job does it with the hold.
+  void insert(const NewJob& job);
+  /// validating_files -> queued, with its outbox row for `finetuned:jobs`. False when it is no longer waiting.
+  bool admit(const std::string& id, const Admitted& admitted);
+
+  std::optional<Job> find(const std::string& id);
+  /// Locks the row until the transaction ends. Locks are taken in the order job, then accounts.
+  std::optional<Job> find_locked(const std::string& id);
+  /// `metadata`: only jobs whose metadata has these string pairs.
+  Page<Job> list(const std::string& project_id, const PageRequest& request,
+                 const std::optional<boost::json::object>& metadata = std::nullopt);
+
+  /// validating_files, queued -> cancelled at once; running -> asks the worker to stop. Empty: no such job. A job that
+  /// has ended already comes back unchanged. Settle it where it is terminal now (billing::settle_job).
+  std::optional<Job> request_cancel(const std::string& id);
+  /// validating_files, queued -> failed. False when in another state.
+  bool fail_before_start(const std::string& id, const JobError& error);
+
+  /// Jobs in `validating_files`, oldest first, locked; others' are skipped. System scope.
+  std::vector<Job> take_waiting(int most);
+  /// Ids of queued jobs, oldest first: to rebuild the stream where Redis lost it. System scope.
+  std::vector<std::string> queued_ids(int most);
+  /// Jobs that have ended and are not settled, oldest first, locked; others' are skipped. System scope.
+  std::vector<Job> take_unsettled(int most);
+  void mark_settled(const std::string& id);
+
+  std::int64_t count_in_state(const std::string& project_id, JobState state);
+  /// Queued jobs that would be claimed before this one.
+  std::int64_t queue_position(const std::string& id);
+
+  /// Not fenced: for roles other than the worker. `seq` grows in commit order within a job.
+  void append_event(const std::string& job_id, const NewEvent& event);
+  /// Empty page for a job out of sight. `after` is an event id.
+  Page<Event> list_events(const std::string& job_id, const PageRequest& request);
+  Page<Checkpoint> list_checkpoints(const std::string& job_id, const PageRequest& request);
+  std::optional<Checkpoint> last_checkpoint(const std::string& job_id);
+
+ private:
+  postgres::Transaction& tx_;
+};
+
+}  // namespace finetuned::storage

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/files.h"
+#include "storage/objects/object_store.h"
+
+namespace finetuned::objects {
+
+/// Objects on a local disk: `ROOT/ab/cdef...`, the id split after two digits; half-written ones in `ROOT/tmp/`.
+/// Everything is opened beneath the root (openat2 with RESOLVE_BENEATH and no symbolic links).
+class LocalStore final : public ObjectStore {
+ public:
+  /// Makes the root where it is missing. Throws base::FileError.
+  explicit LocalStore(std::filesystem::path root);
+
+  std::unique_ptr<ObjectWriter> create(std::uint64_t limit_bytes) override;
+  std::unique_ptr<ObjectReader> open(const std::string& id) override;
+  bool remove(const std::string& id) override;
+
+  /// Removes half-written objects whose writer's process is gone. Returns how many. For a role's start.
+  std::size_t remove_leftovers();
+  /// Whether the root can be written: /readyz.
+  bool writable() const noexcept;
+
+ private:
+  std::filesystem::path root_;
+  base::FileDescriptor root_fd_;
+};
+
+}  // namespace finetuned::objects

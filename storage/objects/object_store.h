@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/errors.h"
+
+namespace finetuned::objects {
+
+/// An ApiError of status 507: the disk is full. Nothing half-written stays.
+struct StorageFull : base::ApiError {
+  StorageFull();
+};
+
+/// An ApiError of status 413: more bytes came than the writer's limit.
+struct ObjectTooLarge : base::ApiError {
+  explicit ObjectTooLarge(std::uint64_t limit_bytes);
+};
+
+/// The store has no such object: a row names one that is gone. Ours, hence 500 at the edge unless caught.
+struct ObjectMissing : std::runtime_error {
+  explicit ObjectMissing(const std::string& id);
+};
+
+struct StoredObject {
+  std::string id;  ///< 32 lower-case hex digits, made here
+  std::uint64_t bytes = 0;
+  std::string sha256;  ///< hex
+};
+
+/// Writes one object. It exists whole after commit(), and not at all before; destroyed uncommitted, it leaves nothing.
+class ObjectWriter {
+ public:
+  virtual ~ObjectWriter() = default;
+  /// Throws ObjectTooLarge, StorageFull.
+  virtual void write(std::string_view data) = 0;
+  virtual std::uint64_t bytes_written() const = 0;
+  /// On disk, names included, when it returns. Once.
+  virtual StoredObject commit() = 0;
+};
+
+class ObjectReader {
+ public:
+  virtual ~ObjectReader() = default;
+  virtual std::uint64_t size() const = 0;
+  /// Reads up to `size` bytes at `offset` into `into`; fewer only at the end. Returns how many.
+  virtual std::size_t read(std::uint64_t offset, char* into, std::size_t size) = 0;
+};
+
+/// Immutable objects: datasets, checkpoints, adapters. Thread-safe; a writer or reader belongs to one thread at a time.
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+  virtual std::unique_ptr<ObjectWriter> create(std::uint64_t limit_bytes) = 0;
+  /// Throws ObjectMissing; also for anything that is not an id of this store (no path gets through).
+  virtual std::unique_ptr<ObjectReader> open(const std::string& id) = 0;
+  /// False when there was none.
+  virtual bool remove(const std::string& id) = 0;
+};
+
+/// Stores a local file's content as a new object.
+StoredObject store_file(ObjectStore& store, const std::filesystem::path& file);
+/// Writes an object's content to a new local file; an existing one is replaced. Not durable: scratch of a job.
+void fetch_file(ObjectStore& store, const std::string& id, const std::filesystem::path& to);
+/// The whole object. Throws base::FormatError where it is larger than `most_bytes`.
+std::string read_object(ObjectStore& store, const std::string& id, std::uint64_t most_bytes);
+
+}  // namespace finetuned::objects
