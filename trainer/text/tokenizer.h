@@ -31,7 +31,7 @@ struct TokenSpan {
 /// A Hugging Face `tokenizer.json` with `tokenizer_config.json`: byte-level BPE (GPT-2, Llama 3, Qwen2, DeepSeek) and
 /// SentencePiece-style BPE with byte fallback (Llama 2). Immutable after load; copies share one model; any thread may
 /// call any const member. Equals Hugging Face's fast tokenizers id for id on valid UTF-8; bytes that are not UTF-8
-/// are encoded one by one, so that byte-level BPE round-trips any bytes.
+/// are encoded one by one, so that byte-level BPE without a normalizer round-trips any bytes.
 class Tokenizer {
  public:
   /// Throws base::FormatError, naming file and field, where a file is missing or broken, or asks for what this
