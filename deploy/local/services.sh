@@ -49,7 +49,7 @@ services_private_directory() {
   mkdir -p "$1" && chmod 700 "$1" || return 1
   if [ "$(id -u)" -eq 0 ]; then
     chown "$(services_user)" "$1" || return 1
-    (services_as_user test -x "$1") || services_fail "$(services_user) cannot reach $1: a parent directory is closed to it"
+    (services_as_user ls "$1" >/dev/null 2>&1) || services_fail "$(services_user) cannot reach $1: a parent directory is closed to it"
   fi
 }
 
