@@ -71,13 +71,16 @@ platform_serve_pid() { services_live_pid "$platform_run/finetuned.pid" "$platfor
 
 platform_port() { sed -n 's/^port = \([0-9]*\)$/\1/p' "$platform_config" 2>/dev/null; }
 
+# Without `&` and quotes, so that a shell can eval the line that shows it.
+platform_database_url() { echo "postgresql://finetuned@/finetuned?host=$platform_run"; }
+
 platform_write_config() {  # PORT
   cat >"$platform_config.new" <<END
 # Written by deploy/local/up at each start; FINETUNED_* variables override it.
 data_directory = "$platform_dir/data"
 
 [database]
-url = "$(services_database_url "$platform_run")"
+url = "$(platform_database_url)"
 
 [redis]
 socket = "$(services_redis_socket "$platform_run")"
@@ -204,5 +207,5 @@ platform_environment() {
   echo "FINETUNED_URL=http://127.0.0.1:$(platform_port)"
   echo "FINETUNED_API_KEY=$(platform_key FINETUNED_API_KEY)"
   echo "FINETUNED_ADMIN_KEY=$(platform_key FINETUNED_ADMIN_KEY)"
-  echo "FINETUNED_DATABASE_URL=$(services_database_url "$platform_run")"
+  echo "FINETUNED_DATABASE_URL=$(platform_database_url)"
 }
