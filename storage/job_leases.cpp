@@ -1,0 +1,160 @@
+#include "storage/job_leases.h"
+
+#include <boost/json/serialize.hpp>
+
+#include "base/ids.h"
+#include "storage/job_rows.h"
+#include "storage/json_columns.h"
+#include "storage/outbox_store.h"
+
+namespace finetuned::storage {
+
+namespace {
+
+/// $1 job, $2 epoch: the row while the lease holds, by the database's clock.
+#define FENCE " id = $1 AND lease_epoch = $2 AND state = 'running' AND lease_until > clock_timestamp()"
+
+constexpr char kClaim[] =
+    "UPDATE job SET state = 'running', worker = $1, lease_epoch = lease_epoch + 1,"
+    " lease_until = clock_timestamp() + make_interval(secs => $2::double precision),"
+    " started_at = coalesce(started_at, clock_timestamp()), step = 0, trained_tokens = NULL, estimated_finish = NULL"
+    " WHERE id = (SELECT q.id FROM job q WHERE q.state = 'queued' ORDER BY q.queued_at, q.seq LIMIT 1"
+    "  FOR UPDATE SKIP LOCKED) RETURNING id";
+constexpr char kHeartbeat[] =
+    "UPDATE job SET lease_until = clock_timestamp() + make_interval(secs => $3::double precision) WHERE" FENCE
+    " RETURNING cancel_requested_at IS NOT NULL AS cancel_requested";
+constexpr char kPeek[] = "SELECT cancel_requested_at IS NOT NULL AS cancel_requested FROM job WHERE" FENCE;
+constexpr char kLock[] = "SELECT project_id FROM job WHERE" FENCE " FOR NO KEY UPDATE";
+constexpr char kProgress[] =
+    "UPDATE job SET step = $3, total_steps = $4, trained_tokens = $5, estimated_finish = to_timestamp($6::bigint)"
+    " WHERE" FENCE;
+constexpr char kEnd[] =
+    "UPDATE job SET state = $3, finished_at = clock_timestamp(), lease_until = NULL, estimated_finish = NULL,"
+    " fine_tuned_model = $4, trained_tokens = $5, error_code = $6, error_message = $7, error_param = $8 WHERE" FENCE
+    " RETURNING project_id";
+constexpr char kRelease[] =
+    "UPDATE job SET state = 'queued', lease_until = NULL, worker = NULL, step = 0, trained_tokens = NULL,"
+    " estimated_finish = NULL WHERE" FENCE " RETURNING project_id";
+#undef FENCE
+
+constexpr char kExpired[] =
+    "SELECT id, project_id, worker, attempts, cancel_requested_at IS NOT NULL AS cancel_requested FROM job"
+    " WHERE state = 'running' AND lease_until <= clock_timestamp() ORDER BY lease_until LIMIT $1"
+    " FOR UPDATE SKIP LOCKED";
+constexpr char kSweep[] =
+    "UPDATE job SET state = $2, attempts = $3, lease_until = NULL, worker = NULL, estimated_finish = NULL,"
+    " trained_tokens = NULL, finished_at = CASE WHEN $2 = 'queued' THEN NULL ELSE clock_timestamp() END,"
+    " error_code = $4, error_message = $5 WHERE id = $1";
+
+JobLeases::Beat beat_of(const postgres::Result& rows) {
+  if (rows.empty()) return {};
+  return {true, rows.row(0).boolean("cancel_requested")};
+}
+
+}  // namespace
+
+std::optional<ClaimedJob> JobLeases::claim(const std::string& worker, std::int64_t lease_seconds) {
+  const auto claimed = tx_.execute(kClaim, {worker, lease_seconds});
+  if (claimed.empty()) return std::nullopt;
+  const auto rows =
+      tx_.execute(std::string("SELECT ") + kJobColumns + " FROM job WHERE id = $1", {claimed.row(0).text("id")});
+  ClaimedJob result{read_job_row(rows.row(0)), {}};
+  result.lease = {result.job.id, result.job.lease_epoch};
+  return result;
+}
+
+JobLeases::Beat JobLeases::heartbeat(const JobLease& lease, std::int64_t lease_seconds) {
+  return beat_of(tx_.execute(kHeartbeat, {lease.job_id, lease.epoch, lease_seconds}));
+}
+
+JobLeases::Beat JobLeases::peek(const JobLease& lease) {
+  return beat_of(tx_.execute(kPeek, {lease.job_id, lease.epoch}));
+}
+
+bool JobLeases::set_progress(const JobLease& lease, std::int64_t step, std::int64_t total_steps,
+                             std::int64_t trained_tokens, std::optional<std::int64_t> estimated_finish) {
+  return tx_.execute(kProgress, {lease.job_id, lease.epoch, step, total_steps, trained_tokens, estimated_finish})
+             .affected_rows() == 1;
+}
+
+bool JobLeases::append_events(const JobLease& lease, const std::vector<NewEvent>& events) {
+  const auto rows = tx_.execute(kLock, {lease.job_id, lease.epoch});
+  if (rows.empty()) return false;
+  insert_events(tx_, lease.job_id, rows.row(0).text("project_id"), events);
+  return true;
+}
+
+bool JobLeases::add_checkpoint(const JobLease& lease, const NewCheckpoint& checkpoint, bool* already_there) {
+  const auto rows = tx_.execute(kLock, {lease.job_id, lease.epoch});
+  if (rows.empty()) return false;
+  const auto inserted = tx_.execute(
+      "INSERT INTO job_checkpoint (id, job_id, project_id, step, trained_tokens, model_name, metrics, objects)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb) ON CONFLICT (job_id, step) DO NOTHING",
+      {base::make_id("ftckpt"), lease.job_id, rows.row(0).text("project_id"), checkpoint.step,
+       checkpoint.trained_tokens, checkpoint.model_name, json_value(checkpoint.metrics),
+       objects_to_json(checkpoint.objects)});
+  if (already_there) *already_there = inserted.affected_rows() == 0;
+  return true;
+}
+
+bool JobLeases::succeed(const JobLease& lease, const std::string& fine_tuned_model,
+                        const std::vector<std::string>& result_files, std::int64_t trained_tokens) {
+  const auto rows = tx_.execute(kEnd, {lease.job_id, lease.epoch, to_string(JobState::kSucceeded), fine_tuned_model,
+                                       trained_tokens, std::nullopt, std::nullopt, std::nullopt});
+  if (rows.empty()) return false;
+  for (std::size_t i = 0; i < result_files.size(); ++i)
+    tx_.execute("INSERT INTO job_result_file (job_id, position, file_id, project_id) VALUES ($1, $2, $3, $4)",
+                {lease.job_id, i, result_files[i], rows.row(0).text("project_id")});
+  return true;
+}
+
+bool JobLeases::fail(const JobLease& lease, const JobError& error) {
+  return !tx_.execute(kEnd, {lease.job_id, lease.epoch, to_string(JobState::kFailed), std::nullopt, std::nullopt,
+                             error.code, error.message, error.param})
+              .empty();
+}
+
+bool JobLeases::finish_cancelled(const JobLease& lease) {
+  return !tx_.execute(kEnd, {lease.job_id, lease.epoch, to_string(JobState::kCancelled), std::nullopt, std::nullopt,
+                             std::nullopt, std::nullopt, std::nullopt})
+              .empty();
+}
+
+bool JobLeases::release(const JobLease& lease) {
+  const auto rows = tx_.execute(kRelease, {lease.job_id, lease.epoch});
+  if (rows.empty()) return false;
+  OutboxStore(tx_).add(rows.row(0).text("project_id"), kJobsStream, lease.job_id);
+  return true;
+}
+
+std::vector<SweptJob> JobLeases::sweep(int most_attempts, int most_jobs) {
+  const auto expired = tx_.execute(kExpired, {most_jobs});
+  std::vector<SweptJob> swept;
+  for (std::size_t i = 0; i < expired.size(); ++i) {
+    const auto row = expired.row(i);
+    SweptJob job{row.text("id"), row.text("project_id"), JobState::kQueued};
+    const std::int64_t attempts = row.integer("attempts") + 1;
+    NewEvent event{EventLevel::kWarn, "The worker went silent; the job is queued again", nullptr, false};
+    std::optional<JobError> error;
+    if (row.boolean("cancel_requested")) {
+      job.state = JobState::kCancelled;
+      event.message = "The worker went silent while it was cancelling; the job is cancelled";
+    } else if (attempts >= most_attempts) {
+      job.state = JobState::kFailed;
+      error = JobError{"worker_crashed",
+                       "The job's worker went silent " + std::to_string(attempts) +
+                           " times. Nothing is billed. Create the job again; if this comes back, tell the operator.",
+                       std::nullopt};
+      event = {EventLevel::kError, error->message, nullptr, false};
+    }
+    std::optional<std::string> error_code, error_message;
+    if (error) error_code = error->code, error_message = error->message;
+    tx_.execute(kSweep, {job.id, to_string(job.state), attempts, error_code, error_message});
+    insert_events(tx_, job.id, job.project_id, {event});
+    if (job.state == JobState::kQueued) OutboxStore(tx_).add(job.project_id, kJobsStream, job.id);
+    swept.push_back(std::move(job));
+  }
+  return swept;
+}
+
+}  // namespace finetuned::storage
