@@ -56,7 +56,7 @@ struct ModelConfig {
   std::vector<std::int32_t> eos_token_ids;  ///< none, one or several
 };
 
-/// Reads `directory`/config.json. Throws FormatError naming the field and what to do.
+/// Reads `directory`/config.json, and further end-of-text ids from generation_config.json where there is one. Throws FormatError naming the field and what to do.
 ModelConfig read_model_config(const std::filesystem::path& directory);
 /// The same from text; `file` is for messages.
 ModelConfig parse_model_config(std::string_view text, const std::string& file);

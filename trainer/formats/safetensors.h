@@ -43,7 +43,7 @@ class SafetensorsFile {
   /// Maps and checks the whole header: N <= min(100 MB, file size - 8); strict JSON without duplicate names; known
   /// dtypes; dimensions >= 0 whose product fits; begin <= end, end - begin = product x dtype size; the ranges cover the
   /// data to the file's last byte without gap or overlap. Throws FormatError (file, tensor, byte) or
-  /// std::runtime_error where the file cannot be opened.
+  /// FileError where the file cannot be opened.
   static SafetensorsFile open(const std::filesystem::path& file);
 
   SafetensorsFile(SafetensorsFile&&) noexcept;
@@ -96,7 +96,7 @@ struct TensorToWrite {
 
 /// Writes `tensors` as `dtype` (F32, or BF16/F16 rounded to nearest even), sorted by name, the header padded with
 /// spaces to 8 bytes, so that the same tensors give the same bytes. Written beside, fsynced, renamed: a reader sees
-/// the whole file or none. Throws std::runtime_error where the disk refuses.
+/// the whole file or none. Throws FileError where the disk refuses.
 void write_safetensors(const std::filesystem::path& file, std::vector<TensorToWrite> tensors,
                        Dtype dtype = Dtype::kF32,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
