@@ -23,7 +23,7 @@ class Cpu {
  public:
   using Real = float;
   static constexpr std::size_t kScratchBytes = std::size_t{2} << 20;  ///< a thread
-  static constexpr std::size_t kSharedBytes = std::size_t{8} << 20;   ///< packed panels, shared by the threads
+  static constexpr std::size_t kSharedBytes = std::size_t{16} << 20;   ///< packed panels, shared by the threads
 
   /// `threads` 0: one a processor. `isa` is lowered to what the processor has.
   explicit Cpu(int threads = 0, Isa isa = best_isa());

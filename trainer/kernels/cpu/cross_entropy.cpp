@@ -1,0 +1,194 @@
+#include "trainer/kernels/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/expects.h"
+#include "trainer/kernels/cpu/tiles.h"
+
+namespace finetuned::kernels {
+
+namespace {
+
+constexpr std::int64_t kTileOfRows = 48;
+constexpr std::int64_t kGroupOfRows = 5 * kTileOfRows;  // of the second pass
+constexpr std::int64_t kMostColumns = 480;
+constexpr std::int64_t kSharedFloats = tensor::Cpu::kSharedBytes / sizeof(float);
+
+struct RowState {
+  SoftmaxRow softmax;
+  float target_logit = 0;
+};
+static_assert(sizeof(RowState) == kHeadLossState * sizeof(float));
+
+std::int64_t round_up(std::int64_t count, std::int64_t to) { return (count + to - 1) / to * to; }
+
+class HeadPass {
+ public:
+  HeadPass(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
+           const std::int32_t* targets, float* state)
+      : device_(device), tile_(tiles(device.isa())), shape_(shape), hidden_(hidden), weight_(weight),
+        targets_(targets), rows_(reinterpret_cast<RowState*>(state)),
+        padded_hidden_(round_up(shape.hidden_size, tile_.panel_width)) {
+    // The chunk depends on the model alone, so that sums are made in the same order for every batch.
+    const std::int64_t fit = (kSharedFloats / 2 / padded_hidden_ - kGroupOfRows / 2) / 48 * 48;
+    columns_ = std::min(kMostColumns, fit);
+    base::expects(columns_ >= 48, "the head's chunk fits the shared panels");
+  }
+
+  void losses_and_d_hidden(float* d_hidden);
+  LossSums finish(double loss_scale, float* d_hidden);
+  void d_weight(double loss_scale, float* gradient);
+
+ private:
+  void pack_chunk(std::int64_t begin, std::int64_t count, bool backward);
+  void logits_of(std::int64_t row, std::int64_t rows, std::int64_t count, float* logits) const;
+  std::int64_t row_tiles() const { return (shape_.rows + kTileOfRows - 1) / kTileOfRows; }
+
+  const tensor::Cpu& device_;
+  const Tiles& tile_;
+  const HeadLoss& shape_;
+  const float* hidden_;
+  const float* weight_;
+  const std::int32_t* targets_;
+  RowState* rows_;
+  std::int64_t padded_hidden_;
+  std::int64_t columns_ = 0;
+};
+
+/// Shared memory: the chunk's weights as panels for the logits, then as panels for d_hidden.
+void HeadPass::pack_chunk(std::int64_t begin, std::int64_t count, bool backward) {
+  const std::int64_t width = tile_.panel_width, size = shape_.hidden_size;
+  const std::int64_t forward_panels = round_up(count, width) / width;
+  const std::int64_t backward_panels = backward ? padded_hidden_ / width : 0;
+  const float* from = weight_ + begin * size;
+  float* second = device_.shared() + columns_ * size;
+  device_.pool().run(forward_panels + backward_panels, [&](std::int64_t panel, int) {
+    if (panel < forward_panels) {
+      const std::int64_t at = panel * width;
+      tile_.pack({from, size, true}, size, count, at, std::min(count, at + width), device_.shared() + at * size);
+    } else {
+      const std::int64_t at = (panel - forward_panels) * width;
+      tile_.pack({from, size, false}, count, size, at, std::min(size, at + width), second + at * count);
+    }
+  });
+}
+
+void HeadPass::logits_of(std::int64_t row, std::int64_t rows, std::int64_t count, float* logits) const {
+  GemmBlock block;
+  block.m = rows;
+  block.n = count;
+  block.first = {{hidden_ + row * shape_.hidden_size, shape_.hidden_size, 1}, device_.shared(), shape_.hidden_size};
+  block.c = logits;
+  block.c_stride = columns_;
+  tile_.gemm(block);
+}
+
+void HeadPass::losses_and_d_hidden(float* d_hidden) {
+  const std::int64_t size = shape_.hidden_size;
+  std::fill_n(rows_, shape_.rows, RowState{});
+  for (std::int64_t begin = 0; begin < shape_.vocab_size; begin += columns_) {
+    const std::int64_t count = std::min(columns_, shape_.vocab_size - begin);
+    pack_chunk(begin, count, d_hidden != nullptr);
+    device_.pool().run(row_tiles(), [&](std::int64_t task, int thread) {
+      const std::int64_t row = task * kTileOfRows, rows = std::min(kTileOfRows, shape_.rows - row);
+      float* logits = device_.scratch(thread);
+      logits_of(row, rows, count, logits);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        RowState& state = rows_[row + i];
+        const std::int64_t target = targets_[row + i] - begin;
+        float* chunk = logits + i * columns_;
+        if (target >= 0 && target < count) state.target_logit = chunk[target];
+        const float rescale = tile_.softmax_chunk(chunk, count, begin, state.softmax);
+        if (d_hidden && rescale != 1) tile_.scale(d_hidden + (row + i) * size, size, rescale);
+      }
+      if (!d_hidden) return;
+      GemmBlock block;
+      block.m = rows;
+      block.n = size;
+      block.first = {{logits, columns_, 1}, device_.shared() + columns_ * size, count};
+      block.c = d_hidden + row * size;
+      block.c_stride = size;
+      block.accumulate = begin > 0;
+      tile_.gemm(block);
+    });
+  }
+}
+
+LossSums HeadPass::finish(double loss_scale, float* d_hidden) {
+  LossSums sums;
+  sums.supervised = shape_.rows;
+  for (std::int64_t row = 0; row < shape_.rows; ++row) {
+    const RowState& state = rows_[row];
+    sums.loss += static_cast<double>(state.softmax.maximum) - state.target_logit + std::log(static_cast<double>(state.softmax.sum));
+    sums.correct += state.softmax.best == targets_[row];
+  }
+  if (!d_hidden) return sums;
+  const std::int64_t size = shape_.hidden_size;
+  device_.pool().run(row_tiles(), [&](std::int64_t task, int) {
+    const std::int64_t end = std::min(shape_.rows, (task + 1) * kTileOfRows);
+    for (std::int64_t row = task * kTileOfRows; row < end; ++row) {
+      float* d = d_hidden + row * size;
+      tile_.scale(d, size, static_cast<float>(loss_scale / rows_[row].softmax.sum));
+      tile_.add_scaled(d, weight_ + targets_[row] * size, static_cast<float>(-loss_scale), size);
+    }
+  });
+  return sums;
+}
+
+/// Logits once more, now with the softmax known: groups of rows become a tile of probabilities, whose product with the
+/// rows' hidden states is added to the chunk's gradient.
+void HeadPass::d_weight(double loss_scale, float* gradient) {
+  const std::int64_t size = shape_.hidden_size, width = tile_.panel_width;
+  float* hidden_panels = device_.shared() + columns_ * size;
+  float* probabilities = hidden_panels + kGroupOfRows * padded_hidden_;
+  for (std::int64_t begin = 0; begin < shape_.vocab_size; begin += columns_) {
+    const std::int64_t count = std::min(columns_, shape_.vocab_size - begin);
+    pack_chunk(begin, count, false);
+    for (std::int64_t group = 0; group < shape_.rows; group += kGroupOfRows) {
+      const std::int64_t in_group = std::min(kGroupOfRows, shape_.rows - group);
+      const std::int64_t tiles_in_group = (in_group + kTileOfRows - 1) / kTileOfRows;
+      device_.pool().run(tiles_in_group + padded_hidden_ / width, [&](std::int64_t task, int) {
+        if (task >= tiles_in_group) {
+          const std::int64_t at = (task - tiles_in_group) * width;
+          tile_.pack({hidden_ + group * size, size, false}, in_group, size, at, std::min(size, at + width),
+                     hidden_panels + at * in_group);
+          return;
+        }
+        const std::int64_t first = task * kTileOfRows, rows = std::min(kTileOfRows, in_group - first);
+        float* chunk = probabilities + first * columns_;
+        logits_of(group + first, rows, count, chunk);
+        for (std::int64_t i = 0; i < rows; ++i, chunk += columns_) {
+          const RowState& state = rows_[group + first + i];
+          tile_.exp_shifted(chunk, count, state.softmax.maximum, static_cast<float>(loss_scale / state.softmax.sum));
+          const std::int64_t target = targets_[group + first + i] - begin;
+          if (target >= 0 && target < count) chunk[target] -= static_cast<float>(loss_scale);
+        }
+      });
+      device_.pool().run((count + kTileOfRows - 1) / kTileOfRows, [&](std::int64_t task, int) {
+        const std::int64_t first = task * kTileOfRows;
+        GemmBlock block;
+        block.m = std::min(kTileOfRows, count - first);
+        block.n = size;
+        block.first = {{probabilities + first, 1, columns_}, hidden_panels, in_group};
+        block.c = gradient + (begin + first) * size;
+        block.c_stride = size;
+        block.accumulate = true;
+        tile_.gemm(block);
+      });
+    }
+  }
+}
+
+}  // namespace
+
+LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
+                   const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight, float* state) {
+  HeadPass pass(device, shape, hidden, weight, targets, state);
+  pass.losses_and_d_hidden(d_hidden);
+  const LossSums sums = pass.finish(loss_scale, d_hidden);
+  if (d_weight) pass.d_weight(loss_scale, d_weight);
+  return sums;
+}
+
+}  // namespace finetuned::kernels

@@ -1,0 +1,88 @@
+#include "trainer/kernels/gemm.h"
+
+#include <algorithm>
+
+#include "base/expects.h"
+#include "trainer/kernels/cpu/tiles.h"
+
+namespace finetuned::kernels {
+
+namespace {
+
+constexpr std::int64_t kRowsPerBlock = 48;
+constexpr std::int64_t kSharedFloats = tensor::Cpu::kSharedBytes / sizeof(float);
+
+std::int64_t blocks_of(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
+
+/// Columns [begin, end) of the product: their panels are packed into the device's shared memory, then every block of
+/// rows and columns is a task.
+void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float>& g, std::int64_t begin,
+                  std::int64_t end) {
+  const std::int64_t columns = end - begin;
+  const std::int64_t panels = blocks_of(columns, tile.panel_width);
+  float* first = device.shared();
+  float* second = first + panels * tile.panel_width * g.k;
+  const RightOperand right{g.right.data, g.right.stride, g.right.transposed};
+  const RightOperand right2{g.right2.data, g.right2.stride, g.right2.transposed};
+  const auto pack = [&](std::int64_t from_panel, std::int64_t to_panel) {
+    const std::int64_t from = begin + from_panel * tile.panel_width;
+    const std::int64_t to = std::min(end, begin + to_panel * tile.panel_width);
+    tile.pack(right, g.k, g.n, from, to, first + from_panel * tile.panel_width * g.k);
+    if (g.k2 > 0) tile.pack(right2, g.k2, g.n, from, to, second + from_panel * tile.panel_width * g.k2);
+  };
+  const auto compute = [&](std::int64_t row, std::int64_t from_panel, std::int64_t to_panel) {
+    const std::int64_t from = from_panel * tile.panel_width;
+    GemmBlock block;
+    block.m = std::min(kRowsPerBlock, g.m - row);
+    block.n = std::min(columns, to_panel * tile.panel_width) - from;
+    block.first = {{g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, first + from * g.k, g.k};
+    if (g.k2 > 0) {
+      block.second = {
+          {g.left2.data + row * g.left2.row_stride, g.left2.row_stride, g.left2.k_stride}, second + from * g.k2, g.k2};
+    }
+    block.c = g.c + row * g.c_stride + begin + from;
+    block.c_stride = g.c_stride;
+    block.accumulate = g.accumulate;
+    block.alpha = g.alpha;
+    block.bias = g.bias ? g.bias + begin + from : nullptr;
+    tile.gemm(block);
+  };
+
+  const std::int64_t row_blocks = blocks_of(g.m, kRowsPerBlock);
+  if (row_blocks == 1) {  // each task packs what it alone reads
+    const std::int64_t step = std::max<std::int64_t>(1, std::min<std::int64_t>(8, panels / (4 * device.pool().threads())));
+    device.pool().run(blocks_of(panels, step), [&](std::int64_t task, int) {
+      const std::int64_t to = std::min(panels, (task + 1) * step);
+      pack(task * step, to);
+      compute(0, task * step, to);
+    });
+    return;
+  }
+  device.pool().run(blocks_of(panels, 2), [&](std::int64_t task, int) {
+    pack(task * 2, std::min(panels, task * 2 + 2));
+  });
+  // Enough tasks for the threads to end together; how the columns are cut changes no bits.
+  const std::int64_t wanted = 8 * device.pool().threads();
+  const std::int64_t cuts = std::clamp<std::int64_t>(blocks_of(wanted, row_blocks), 1, panels);
+  const std::int64_t step = blocks_of(panels, cuts);
+  const std::int64_t column_blocks = blocks_of(panels, step);
+  device.pool().run(row_blocks * column_blocks, [&](std::int64_t task, int) {
+    const std::int64_t from = task / row_blocks * step;
+    compute(task % row_blocks * kRowsPerBlock, from, std::min(panels, from + step));
+  });
+}
+
+}  // namespace
+
+void gemm(const tensor::Cpu& device, const Gemm<float>& g) {
+  if (g.m == 0 || g.n == 0) return;
+  const Tiles& tile = tiles(device.isa());
+  const std::int64_t panel_floats = (g.k + g.k2) * tile.panel_width;
+  const std::int64_t panels = panel_floats == 0 ? 1 : kSharedFloats / panel_floats;
+  base::expects(panels >= 1, "a gemm's depth fits the shared panels");
+  const std::int64_t step = panels * tile.panel_width;
+  for (std::int64_t begin = 0; begin < g.n; begin += step)
+    gemm_columns(device, tile, g, begin, std::min(g.n, begin + step));
+}
+
+}  // namespace finetuned::kernels

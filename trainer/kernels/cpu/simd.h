@@ -1,0 +1,90 @@
+#pragma once
+
+// Included only by the files that are built once for each instruction set, with FINETUNED_ISA naming it.
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+namespace finetuned::kernels::FINETUNED_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int kLanes = 16;
+inline constexpr int kTileRows = 8, kTileVectors = 3;  // 24 accumulators of 32 registers
+#elif defined(__AVX2__)
+inline constexpr int kLanes = 8;
+inline constexpr int kTileRows = 6, kTileVectors = 2;  // 12 accumulators of 16 registers
+#else
+inline constexpr int kLanes = 4;
+inline constexpr int kTileRows = 4, kTileVectors = 2;
+#endif
+inline constexpr int kPanel = kLanes * kTileVectors;  ///< columns of a packed panel
+
+/// One register of floats, by GCC's and Clang's vector extension: on the baseline it is plain SSE2 or NEON.
+using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
+using IntVector = std::int32_t __attribute__((vector_size(kLanes * sizeof(float))));
+
+#define FINETUNED_INLINE static inline __attribute__((always_inline))
+
+FINETUNED_INLINE Vector load(const float* from) {
+  Vector v;
+  __builtin_memcpy(&v, from, sizeof v);
+  return v;
+}
+FINETUNED_INLINE void store(float* to, Vector v) { __builtin_memcpy(to, &v, sizeof v); }
+FINETUNED_INLINE Vector broadcast(float x) { return x - Vector{}; }
+
+FINETUNED_INLINE Vector load_part(const float* from, std::int64_t count) {
+  Vector v{};
+  __builtin_memcpy(&v, from, static_cast<std::size_t>(count) * sizeof(float));
+  return v;
+}
+FINETUNED_INLINE void store_part(float* to, Vector v, std::int64_t count) {
+  __builtin_memcpy(to, &v, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+/// Sum of the lanes, by halves: the same order each time.
+FINETUNED_INLINE float sum(Vector v) {
+  float lanes[kLanes];
+  __builtin_memcpy(lanes, &v, sizeof v);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+FINETUNED_INLINE float greatest(Vector v) {
+  float result = v[0];
+  for (int i = 1; i < kLanes; ++i) result = v[i] > result ? v[i] : result;
+  return result;
+}
+/// Where `b` is not a number the result is `b`: a diverged run shows, instead of being clamped.
+FINETUNED_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
+FINETUNED_INLINE Vector min(Vector a, Vector b) { return a < b ? a : b; }
+
+/// e^x within 2 ulp for x in [-87, 88]; 0 or the bounds' values beyond. x = n ln 2 + r, |r| <= ln(2) / 2, and a
+/// polynomial of degree 6 in r (Taylor's, its last terms fitted); ln 2 is split in two so that r keeps its bits.
+FINETUNED_INLINE Vector exp(Vector x) {
+  const Vector zero{};
+  const IntVector underflow = x < broadcast(-87.33f);
+  x = min(broadcast(88.0f), max(broadcast(-87.33f), x));
+  const Vector magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  const Vector shifted = x * broadcast(1.44269504088896341f) + magic;
+  const Vector n = shifted - magic;
+  Vector r = x - n * broadcast(0.693359375f);
+  r = r - n * broadcast(-2.12194440e-4f);
+  Vector p = broadcast(1.9875691500e-4f);
+  p = p * r + broadcast(1.3981999507e-3f);
+  p = p * r + broadcast(8.3334519073e-3f);
+  p = p * r + broadcast(4.1665795894e-2f);
+  p = p * r + broadcast(1.6666665459e-1f);
+  p = p * r + broadcast(5.0000001201e-1f);
+  p = p * r * r + r + broadcast(1.0f);
+  IntVector power;
+  __builtin_memcpy(&power, &shifted, sizeof power);
+  power = (power - 0x4b400000 + 127) << 23;
+  Vector scale;
+  __builtin_memcpy(&scale, &power, sizeof scale);
+  const Vector result = p * scale;
+  return underflow ? zero : result;
+}
+
+}  // namespace finetuned::kernels::FINETUNED_ISA
