@@ -13,7 +13,7 @@ std::string render_report(const json::value& report) {
     std::vector<std::vector<std::string>> rows{{"MODEL", "TOKENS", "SUPERVISED", "LONGEST ROW"}};
     for (const auto& [model, counts] : tokens->get_object())
       rows.push_back({printable(std::string(model)), cell(counts, "tokens"), cell(counts, "supervised_tokens"),
-                      cell(counts, "longest_tokens")});
+                      cell(counts, "longest_row_tokens")});
     if (rows.size() > 1) text += render_table(rows);
   }
   if (const json::value* faults = fields->if_contains("faults"); faults && faults->is_array()) {
