@@ -76,6 +76,8 @@ class Ledger {
   storage::Page<Transfer> list(const std::string& project_id, const storage::PageRequest& request);
 
  private:
+  bool resolve(const std::string& transfer_id, const std::string& hold_id, base::NanoDollars charged,
+               const std::string& reason);
   postgres::Transaction& tx_;
 };
 
@@ -92,7 +94,7 @@ struct LedgerVerification {
   std::vector<LedgerFault> faults;
 };
 
-/// Replays everything in one snapshot: I1 sums of debits and credits agree, posted and pending; I2 no prepaid account
+/// Replays everything, each rule in one statement and so in one snapshot: I1 sums of debits and credits agree, posted and pending; I2 no prepaid account
 /// is overdrawn; I3 cached balances are the replay of the transfers; I4 a settled job's hold is resolved by exactly
 /// one transfer, an unfinished one's by none; I5 a job's usage is its trained tokens and its charge is their price.
 /// System scope.

@@ -145,10 +145,11 @@ std::vector<Job> JobStore::take_unsettled(int most) {
       {most}));
 }
 
-void JobStore::mark_settled(const std::string& id) {
+void JobStore::mark_settled(const std::string& id, std::optional<std::int64_t> trained_tokens) {
   const auto done = tx_.execute(
-      "UPDATE job SET settled_at = clock_timestamp() WHERE id = $1 AND finished_at IS NOT NULL AND settled_at IS NULL",
-      {id});
+      "UPDATE job SET settled_at = clock_timestamp(), trained_tokens = coalesce($2::bigint, trained_tokens)"
+      " WHERE id = $1 AND finished_at IS NOT NULL AND settled_at IS NULL",
+      {id, trained_tokens});
   base::expects(done.affected_rows() == 1, "a job is settled once, after its end");
 }
 

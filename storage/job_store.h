@@ -50,7 +50,8 @@ class JobStore {
   std::vector<std::string> queued_ids(int most);
   /// Jobs that have ended and are not settled, oldest first, locked; others' are skipped. System scope.
   std::vector<Job> take_unsettled(int most);
-  void mark_settled(const std::string& id);
+  /// Once, after the end. `trained_tokens` are the billed ones of a job that did not succeed.
+  void mark_settled(const std::string& id, std::optional<std::int64_t> trained_tokens);
 
   std::int64_t count_in_state(const std::string& project_id, JobState state);
   /// Queued jobs that would be claimed before this one.

@@ -1,0 +1,72 @@
+#include "storage/objects/object_store.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "base/files.h"
+
+namespace finetuned::objects {
+
+namespace {
+
+constexpr std::size_t kPieceBytes = 1 << 20;
+
+}  // namespace
+
+StorageFull::StorageFull()
+    : base::ApiError(507, "server_error", "storage_full",
+                     "The server's disk is full; nothing of this was kept. Tell its operator.") {}
+
+ObjectTooLarge::ObjectTooLarge(std::uint64_t limit_bytes)
+    : base::ApiError(413, "invalid_request_error", "file_too_large",
+                     "The file is larger than " + std::to_string(limit_bytes) + " bytes, the most that is taken here.",
+                     "file") {}
+
+ObjectMissing::ObjectMissing(const std::string& id) : std::runtime_error("no object '" + id + "' in the store") {}
+
+StoredObject store_file(ObjectStore& store, const std::filesystem::path& file) {
+  const base::FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) base::throw_errno("open", file);
+  const auto writer = store.create(std::filesystem::file_size(file));
+  std::vector<char> piece(kPieceBytes);
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), piece.data(), piece.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) base::throw_errno("read", file);
+    if (got == 0) return writer->commit();
+    writer->write({piece.data(), static_cast<std::size_t>(got)});
+  }
+}
+
+void fetch_file(ObjectStore& store, const std::string& id, const std::filesystem::path& to) {
+  const auto reader = store.open(id);
+  const base::FileDescriptor fd(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!fd.valid()) base::throw_errno("create", to);
+  std::vector<char> piece(kPieceBytes);
+  for (std::uint64_t offset = 0; offset < reader->size();) {
+    const std::size_t got = reader->read(offset, piece.data(), piece.size());
+    if (got == 0) throw ObjectMissing(id);  // cut short beneath us
+    base::write_all(fd.get(), {piece.data(), got}, to);
+    offset += got;
+  }
+}
+
+std::string read_object(ObjectStore& store, const std::string& id, std::uint64_t most_bytes) {
+  const auto reader = store.open(id);
+  if (reader->size() > most_bytes)
+    throw base::FormatError(id, "", "object of " + std::to_string(reader->size()) + " bytes, at most " +
+                                        std::to_string(most_bytes) + " are read here");
+  std::string content(reader->size(), '\0');
+  std::size_t filled = 0;
+  while (filled < content.size()) {
+    const std::size_t got = reader->read(filled, content.data() + filled, content.size() - filled);
+    if (got == 0) throw ObjectMissing(id);
+    filled += got;
+  }
+  return content;
+}
+
+}  // namespace finetuned::objects
