@@ -9,8 +9,8 @@ demo_out=$demo_repo/var/quickstart
 demo_model=demo
 demo_settings=(--epochs 6 --batch-size 8 --learning-rate 2e-3 --lora-rank 8 --lora-alpha 16 --seed 7)
 
-demo_import() {  # CONFIG
-  "$demo_program" models import "$demo_data/model" --name "$demo_model" --config "$1" >&2
+demo_import() {
+  "$demo_program" models import "$demo_data/model" --name "$demo_model" >&2
 }
 
 # Sets demo_job.

@@ -4,7 +4,7 @@
 #   platform_at DIR            sets the variables below for the platform kept in DIR (made when it is not there)
 #   platform_start PORT        starts what is not running; returns when /readyz answers 200
 #   platform_stop              drains and stops everything; DIR stays
-#   platform_environment       the KEY=VALUE lines that clients and operators need
+#   platform_environment       KEY=VALUE lines: what clients need, and operators (`finetuned models import`, `admin`)
 #
 # DIR: postgres/ redis/ data/ (datasets, models, adapters) log/ run/ (sockets, pid files) finetuned.toml keys
 
@@ -92,11 +92,15 @@ END
   mv "$platform_config.new" "$platform_config"
 }
 
-# Runs the program against this platform, and no other that the caller's shell may have been told of.
-platform_run_program() {
-  env -u FINETUNED_URL -u FINETUNED_API_KEY -u FINETUNED_ADMIN_KEY -u FINETUNED_DATABASE_URL -u FINETUNED_CONFIG \
-    "$platform_program" "$@" --config "$platform_config"
+# What the caller's shell may have been told of another platform must not reach this one.
+platform_forget_others() {
+  unset FINETUNED_URL FINETUNED_API_KEY FINETUNED_ADMIN_KEY FINETUNED_DATABASE_URL FINETUNED_DATA_DIRECTORY
 }
+
+platform_run_program() (
+  platform_forget_others
+  exec "$platform_program" "$@" --config "$platform_config"
+)
 
 # After SIGKILL a pid file of PostgreSQL may name a process that is now another's, and its own children need a moment
 # to notice; PostgreSQL would refuse to start over either.
@@ -138,7 +142,7 @@ platform_bootstrap() {
 
 platform_serve() {
   (
-    unset FINETUNED_URL FINETUNED_API_KEY FINETUNED_ADMIN_KEY FINETUNED_DATABASE_URL FINETUNED_CONFIG
+    platform_forget_others
     services_as_user "$platform_program" serve --config "$platform_config"
   ) >>"$platform_log" 2>&1 </dev/null &
   echo $! >"$platform_run/finetuned.pid"
@@ -208,4 +212,5 @@ platform_environment() {
   echo "FINETUNED_API_KEY=$(platform_key FINETUNED_API_KEY)"
   echo "FINETUNED_ADMIN_KEY=$(platform_key FINETUNED_ADMIN_KEY)"
   echo "FINETUNED_DATABASE_URL=$(platform_database_url)"
+  echo "FINETUNED_DATA_DIRECTORY=$platform_dir/data"
 }

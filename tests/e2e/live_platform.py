@@ -93,8 +93,7 @@ class LivePlatform:
                               timeout=300)
 
     def import_model(self, directory, name):
-        return self.run("models", "import", directory, "--name", name, "--config",
-                        os.path.join(self.directory, "finetuned.toml"))
+        return self.run("models", "import", directory, "--name", name)
 
     def request(self, method, path, body=None, key=None, headers=None):
         """(status, parsed JSON) of one call; `body` is JSON unless it is bytes."""
