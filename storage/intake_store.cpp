@@ -96,7 +96,7 @@ bool IntakeStore::finish(const IntakeLease& lease, FileStatus status, const std:
 }
 
 bool IntakeStore::release(const IntakeLease& lease) {
-  return tx_.execute(std::string("UPDATE file SET intake_until = NULL, intake_owner = NULL WHERE") + kFence,
+  return tx_.execute(std::string("UPDATE file SET intake_until = NULL, intake_owner = NULL, intake_attempts = 0 WHERE") + kFence,
                      {lease.file_id, lease.epoch})
              .affected_rows() == 1;
 }

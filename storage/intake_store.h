@@ -53,7 +53,7 @@ class IntakeStore {
   /// Ends the check of an `uploaded` file: report, status, end of the lease. `details` is shown as status_details.
   bool finish(const IntakeLease& lease, FileStatus status, const std::optional<std::string>& details,
               const boost::json::object& report);
-  /// Ends a claim without a verdict: counts of later tokenizers are in, or this try failed by our fault.
+  /// Ends a claim without a verdict: counts of later tokenizers are in, or the process shuts down. Attempts begin afresh.
   bool release(const IntakeLease& lease);
 
   std::optional<boost::json::object> report(const std::string& file_id);
