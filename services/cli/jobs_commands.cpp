@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "base/errors.h"
+#include "services/cli/bill.h"
 #include "services/cli/files.h"
 #include "services/cli/job_request.h"
 #include "services/cli/options.h"
@@ -188,6 +189,13 @@ void add_jobs_commands(CLI::App& app) {
                    const json::value job = api.post(job_path(id) + "/cancel", json::object());
                    if (as_json) return print_json(job);
                    std::cout << id << " is " << cell(job, "status") << "\n";
+                 });
+  add_on_one_job(jobs, "bill", "what a job held, was charged, and got back",
+                 [](ApiClient& api, const std::string& id, bool as_json) {
+                   const json::value job = api.get(job_path(id));
+                   const json::array transfers = transfers_of(api, id);
+                   if (as_json) return print_json(transfers);
+                   std::cout << render_bill(job, transfers);
                  });
   add_download(jobs);
 }

@@ -1,9 +1,13 @@
 #include "services/cli/render.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <optional>
+
+#include "base/money.h"
 
 namespace finetuned::cli {
 
@@ -23,6 +27,14 @@ bool looks_numeric(const std::string& text) {
 const json::value* member(const json::value& object, const char* name) {
   const json::object* fields = object.if_object();
   return fields ? fields->if_contains(name) : nullptr;
+}
+
+std::optional<std::int64_t> digits_of(const json::value& object, const char* name) {
+  const std::string text = text_of(object, name);
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
 }
 
 }  // namespace
@@ -119,6 +131,13 @@ std::string cell(const json::value& object, const char* name) {
   }
   return "-";
 }
+
+std::string dollars_cell(const json::value& object, const char* name) {
+  const std::optional<std::int64_t> nano = digits_of(object, name);
+  return nano ? base::format_dollars({*nano}) : cell(object, name);
+}
+
+std::int64_t nano_of(const json::value& object, const char* name) { return digits_of(object, name).value_or(0); }
 
 double number_of(const json::value& object, const char* name, double otherwise) {
   const json::value* found = member(object, name);

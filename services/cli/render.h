@@ -23,6 +23,12 @@ std::string render_bar(double fraction, int width);
 /// The member as text for a table: strings as they are, numbers in digits, absent or null as `-`.
 std::string cell(const base::json::value& object, const char* name);
 
+/// The member, nano-dollars in digits as the API sends money, as `$0.0123`; `-` where it is none.
+std::string dollars_cell(const base::json::value& object, const char* name);
+
+/// The nano-dollars of such a member; 0 where it is none.
+std::int64_t nano_of(const base::json::value& object, const char* name);
+
 /// The member as a number; `otherwise` where it is absent or not a number.
 double number_of(const base::json::value& object, const char* name, double otherwise = 0);
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "services/cli/bill.h"
 #include "services/cli/files.h"
 #include "services/cli/watch.h"
 
@@ -54,6 +55,34 @@ TEST(Cell, ShowsWhateverTheApiSends) {
 
 TEST(Cell, TerminalControlCharactersOfAnotherPersonsTextAreSetAside) {
   EXPECT_EQ(printable("a\x1b[2Jb\rc\x7f"), "a [2Jb c ");
+}
+
+TEST(Bill, ShowsWhatWasHeldChargedAndReturned) {
+  const base::json::value job = base::parse_json(R"({"id":"ftjob-1","status":"succeeded","trained_tokens":1500})");
+  const base::json::value transfers = base::parse_json(R"([{"kind":"post","amount":"1500000"},
+                                                           {"kind":"pending","amount":"2000000"}])");
+  EXPECT_EQ(render_bill(job, transfers.as_array()),
+            "job             ftjob-1  succeeded\n"
+            "trained tokens  1,500\n"
+            "held            $0.002  (2,000,000 nano-dollars)\n"
+            "charged         $0.0015  (1,500,000 nano-dollars)\n"
+            "returned        $0.0005  (500,000 nano-dollars)\n");
+}
+
+TEST(Bill, OfAJobThatIsNotSettledShowsTheHoldAlone) {
+  const base::json::value job = base::parse_json(R"({"id":"ftjob-1","status":"running","trained_tokens":null})");
+  const base::json::value transfers = base::parse_json(R"([{"kind":"pending","amount":"2000000"}])");
+  EXPECT_EQ(render_bill(job, transfers.as_array()), "job   ftjob-1  running\nheld  $0.002  (2,000,000 nano-dollars)\n");
+}
+
+TEST(Money, IsReadAsTheApiSendsIt) {
+  const base::json::value object = base::parse_json(R"({"a":"1500000000","b":"x","c":null,"d":""})");
+  EXPECT_EQ(dollars_cell(object, "a"), "$1.50");
+  EXPECT_EQ(dollars_cell(object, "b"), "x");
+  EXPECT_EQ(dollars_cell(object, "c"), "-");
+  EXPECT_EQ(nano_of(object, "a"), 1'500'000'000);
+  EXPECT_EQ(nano_of(object, "b"), 0);
+  EXPECT_EQ(nano_of(object, "d"), 0);
 }
 
 TEST(FileName, StaysInTheDirectory) {

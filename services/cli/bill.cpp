@@ -1,0 +1,59 @@
+#include "services/cli/bill.h"
+
+#include "base/money.h"
+#include "services/cli/options.h"
+#include "services/cli/render.h"
+
+namespace finetuned::cli {
+
+namespace json = base::json;
+
+namespace {
+
+constexpr int kTransfersAPage = 100;
+constexpr int kMostPages = 1000;
+
+std::string amount(std::int64_t nano) {
+  return base::format_dollars({nano}) + "  (" + format_count(nano) + " nano-dollars)";
+}
+
+}  // namespace
+
+json::array transfers_of(ApiClient& api, const std::string& job_id) {
+  json::array found;
+  std::string after;
+  for (int page = 0; page < kMostPages; ++page) {
+    const json::value list = api.get(page_of("/billing/transfers", kTransfersAPage, after));
+    for (const json::value& transfer : list.at("data").as_array()) {
+      after = text_of(transfer, "id");
+      if (text_of(transfer, "job_id") != job_id) continue;
+      found.push_back(transfer);
+      if (text_of(transfer, "kind") == "pending") return found;  // the hold is a job's first
+    }
+    const json::value* more = list.as_object().if_contains("has_more");
+    if (!more || !more->is_bool() || !more->get_bool()) break;
+  }
+  return found;
+}
+
+std::string render_bill(const json::value& job, const json::array& transfers) {
+  std::int64_t held = 0, charged = 0;
+  bool open = true;
+  for (const json::value& transfer : transfers) {
+    const std::string kind = text_of(transfer, "kind");
+    if (kind == "pending") held += nano_of(transfer, "amount");
+    if (kind == "post") charged += nano_of(transfer, "amount");
+    if (kind == "post" || kind == "void" || kind == "expire") open = false;
+  }
+  std::vector<std::vector<std::string>> rows{{"job", cell(job, "id") + "  " + cell(job, "status")}};
+  if (integer_of(job, "trained_tokens", -1) >= 0)
+    rows.push_back({"trained tokens", format_count(integer_of(job, "trained_tokens"))});
+  if (!transfers.empty()) rows.push_back({"held", amount(held)});
+  if (!transfers.empty() && !open) {
+    rows.push_back({"charged", amount(charged)});
+    rows.push_back({"returned", amount(held - charged)});
+  }
+  return render_table(rows);
+}
+
+}  // namespace finetuned::cli
