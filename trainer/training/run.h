@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "base/errors.h"
+#include "trainer/formats/safetensors.h"
+#include "trainer/tensor/memory_plan.h"
 #include "trainer/text/token_row.h"
 
 namespace finetuned::training {
@@ -32,20 +35,23 @@ struct StepMetrics {
 
 /// An adapter on disk after a whole number of steps: one at the end of each epoch, and each `checkpoint_steps`.
 struct CheckpointWritten {
-  std::filesystem::path directory;  ///< adapter_model.safetensors, adapter_config.json
+  std::filesystem::path directory;  ///< `step-N` with adapter_model.safetensors and adapter_config.json (full: the model)
   StepMetrics at;
 };
 
 /// What a run will do, known before its first step.
 struct RunPlan {
-  struct MemoryLine {
-    std::string name;
-    std::uint64_t bytes = 0;
-  };
+  using MemoryLine = tensor::MemoryLine;
   std::int64_t total_steps = 0;
   std::int64_t total_tokens = 0;  ///< positions over all epochs = tokens billed when the run ends well
   std::int64_t trainable_parameters = 0;
+  std::int64_t micro_batch_tokens = 0;  ///< positions that go through the model at once
   std::vector<MemoryLine> memory;
+};
+
+/// The loss or the gradient stopped being a number: the run ends, and the message says at which step and what to change.
+struct Diverged : base::UsageError {
+  using UsageError::UsageError;
 };
 
 /// Hears from a run, on the run's own thread. What an implementation throws ends the run.
@@ -64,6 +70,7 @@ enum class LrScheduler { kLinear, kCosine, kConstant };
 /// How to train; every field resolved (no `auto` reaches the engine).
 struct RunConfig {
   std::filesystem::path base_directory;
+  std::string base_name;               ///< what adapter_config.json calls the base; empty: the directory's own name
   std::filesystem::path out_directory;
   std::optional<std::filesystem::path> init_adapter;  ///< PEFT directory to start from
   bool full_parameter = false;                        ///< train every weight; writes a Hugging Face directory
@@ -81,10 +88,14 @@ struct RunConfig {
   std::int64_t epochs = 1;
   std::optional<std::int64_t> max_steps; ///< ends earlier, or goes on over more epochs
   std::optional<std::int64_t> checkpoint_steps;
+  bool checkpoint_epochs = true;         ///< false: only each `checkpoint_steps`
+  std::int64_t validation_steps = 0;     ///< a sample of the validation rows each so many; 0: some 25 times a run
   bool shuffle = true;                   ///< a permutation an epoch, from `seed`; false keeps the file's order
   std::uint64_t seed = 0;
   std::int64_t max_seq_length = 0;       ///< 0: the base's context; longer rows are cut
-  std::int64_t micro_batch_tokens = 0;   ///< 0: chosen by the memory plan
+  std::int64_t micro_batch_tokens = 0;   ///< 0: 2,048 or the longest row, less only where memory is short
+  std::uint64_t memory_limit_bytes = 0;  ///< 0: the machine's or its control group's, less a tenth
+  formats::Dtype dtype = formats::Dtype::kF32;  ///< of what is written: F32, BF16 or F16
   int threads = 0;                       ///< 0: all cores
 };
 
@@ -94,9 +105,11 @@ struct RunResult {
   std::filesystem::path directory;  ///< the final adapter, step_metrics.csv and manifest.json
 };
 
-/// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position).
-/// Deterministic: the same build, device class, rows and config give the same bytes, whatever `threads` is.
-/// Throws FormatError (base or initial adapter) and UsageError (a config that cannot run, with the figures).
+/// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position, after the cut to
+/// `max_seq_length`). Deterministic: the same build, device class, rows, config and `RunPlan::micro_batch_tokens` give the
+/// same bytes, whatever `threads` is. Throws FormatError (base or initial adapter), UsageError (a config or rows that
+/// cannot run, with the figures), Diverged, and whatever the observer throws. Until the first checkpoint nothing is
+/// written.
 RunResult run_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
                        const std::vector<text::TokenRow>& validation_rows, RunObserver& observer);
 

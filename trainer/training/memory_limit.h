@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+namespace finetuned::training {
+
+/// Bytes that this process may take: the machine's physical memory, or less where a control group (v2 or v1, or one
+/// above it) says so.
+std::uint64_t machine_memory_bytes();
+
+/// The least `memory.max` from `group` (a path such as `/user.slice/x.scope`) up to the root of the v2 hierarchy mounted
+/// at `mount`; 0 where none is set. Apart for tests.
+std::uint64_t cgroup_limit_bytes(const std::filesystem::path& mount, const std::filesystem::path& group);
+
+}  // namespace finetuned::training

@@ -1,0 +1,71 @@
+#include "trainer/training/output.h"
+
+#include <boost/json/serialize.hpp>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "trainer/formats/json_fields.h"
+#include "trainer/formats/peft.h"
+
+namespace finetuned::training {
+
+namespace fs = std::filesystem;
+namespace json = base::json;
+
+namespace {
+
+constexpr std::uint64_t kMaxCopiedBytes = 256u << 20;
+
+std::string base_name(const RunConfig& config) {
+  if (!config.base_name.empty()) return config.base_name;
+  const fs::path canonical = fs::weakly_canonical(config.base_directory);
+  return canonical.filename().string();
+}
+
+const char* torch_dtype(formats::Dtype dtype) {
+  switch (dtype) {
+    case formats::Dtype::kBF16: return "bfloat16";
+    case formats::Dtype::kF16: return "float16";
+    default: return "float32";
+  }
+}
+
+void write_hugging_face(const RunConfig& config, const CpuTransformer& model, const fs::path& directory) {
+  std::vector<formats::TensorToWrite> tensors;
+  for (const auto& trained : model.trainables()) tensors.push_back({trained.name, trained.shape, trained.value});
+  formats::write_safetensors(directory / "model.safetensors", std::move(tensors), config.dtype);
+  json::object base_config = formats::read_json_object(config.base_directory / "config.json");
+  base_config["torch_dtype"] = torch_dtype(config.dtype);
+  base::write_durably(directory / "config.json", json::serialize(base_config) + "\n");
+  for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "chat_template.jinja"}) {
+    const fs::path from = config.base_directory / name;
+    if (fs::is_regular_file(from)) base::write_durably(directory / name, base::read_file(from, kMaxCopiedBytes));
+  }
+}
+
+}  // namespace
+
+void write_result(const RunConfig& config, const CpuTransformer& model, const fs::path& directory) {
+  fs::create_directories(directory);
+  if (config.full_parameter) return write_hugging_face(config, model, directory);
+  formats::Adapter adapter = model.adapter();
+  adapter.config.base_model_name_or_path = base_name(config);
+  formats::write_adapter(directory, adapter, config.dtype);
+}
+
+fs::path write_checkpoint(const RunConfig& config, const CpuTransformer& model, std::int64_t step) {
+  const fs::path target = config.out_directory / ("step-" + std::to_string(step));
+  fs::path beside = target;
+  beside += ".tmp";
+  fs::create_directories(config.out_directory);
+  fs::remove_all(beside);
+  write_result(config, model, beside);
+  base::sync_directory(beside);
+  fs::remove_all(target);
+  fs::rename(beside, target);
+  base::sync_directory(config.out_directory);
+  return target;
+}
+
+}  // namespace finetuned::training

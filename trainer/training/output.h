@@ -1,0 +1,20 @@
+#pragma once
+
+#include <filesystem>
+
+#include "trainer/model/transformer.h"
+#include "trainer/training/run.h"
+
+namespace finetuned::training {
+
+using CpuTransformer = model::Transformer<tensor::Cpu>;
+
+/// Writes what is trained into `directory` (made where absent): the adapter, or of a full-parameter run a Hugging Face
+/// directory with config.json and the base's tokenizer files. Each file appears whole or not at all.
+void write_result(const RunConfig& config, const CpuTransformer& model, const std::filesystem::path& directory);
+
+/// write_result into `out_directory`/step-N as a whole: written as `step-N.tmp`, fsynced, renamed, the parent fsynced. What
+/// an earlier, broken-off attempt left under either name is replaced. Returns the directory.
+std::filesystem::path write_checkpoint(const RunConfig& config, const CpuTransformer& model, std::int64_t step);
+
+}  // namespace finetuned::training

@@ -1,0 +1,203 @@
+#include "trainer/training/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/errors.h"
+#include "base/files.h"
+#include "trainer/formats/hf_config.h"
+#include "trainer/formats/peft.h"
+#include "trainer/model/transformer.h"
+#include "trainer/training/batches.h"
+#include "trainer/training/output.h"
+#include "trainer/training/plan.h"
+#include "trainer/training/records.h"
+#include "trainer/training/schedule.h"
+
+namespace finetuned::training {
+
+namespace {
+
+using Rows = std::vector<text::TokenRow>;
+using kernels::LossSums;
+using std::chrono::steady_clock;
+
+constexpr std::int64_t kSampleRows = 16;  // validation rows a sample
+
+double seconds_since(steady_clock::time_point start) {
+  return std::chrono::duration<double>(steady_clock::now() - start).count();
+}
+
+double mean_loss(const LossSums& sums) { return sums.loss / static_cast<double>(sums.supervised); }
+double accuracy(const LossSums& sums) { return static_cast<double>(sums.correct) / static_cast<double>(sums.supervised); }
+
+formats::ModelConfig checked_base(const RunConfig& config) {
+  const formats::ModelConfig base = formats::read_model_config(config.base_directory);
+  check_config(config, base);
+  return base;
+}
+
+/// The base's weights are mapped only while the model copies them.
+CpuTransformer load_model(const RunConfig& config, const formats::ModelConfig& base, const Plan& plan,
+                          tensor::Cpu& device) {
+  const formats::Weights weights = formats::Weights::open(config.base_directory);
+  formats::check_weights(base, weights);
+  CpuTransformer model(device, base, model::stored_weights(weights), plan.settings);
+  if (!config.init_adapter) return model;
+  const formats::Adapter initial = formats::read_adapter(*config.init_adapter, base);
+  if (initial.config.scale() != plan.settings.lora.scale())
+    throw base::UsageError("the initial adapter was trained with another alpha or rank (scale " +
+                           std::to_string(initial.config.scale()) + "); give its own lora_alpha " +
+                           std::to_string(initial.config.alpha) + " and rank " + std::to_string(initial.config.rank));
+  model.load_adapter(initial);
+  return model;
+}
+
+class Run {
+ public:
+  Run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, RunObserver& observer)
+      : config_(config), observer_(observer), base_(checked_base(config)),
+        training_(cut_rows(training_rows, "training", row_limit(config, base_), base_)),
+        validation_(cut_rows(validation_rows, "validation", row_limit(config, base_), base_)),
+        plan_(make_plan(config, base_, training_, validation_)), device_(config.threads),
+        model_(load_model(config, base_, plan_, device_)),
+        batches_(static_cast<std::int64_t>(training_.size()), config.batch_size, config.shuffle, config.seed),
+        sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config.seed, -1)) {}
+
+  RunResult execute() {
+    observer_.on_plan(plan_.told);
+    for (std::int64_t step = 1; step <= plan_.told.total_steps; ++step) {
+      const steady_clock::time_point start = steady_clock::now();
+      std::optional<StepMetrics> metrics = train(step);
+      if (!metrics) return finish(true);
+      metrics->seconds = seconds_since(start);
+      metrics->tokens_per_second = static_cast<double>(metrics->tokens) / metrics->seconds;
+      validate(*metrics);
+      steps_.push_back(*metrics);
+      observer_.on_step(*metrics);
+      if (is_checkpoint(step)) observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
+    }
+    return finish(false);
+  }
+
+ private:
+  bool ends_epoch(std::int64_t step) const {
+    return step % plan_.steps_per_epoch == 0 || step == plan_.told.total_steps;
+  }
+
+  bool is_checkpoint(std::int64_t step) const {
+    return (config_.checkpoint_epochs && ends_epoch(step)) ||
+           (config_.checkpoint_steps && step % *config_.checkpoint_steps == 0);
+  }
+
+  /// One optimizer step; nothing when a stop was asked for, the weights then being those of the step before.
+  std::optional<StepMetrics> train(std::int64_t step) {
+    const std::vector<std::int64_t>& chosen = batches_.rows_of(step);
+    StepMetrics metrics;
+    for (const std::int64_t row : chosen) {
+      const text::TokenRow& one = training_[static_cast<std::size_t>(row)];
+      metrics.tokens += static_cast<std::int64_t>(one.ids.size());
+      metrics.supervised_tokens += model::supervised_positions(one);
+    }
+    model_.zero_gradients();
+    LossSums sums;
+    for (const auto& micro : micro_batches(training_, chosen, plan_.settings.max_tokens, plan_.settings.max_rows)) {
+      if (observer_.stop_requested()) return std::nullopt;
+      pack(training_, micro, batch_);
+      sums += model_.accumulate_gradients(batch_, 1.0 / static_cast<double>(metrics.supervised_tokens), step);
+    }
+    metrics.step = step;
+    metrics.total_steps = plan_.told.total_steps;
+    metrics.epoch = static_cast<double>(step) / static_cast<double>(plan_.steps_per_epoch);
+    metrics.train_loss = mean_loss(sums);
+    metrics.train_mean_token_accuracy = accuracy(sums);
+    metrics.trained_tokens = (steps_.empty() ? 0 : steps_.back().trained_tokens) + metrics.tokens;
+    update(metrics);
+    return metrics;
+  }
+
+  void update(StepMetrics& metrics) {
+    metrics.learning_rate = learning_rate_at(config_, metrics.step, plan_.told.total_steps);
+    metrics.grad_norm = model_.gradient_norm();
+    if (!std::isfinite(metrics.train_loss) || !std::isfinite(metrics.grad_norm))
+      throw Diverged("the loss stopped being a number at step " + std::to_string(metrics.step) +
+                     "; lower the learning rate or add warm-up");
+    kernels::AdamW adamw;
+    adamw.learning_rate = metrics.learning_rate;
+    adamw.weight_decay = config_.weight_decay;
+    // PyTorch's clip_grad_norm_: the small term keeps the quotient finite.
+    const double clip = config_.max_grad_norm > 0 ? std::min(1.0, config_.max_grad_norm / (metrics.grad_norm + 1e-6)) : 1.0;
+    model_.adamw_step(adamw, metrics.step, clip);
+  }
+
+  void validate(StepMetrics& metrics) {
+    if (validation_.empty()) return;
+    if (ends_epoch(metrics.step)) {
+      if (const auto sums = evaluate(sampled_)) {
+        metrics.full_valid_loss = mean_loss(*sums);
+        metrics.full_valid_mean_token_accuracy = accuracy(*sums);
+      }
+    }
+    if (metrics.step % plan_.validation_steps != 0) return;
+    if (const auto sums = evaluate(next_sample())) {
+      metrics.valid_loss = mean_loss(*sums);
+      metrics.valid_mean_token_accuracy = accuracy(*sums);
+    }
+  }
+
+  /// The next rows of the validation set in its drawn order, around and around.
+  std::vector<std::int64_t> next_sample() {
+    const std::size_t count = std::min<std::size_t>(sampled_.size(), kSampleRows);
+    std::vector<std::int64_t> sample;
+    for (std::size_t i = 0; i < count; ++i) sample.push_back(sampled_[(sample_at_ + i) % sampled_.size()]);
+    sample_at_ = (sample_at_ + count) % sampled_.size();
+    return sample;
+  }
+
+  /// Nothing when a stop was asked for on the way.
+  std::optional<LossSums> evaluate(const std::vector<std::int64_t>& chosen) {
+    LossSums sums;
+    for (const auto& micro : micro_batches(validation_, chosen, plan_.settings.max_tokens, plan_.settings.max_rows)) {
+      if (observer_.stop_requested()) return std::nullopt;
+      pack(validation_, micro, batch_);
+      sums += model_.evaluate(batch_);
+    }
+    return sums;
+  }
+
+  RunResult finish(bool stopped) {
+    const std::filesystem::path& out = config_.out_directory;
+    write_result(config_, model_, out);
+    base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
+    const std::string device = std::string("cpu-") + tensor::isa_name(device_.isa());
+    base::write_durably(out / "manifest.json",
+                        manifest_json(config_, plan_, device, training_, validation_, steps_, stopped));
+    return {stopped, steps_.empty() ? StepMetrics{} : steps_.back(), out};
+  }
+
+  const RunConfig& config_;
+  RunObserver& observer_;
+  formats::ModelConfig base_;
+  Rows training_;
+  Rows validation_;
+  Plan plan_;
+  tensor::Cpu device_;
+  CpuTransformer model_;
+  Batches batches_;
+  std::vector<std::int64_t> sampled_;
+  std::size_t sample_at_ = 0;
+  model::PackedBatch batch_;
+  std::vector<StepMetrics> steps_;
+};
+
+}  // namespace
+
+RunResult run_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows,
+                       RunObserver& observer) {
+  if (training_rows.empty()) throw base::UsageError("there are no training rows");
+  Run run(config, training_rows, validation_rows, observer);
+  return run.execute();
+}
+
+}  // namespace finetuned::training
