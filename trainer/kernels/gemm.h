@@ -23,7 +23,7 @@ struct Right {
   bool transposed = false;
 };
 
-/// c [m, n] = (accumulate ? c : bias or 0) + alpha (left right + left2 right2). The second product, of depth k2, is where
+/// c [m, n] = (accumulate ? c : 0) + (bias or 0) + alpha (left right + left2 right2). The second product, of depth k2, is where
 /// a low-rank update rides along without another pass over c.
 template <class Real>
 struct Gemm {

@@ -33,6 +33,11 @@ struct ModelSettings {
   LoraSettings lora;           ///< read for kAdapter and kLora
   std::int64_t max_tokens = 0; ///< the most a batch may hold (>= 1): activations are sized by it
   std::int64_t max_rows = 0;   ///< the most rows a batch may hold (>= 1)
+  /// Positions a row may reach; 0: max_tokens where something is trained, else the base's max_position_embeddings.
+  std::int64_t max_positions = 0;
+
+  bool has_adapter() const { return mode == Mode::kAdapter || mode == Mode::kLora; }
+  bool trains() const { return mode == Mode::kLora || mode == Mode::kFull; }
 };
 
 /// What a Transformer<Device> with these settings will hold, by name, before anything is allocated; the same lines as its

@@ -10,6 +10,7 @@
 #include "trainer/formats/peft.h"
 #include "trainer/kernels/adamw.h"
 #include "trainer/kernels/cross_entropy.h"
+#include "trainer/model/kv_cache.h"
 #include "trainer/model/packed_batch.h"
 #include "trainer/model/settings.h"
 #include "trainer/model/weight_source.h"
@@ -28,8 +29,8 @@ struct Trainable {
   bool decays = true;  ///< whether weight decay applies: to matrices, not to norms and biases
 };
 
-template <class Real>
-struct KvCache;
+template <class Device>
+struct Network;
 
 /// A decoder-only transformer of the Llama family, written once for every device. Explicitly instantiated for
 /// tensor::Cpu (float) and tensor::Reference (double).
@@ -51,7 +52,7 @@ class Transformer {
 
   const formats::ModelConfig& config() const;
   const ModelSettings& settings() const;
-  const std::vector<tensor::MemoryLine>& memory_lines() const;
+  std::vector<tensor::MemoryLine> memory_lines() const;
 
   /// Forward and backward of one micro-batch (modes kLora and kFull). Adds to the gradients those of
   /// loss_scale * sum over supervised positions of -log p(target): loss_scale = 1 / (supervised positions of the whole
@@ -80,7 +81,8 @@ class Transformer {
   void load_adapter(const formats::Adapter& adapter);
   /// The adapter as it stands, ready for formats::write_adapter; `base_model_name_or_path` is left to the caller.
   formats::Adapter adapter() const;
-  /// The present value of a base tensor by its Hugging Face name: for writing a full-parameter result.
+  /// The present value of a base tensor by its Hugging Face name (expects() that there is one): for writing a
+  /// full-parameter result.
   std::vector<float> tensor(const std::string& name) const;
 
   /// Runs `tokens` new tokens of one sequence, which stand at positions cache.length ..., through the model with the
@@ -89,8 +91,7 @@ class Transformer {
   void extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache, std::span<Real> logits);
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<Network<Device>> network_;
 };
 
 extern template class Transformer<tensor::Cpu>;

@@ -1,24 +1,30 @@
 #include "trainer/tensor/arena.h"
 
+#include "base/expects.h"
+
 namespace finetuned::tensor {
 
 void Arena::allocate() {
   base::expects(!buffer_.data(), "an arena is allocated once");
   buffer_ = Buffer(bytes_);
+  for (const Part& part : parts_) part.setter.set(part.setter.where, static_cast<std::byte*>(buffer_.data()) + part.offset);
+  parts_.clear();
 }
 
-std::size_t Arena::take(const std::string& name, std::size_t bytes) {
-  const std::size_t rounded = (bytes + 63) / 64 * 64;
-  const std::size_t offset = bytes_;
-  bytes_ += rounded;
+void Arena::take(const std::string& name, std::int64_t count, std::size_t size, Setter setter) {
+  base::expects(!buffer_.data(), "reservations come before allocate()");
+  base::expects(count >= 0, "a reservation has a size");
+  if (count == 0) return;
+  const std::size_t bytes = (static_cast<std::size_t>(count) * size + 63) / 64 * 64;
+  parts_.push_back({bytes_, setter});
+  bytes_ += bytes;
   for (auto& line : lines_) {
     if (line.name == name) {
-      line.bytes += rounded;
-      return offset;
+      line.bytes += bytes;
+      return;
     }
   }
-  lines_.push_back({name, rounded});
-  return offset;
+  lines_.push_back({name, bytes});
 }
 
 }  // namespace finetuned::tensor

@@ -2,52 +2,47 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "base/expects.h"
 #include "trainer/tensor/buffer.h"
 #include "trainer/tensor/memory_plan.h"
 
 namespace finetuned::tensor {
 
-/// All the memory of a model, in one piece. First every part is reserved by name; then `allocate()` makes the piece.
-/// The same reservations without `allocate()` are the memory plan, so that a plan cannot differ from what is used.
-/// A reservation may be taken by any number of names that share its lifetime.
-template <class T>
-struct Reservation {
-  std::size_t offset = 0;  ///< bytes from the arena's start
-  std::size_t count = 0;   ///< elements
-};
-
+/// All the memory of a model, in one piece. First every part is reserved by name, together with the pointer that will
+/// lead to it; then `allocate()` takes the piece and sets the pointers. The reservations alone are the memory plan, so a
+/// plan cannot differ from what is used.
 class Arena {
  public:
-  /// Reserves `count` elements, aligned to 64 bytes, under a plan line `name` (lines of one name add up).
+  /// Reserves `count` elements of zeroed memory, aligned to 64 bytes, under the plan line `name` (lines of one name add up).
+  /// `pointer` must stay where it is until allocate(), which sets it; to null where `count` is 0.
   template <class T>
-  Reservation<T> reserve(const std::string& name, std::int64_t count) {
-    base::expects(!buffer_.data(), "reservations come before allocate()");
-    base::expects(count >= 0, "a reservation has a size");
-    return {take(name, static_cast<std::size_t>(count) * sizeof(T)), static_cast<std::size_t>(count)};
+  void reserve(T*& pointer, const std::string& name, std::int64_t count) {
+    take(name, count, sizeof(T),
+         count == 0 ? Setter{nullptr, nullptr}
+                    : Setter{&pointer, [](void* where, void* memory) { *static_cast<T**>(where) = static_cast<T*>(memory); }});
   }
 
-  void allocate();
-
-  template <class T>
-  T* at(const Reservation<T>& reservation) const {
-    if (reservation.count == 0) return nullptr;
-    base::expects(buffer_.data(), "allocate() comes before use");
-    return reinterpret_cast<T*>(static_cast<std::byte*>(buffer_.data()) + reservation.offset);
-  }
+  void allocate();  ///< once, after the last reservation. Throws std::bad_alloc.
 
   std::size_t bytes() const { return bytes_; }
   const std::vector<MemoryLine>& lines() const { return lines_; }
 
  private:
-  std::size_t take(const std::string& name, std::size_t bytes);
+  struct Setter {
+    void* where;
+    void (*set)(void* where, void* memory);
+  };
+  struct Part {
+    std::size_t offset;
+    Setter setter;
+  };
+  void take(const std::string& name, std::int64_t count, std::size_t size, Setter setter);
 
   std::size_t bytes_ = 0;
   std::vector<MemoryLine> lines_;
+  std::vector<Part> parts_;
   Buffer buffer_;
 };
 

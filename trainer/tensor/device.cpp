@@ -30,6 +30,10 @@ int thread_count(int asked) {
 }
 }  // namespace
 
+std::size_t Cpu::scratch_bytes(int threads) {
+  return kSharedBytes + kScratchBytes * static_cast<std::size_t>(thread_count(threads));
+}
+
 Cpu::Cpu(int threads, Isa isa)
     : pool_(thread_count(threads)), isa_(std::min(isa, best_isa())),
       scratch_(kScratchBytes * static_cast<std::size_t>(pool_.threads())), shared_(kSharedBytes) {}

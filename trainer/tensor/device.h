@@ -37,10 +37,16 @@ class Cpu {
   }
   float* shared() const { return static_cast<float*>(shared_.data()); }
 
+  /// What a Cpu of so many threads takes for itself; 0: one a processor.
+  static std::size_t scratch_bytes(int threads);
+  std::size_t scratch_bytes() const { return scratch_bytes(pool_.threads()); }
+
   void copy_in(float* to, const float* host, std::int64_t count) const { copy(to, host, count); }
   void copy_in(std::int32_t* to, const std::int32_t* host, std::int64_t count) const { copy(to, host, count); }
   void copy_in(std::uint64_t* to, const std::uint64_t* host, std::int64_t count) const { copy(to, host, count); }
   void copy_out(float* host, const float* from, std::int64_t count) const { copy(host, from, count); }
+  /// To the host in the device's own precision.
+  void read(float* host, const float* from, std::int64_t count) const { copy(host, from, count); }
   void copy(float* to, const float* from, std::int64_t count) const { copy<float>(to, from, count); }
   void zero(float* at, std::int64_t count) const { std::memset(at, 0, static_cast<std::size_t>(count) * sizeof(float)); }
 
@@ -73,6 +79,8 @@ class Reference {
   void copy_out(float* host, const double* from, std::int64_t count) const {
     for (std::int64_t i = 0; i < count; ++i) host[i] = static_cast<float>(from[i]);
   }
+  void read(double* host, const double* from, std::int64_t count) const { copy(host, from, count); }
+  std::size_t scratch_bytes() const { return 0; }
   void copy(double* to, const double* from, std::int64_t count) const {
     for (std::int64_t i = 0; i < count; ++i) to[i] = from[i];
   }

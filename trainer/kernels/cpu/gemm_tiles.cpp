@@ -44,11 +44,12 @@ void write(const GemmBlock& block, std::int64_t row, std::int64_t column, const 
       const Vector sum = sums[i][j] * alpha;
       float* to = c + j * kLanes;
       if (left >= kLanes) {
-        const Vector start = block.accumulate ? load(to) : block.bias ? load(block.bias + at) : Vector{};
+        Vector start = block.accumulate ? load(to) : Vector{};
+        if (block.bias) start += load(block.bias + at);
         store(to, start + sum);
       } else {
-        const Vector start =
-            block.accumulate ? load_part(to, left) : block.bias ? load_part(block.bias + at, left) : Vector{};
+        Vector start = block.accumulate ? load_part(to, left) : Vector{};
+        if (block.bias) start += load_part(block.bias + at, left);
         store_part(to, start + sum, left);
       }
     }

@@ -20,7 +20,7 @@ struct BlockProduct {
   std::int64_t k = 0;
 };
 
-/// c [m, n] = (accumulate ? c : bias or 0) + alpha * (first + second). Single-threaded.
+/// c [m, n] = (accumulate ? c : 0) + (bias or 0) + alpha * (first + second). Single-threaded.
 struct GemmBlock {
   std::int64_t m = 0;
   std::int64_t n = 0;
@@ -30,7 +30,7 @@ struct GemmBlock {
   std::int64_t c_stride = 0;
   bool accumulate = false;
   float alpha = 1;
-  const float* bias = nullptr;  ///< [n]; only where accumulate is false
+  const float* bias = nullptr;  ///< [n] or null
 };
 
 /// A right operand [k, n]: element (k, n) at data[n * stride + k] where `transposed` (a linear's weight [out, in] used

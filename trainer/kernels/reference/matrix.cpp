@@ -64,7 +64,7 @@ void gemm(const tensor::Reference&, const Gemm<double>& g) {
       double total = product(g.left, g.right, row, column, g.k);
       if (g.k2 > 0) total += product(g.left2, g.right2, row, column, g.k2);
       double& c = g.c[row * g.c_stride + column];
-      c = (g.accumulate ? c : g.bias ? g.bias[column] : 0) + g.alpha * total;
+      c = (g.accumulate ? c : 0) + (g.bias ? g.bias[column] : 0) + g.alpha * total;
     }
 }
 
