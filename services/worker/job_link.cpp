@@ -1,0 +1,232 @@
+#include "services/worker/job_link.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <ctime>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "base/log.h"
+#include "base/stop.h"
+#include "storage/job_store.h"
+#include "storage/postgres/errors.h"
+
+namespace finetuned::worker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using postgres::Scope;
+using postgres::Transaction;
+using storage::JobLeases;
+using storage::NewEvent;
+
+constexpr std::chrono::milliseconds kRetryPause{500};
+constexpr std::size_t kLargestBatch = 1'000;
+
+bool same_event(const NewEvent& a, const NewEvent& b) { return a.message == b.message && a.data == b.data; }
+
+}  // namespace
+
+struct JobLink::State {
+  postgres::Pool& pool;
+  storage::JobLease lease;
+  Scope scope;
+  LinkOptions options;
+
+  std::atomic<bool> lease_lost{false};
+  std::atomic<bool> cancelled{false};
+  std::atomic<Clock::duration> lease_end;  ///< on this machine's monotonic clock
+
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::deque<NewEvent> pending;         ///< guarded by mutex, as all below
+  std::optional<Progress> progress;
+  std::uint64_t posted = 0;
+  std::uint64_t committed = 0;
+  bool flush_now = false;
+  Clock::time_point oldest_pending{};
+
+  std::jthread thread;
+
+  State(postgres::Pool& the_pool, const storage::ClaimedJob& claimed, Clock::time_point claimed_at, LinkOptions chosen)
+      : pool(the_pool), lease(claimed.lease), scope(Scope::project(claimed.job.project_id)), options(chosen),
+        lease_end(end_after(claimed_at)) {}
+
+  Clock::duration end_after(Clock::time_point asked) const {
+    return asked.time_since_epoch() + std::chrono::seconds(options.lease_seconds);
+  }
+
+  bool lost() {
+    if (!lease_lost && Clock::now().time_since_epoch() >= lease_end.load()) lose();
+    return lease_lost;
+  }
+
+  void lose() {
+    lease_lost = true;
+    const std::lock_guard lock(mutex);
+    changed.notify_all();
+  }
+
+  void run(const std::stop_token& stop);
+  void take(const JobLeases::Beat& beat, std::optional<Clock::time_point> renewed_at);
+  void renew();
+  void peek();
+  void commit_batch();
+  bool batch_is_there(Transaction& tx, const NewEvent& last) const;
+};
+
+void JobLink::State::take(const JobLeases::Beat& beat, std::optional<Clock::time_point> renewed_at) {
+  if (!beat.held) return lose();
+  if (beat.cancel_requested) cancelled = true;
+  if (renewed_at) lease_end = end_after(*renewed_at);
+}
+
+void JobLink::State::renew() {
+  const auto asked = Clock::now();
+  take(pool.transact(scope, [&](Transaction& tx) { return JobLeases(tx).heartbeat(lease, options.lease_seconds); }),
+       asked);
+}
+
+void JobLink::State::peek() {
+  take(pool.transact(scope, [&](Transaction& tx) { return JobLeases(tx).peek(lease); }), std::nullopt);
+}
+
+/// After a commit of unknown outcome: whether the job's newest event is the batch's last.
+bool JobLink::State::batch_is_there(Transaction& tx, const NewEvent& last) const {
+  const auto page = storage::JobStore(tx).list_events(lease.job_id, {.after = std::nullopt, .limit = 1, .ascending = false});
+  return !page.data.empty() && same_event(page.data.front(), last);
+}
+
+void JobLink::State::commit_batch() {
+  std::vector<NewEvent> batch;
+  std::optional<Progress> at;
+  {
+    const std::lock_guard lock(mutex);
+    const std::size_t count = std::min(pending.size(), kLargestBatch);
+    batch.assign(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(count));
+    at = progress;
+  }
+  if (batch.empty()) return;
+  bool held = false;
+  try {
+    held = pool.transact(scope, [&](Transaction& tx) {
+      JobLeases leases(tx);
+      if (!leases.append_events(lease, batch)) return false;
+      if (!at) return true;
+      std::optional<std::int64_t> finish;
+      if (at->left) finish = std::time(nullptr) + static_cast<std::int64_t>(at->left->count() + 0.5);
+      return leases.set_progress(lease, at->step, at->total_steps, at->trained_tokens, finish);
+    });
+  } catch (const postgres::CommitOutcomeUnknown&) {
+    held = pool.transact(scope, [&](Transaction& tx) { return batch_is_there(tx, batch.back()); });
+    if (!held) return;  // it did not happen: the same batch goes out again
+  }
+  if (!held) return lose();
+  const std::lock_guard lock(mutex);
+  pending.erase(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(batch.size()));
+  committed += batch.size();
+  oldest_pending = Clock::now();
+  changed.notify_all();
+}
+
+void JobLink::State::run(const std::stop_token& stop) {
+  auto next_renewal = Clock::now() + options.heartbeat;
+  auto next_peek = Clock::now();
+  while (!stop.stop_requested() && !lost()) {
+    try {
+      if (Clock::now() >= next_renewal) {
+        renew();
+        next_renewal = Clock::now() + options.heartbeat;
+        next_peek = Clock::now() + options.peek;
+      } else if (Clock::now() >= next_peek) {
+        peek();
+        next_peek = Clock::now() + options.peek;
+      }
+      bool due = false;
+      {
+        std::unique_lock lock(mutex);
+        const auto first_flush = pending.empty() ? Clock::now() + options.flush : oldest_pending + options.flush;
+        const auto wake_at = std::min({next_renewal, next_peek, first_flush, Clock::time_point(lease_end.load())});
+        changed.wait_until(lock, stop, wake_at, [&] {
+          return (flush_now && !pending.empty()) || lease_lost || pending.size() >= kLargestBatch;
+        });
+        due = !pending.empty() &&
+              (flush_now || pending.size() >= kLargestBatch || Clock::now() >= oldest_pending + options.flush);
+      }
+      if (due) commit_batch();
+    } catch (const postgres::SqlError& error) {
+      base::log_error("the database refused a job's events", {{"job", lease.job_id}, {"why", error.what()}});
+      lose();
+    } catch (const std::exception& error) {
+      base::log_warn("the database did not take a job's heartbeat or events; trying again",
+                     {{"job", lease.job_id}, {"why", error.what()}});
+      base::sleep_unless_stopped(stop, kRetryPause);
+    }
+  }
+}
+
+JobLink::JobLink(postgres::Pool& pool, const storage::ClaimedJob& claimed, Clock::time_point claimed_at,
+                 LinkOptions options)
+    : state_(std::make_unique<State>(pool, claimed, claimed_at, options)) {
+  state_->thread = std::jthread([state = state_.get()](const std::stop_token& stop) { state->run(stop); });
+}
+
+JobLink::~JobLink() {
+  state_->thread.request_stop();
+  state_->thread.join();
+}
+
+bool JobLink::lost() const { return state_->lost(); }
+bool JobLink::cancel_requested() const { return state_->cancelled; }
+const storage::JobLease& JobLink::lease() const { return state_->lease; }
+
+void JobLink::post(NewEvent event) {
+  std::unique_lock lock(state_->mutex);
+  state_->changed.wait(lock,
+                       [&] { return state_->lease_lost || state_->pending.size() < state_->options.most_pending; });
+  if (state_->pending.empty()) state_->oldest_pending = Clock::now();
+  state_->pending.push_back(std::move(event));
+  ++state_->posted;
+  if (state_->pending.size() == kLargestBatch) state_->changed.notify_all();
+}
+
+void JobLink::post(NewEvent event, const Progress& progress) {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->progress = progress;
+  }
+  post(std::move(event));
+}
+
+void JobLink::flush() {
+  std::unique_lock lock(state_->mutex);
+  const std::uint64_t target = state_->posted;
+  state_->flush_now = true;
+  state_->changed.notify_all();
+  state_->changed.wait(lock, [&] { return state_->lease_lost || state_->committed >= target; });
+  state_->flush_now = false;
+  if (state_->lease_lost) throw LeaseLost(state_->lease.job_id);
+}
+
+void JobLink::write(const std::function<bool(Transaction&)>& work, const std::function<bool(Transaction&)>& committed) {
+  bool outcome_unknown = false;
+  while (!lost()) {
+    try {
+      if (outcome_unknown && state_->pool.transact(state_->scope, committed)) return;
+      outcome_unknown = false;
+      if (state_->pool.transact(state_->scope, work)) return;
+      state_->lose();
+    } catch (const postgres::CommitOutcomeUnknown&) {
+      outcome_unknown = true;
+    } catch (const postgres::DatabaseUnavailable& error) {
+      base::log_warn("the database is away; trying again", {{"job", state_->lease.job_id}, {"why", error.what()}});
+    }
+    if (!lost()) std::this_thread::sleep_for(kRetryPause);
+  }
+  throw LeaseLost(state_->lease.job_id);
+}
+
+}  // namespace finetuned::worker

@@ -1,0 +1,95 @@
+#include "services/worker/job_observer.h"
+
+#include <cstdio>
+
+#include "base/errors.h"
+#include "services/worker/job_config.h"
+
+namespace finetuned::worker {
+
+namespace {
+
+using postgres::Transaction;
+
+std::string megabytes(std::uint64_t bytes) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+storage::NewEvent message(std::string text) {
+  storage::NewEvent event;
+  event.message = std::move(text);
+  return event;
+}
+
+}  // namespace
+
+JobObserver::JobObserver(JobLink& link, objects::ObjectStore& store, Options options, std::stop_token stop)
+    : link_(link), store_(store), options_(std::move(options)), stop_(std::move(stop)) {}
+
+void JobObserver::on_plan(const training::RunPlan& plan) {
+  std::uint64_t bytes = 0;
+  for (const auto& line : plan.memory) bytes += line.bytes;
+  if (options_.memory_bytes > 0 && bytes > options_.memory_bytes)
+    throw base::UsageError("the run needs " + megabytes(bytes) + " of memory, and this worker gives " +
+                           megabytes(options_.memory_bytes) + ": lower max_seq_length or lora_rank");
+  link_.post(message("Training " + std::to_string(plan.trainable_parameters) + " parameters for " +
+                     std::to_string(plan.total_steps) + " steps on " + std::to_string(plan.total_tokens) +
+                     " tokens, in " + megabytes(bytes) + " of memory"),
+             {.step = 0, .total_steps = plan.total_steps, .trained_tokens = 0, .left = std::nullopt});
+}
+
+void JobObserver::on_step(const training::StepMetrics& step) {
+  pace_.add(step);
+  storage::NewEvent event = message(step_message(step));
+  event.is_metrics = true;
+  event.data = event_metrics(step);
+  link_.post(std::move(event), {.step = step.step,
+                                .total_steps = step.total_steps,
+                                .trained_tokens = step.trained_tokens,
+                                .left = pace_.left()});
+  watch_validation(step);
+}
+
+void JobObserver::watch_validation(const training::StepMetrics& step) {
+  if (!options_.early_stopping_patience || !step.full_valid_loss) return;
+  if (*step.full_valid_loss < best_valid_loss_) {
+    best_valid_loss_ = *step.full_valid_loss;
+    epochs_without_better_ = 0;
+  } else if (++epochs_without_better_ >= *options_.early_stopping_patience && step.step < step.total_steps) {
+    stopped_early_ = true;
+    link_.post(message("Stopping early: the validation loss has not improved for " +
+                       std::to_string(epochs_without_better_) + " epochs"));
+  }
+}
+
+void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
+  storage::NewCheckpoint checkpoint;
+  checkpoint.step = written.at.step;
+  checkpoint.trained_tokens = written.at.trained_tokens;
+  checkpoint.model_name = checkpoint_model_name(options_.model_name, written.at.step);
+  checkpoint.metrics = checkpoint_metrics(written.at);
+  for (const char* name : {"adapter_model.safetensors", "adapter_config.json"})
+    checkpoint.objects[name] = objects::store_file(store_, written.directory / name).id;
+  link_.flush();
+  bool already_there = false;
+  int tries = 0;
+  const std::vector<storage::NewEvent> events{message("Checkpoint created at step " + std::to_string(checkpoint.step))};
+  const auto add = [&](Transaction& tx) {
+    ++tries;
+    storage::JobLeases leases(tx);
+    if (!leases.add_checkpoint(link_.lease(), checkpoint, &already_there)) return false;
+    return already_there || leases.append_events(link_.lease(), events);
+  };
+  link_.write(add, [](Transaction&) { return false; });  // adding it again is harmless
+  // An earlier attempt made this checkpoint: its objects stand. (After a retry they may be these.)
+  if (already_there && tries == 1)
+    for (const auto& [name, object] : checkpoint.objects) store_.remove(object);
+}
+
+bool JobObserver::stop_requested() {
+  return stopped_early_ || stop_.stop_requested() || link_.cancel_requested() || link_.lost();
+}
+
+}  // namespace finetuned::worker

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <limits>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "services/worker/job_link.h"
+#include "services/worker/job_metrics.h"
+#include "storage/objects/object_store.h"
+#include "trainer/training/run.h"
+
+namespace finetuned::worker {
+
+/// Tells the database what the trainer tells: steps as events, adapters as checkpoints. Lives on the run's thread.
+class JobObserver final : public training::RunObserver {
+ public:
+  struct Options {
+    std::string model_name;  ///< of the model to be
+    std::optional<std::int64_t> early_stopping_patience;
+    std::uint64_t memory_bytes = 0;  ///< what the run may take; 0: no bound but the machine's
+  };
+
+  /// `link` and `store` outlive this.
+  JobObserver(JobLink& link, objects::ObjectStore& store, Options options, std::stop_token stop);
+
+  /// Throws UsageError where the plan needs more memory than the run may take.
+  void on_plan(const training::RunPlan& plan) override;
+  void on_step(const training::StepMetrics& step) override;
+  /// Returns when the checkpoint is committed: what it trained is paid for from then on. Throws LeaseLost.
+  void on_checkpoint(const training::CheckpointWritten& checkpoint) override;
+  /// True for a lost lease, a cancel request, the worker's own end, and once early stopping has struck.
+  bool stop_requested() override;
+
+  bool stopped_early() const { return stopped_early_; }
+
+ private:
+  void watch_validation(const training::StepMetrics& step);
+
+  JobLink& link_;
+  objects::ObjectStore& store_;
+  Options options_;
+  std::stop_token stop_;
+  Pace pace_;
+  double best_valid_loss_ = std::numeric_limits<double>::infinity();
+  std::int64_t epochs_without_better_ = 0;
+  bool stopped_early_ = false;
+};
+
+}  // namespace finetuned::worker

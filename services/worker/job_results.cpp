@@ -1,0 +1,147 @@
+#include "services/worker/job_results.h"
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "billing/settlement.h"
+#include "storage/job_leases.h"
+#include "storage/job_store.h"
+
+namespace finetuned::worker {
+
+namespace {
+
+using postgres::Transaction;
+using storage::JobLeases;
+
+constexpr const char* kResultNames[] = {"adapter_model.safetensors", "adapter_config.json", "step_metrics.csv",
+                                        "manifest.json"};
+
+/// Result objects, removed again unless the job's end names them.
+class StoredResults {
+ public:
+  StoredResults(objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result)
+      : store_(store) {
+    for (const char* name : kResultNames) {
+      const objects::StoredObject object = objects::store_file(store, result.directory / name);
+      storage::NewFile file;
+      file.id = base::make_id("file");
+      file.project_id = job.project_id;
+      file.purpose = "fine-tune-results";
+      file.filename = name;
+      file.bytes = static_cast<std::int64_t>(object.bytes);
+      file.sha256 = object.sha256;
+      file.object_id = object.id;
+      file.status = storage::FileStatus::kProcessed;
+      files_.push_back(std::move(file));
+    }
+  }
+  ~StoredResults() {
+    if (kept_) return;
+    for (const storage::NewFile& file : files_) {
+      try {
+        store_.remove(file.object_id);
+      } catch (const std::exception& error) {
+        base::log_warn("an unused result stays on disk", {{"object", file.object_id}, {"why", error.what()}});
+      }
+    }
+  }
+  StoredResults(const StoredResults&) = delete;
+  StoredResults& operator=(const StoredResults&) = delete;
+
+  void keep() { kept_ = true; }
+  const std::vector<storage::NewFile>& files() const { return files_; }
+  std::vector<std::string> file_ids() const {
+    std::vector<std::string> ids;
+    for (const storage::NewFile& file : files_) ids.push_back(file.id);
+    return ids;
+  }
+
+ private:
+  objects::ObjectStore& store_;
+  std::vector<storage::NewFile> files_;
+  bool kept_ = false;
+};
+
+storage::NewEvent message(storage::EventLevel level, std::string text) {
+  storage::NewEvent event;
+  event.level = level;
+  event.message = std::move(text);
+  return event;
+}
+
+/// After a commit of unknown outcome: whether the job is where this worker brought it.
+auto is_in_state(const JobLink& link, storage::JobState state) {
+  return [&link, state](Transaction& tx) {
+    const auto job = storage::JobStore(tx).find(link.lease().job_id);
+    return job && job->state == state && job->lease_epoch == link.lease().epoch;
+  };
+}
+
+}  // namespace
+
+void publish_success(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
+                     const std::string& model_name, const training::RunResult& result) {
+  StoredResults results(store, job, result);
+  link.flush();
+  storage::FineTunedModel model;
+  model.name = model_name;
+  model.project_id = job.project_id;
+  model.job_id = job.id;
+  model.base_model = job.base_model;
+  model.objects[kResultNames[0]] = results.files()[0].object_id;
+  model.objects[kResultNames[1]] = results.files()[1].object_id;
+  const std::vector<storage::NewEvent> events{
+      message(storage::EventLevel::kInfo, "New fine-tuned model created: " + model_name),
+      message(storage::EventLevel::kInfo, "The job has successfully completed")};
+  const auto finish = [&](Transaction& tx) {
+    JobLeases leases(tx);
+    if (!leases.append_events(link.lease(), events)) return false;
+    for (const storage::NewFile& file : results.files()) storage::FileStore(tx).create(file);
+    storage::ModelStore(tx).add_fine_tuned(model);
+    const training::StepMetrics& last = result.last;
+    if (!leases.set_progress(link.lease(), last.step, last.total_steps, last.trained_tokens, std::nullopt)) return false;
+    if (!leases.succeed(link.lease(), model_name, results.file_ids(), last.trained_tokens)) return false;
+    billing::settle_job(tx, job.id);
+    return true;
+  };
+  link.write(finish, is_in_state(link, storage::JobState::kSucceeded));
+  results.keep();
+}
+
+void publish_cancelled(JobLink& link, const storage::Job& job) {
+  link.flush();
+  const std::vector<storage::NewEvent> events{message(storage::EventLevel::kInfo, "The job was cancelled")};
+  const auto finish = [&](Transaction& tx) {
+    JobLeases leases(tx);
+    if (!leases.append_events(link.lease(), events) || !leases.finish_cancelled(link.lease())) return false;
+    billing::settle_job(tx, job.id);
+    return true;
+  };
+  link.write(finish, is_in_state(link, storage::JobState::kCancelled));
+}
+
+void publish_failure(JobLink& link, const storage::Job& job, const storage::JobError& error) {
+  link.flush();
+  const std::vector<storage::NewEvent> events{
+      message(storage::EventLevel::kError, "The job failed: " + error.message)};
+  const auto finish = [&](Transaction& tx) {
+    JobLeases leases(tx);
+    if (!leases.append_events(link.lease(), events) || !leases.fail(link.lease(), error)) return false;
+    billing::settle_job(tx, job.id);
+    return true;
+  };
+  link.write(finish, is_in_state(link, storage::JobState::kFailed));
+}
+
+void publish_release(JobLink& link, const storage::Job&) {
+  link.flush();
+  const std::vector<storage::NewEvent> events{
+      message(storage::EventLevel::kInfo, "The worker is shutting down; the job goes back to the queue")};
+  const auto finish = [&](Transaction& tx) {
+    JobLeases leases(tx);
+    return leases.append_events(link.lease(), events) && leases.release(link.lease());
+  };
+  link.write(finish, is_in_state(link, storage::JobState::kQueued));
+}
+
+}  // namespace finetuned::worker

@@ -1,0 +1,129 @@
+#include "services/worker/worker.h"
+
+#include <condition_variable>
+#include <mutex>
+
+#include "base/errors.h"
+#include "base/log.h"
+#include "services/worker/job_data.h"
+#include "services/worker/job_observer.h"
+#include "services/worker/job_results.h"
+#include "services/worker/scratch.h"
+
+namespace finetuned::worker {
+
+namespace {
+
+using postgres::Scope;
+using postgres::Transaction;
+
+constexpr std::chrono::milliseconds kSweepPause{1'000};
+
+storage::JobError refusal(const JobRefused& error) {
+  storage::JobError refused{.code = error.code, .message = error.what(), .param = std::nullopt};
+  if (!error.param.empty()) refused.param = error.param;
+  return refused;
+}
+
+}  // namespace
+
+struct Worker::Waker {
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  bool awake = false;
+};
+
+Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
+    : pool_(pool), store_(store), options_(std::move(options)), waker_(std::make_unique<Waker>()) {}
+
+Worker::~Worker() = default;
+
+void Worker::wake() {
+  const std::lock_guard lock(waker_->mutex);
+  waker_->awake = true;
+  waker_->changed.notify_all();
+}
+
+void Worker::run(const std::stop_token& stop) {
+  if (const auto swept = Scratch::sweep(options_.scratch_directory); swept > 0)
+    base::log_info("removed what dead workers left", {{"folders", static_cast<std::int64_t>(swept)}});
+  while (!stop.stop_requested()) {
+    try {
+      if (run_one(stop)) continue;
+    } catch (const std::exception& error) {
+      base::log_error("no job can be claimed; trying again", {{"why", error.what()}});
+    }
+    std::unique_lock lock(waker_->mutex);
+    waker_->changed.wait_for(lock, stop, kSweepPause, [this] { return waker_->awake; });
+    waker_->awake = false;
+  }
+}
+
+bool Worker::run_one(const std::stop_token& stop) {
+  const auto asked = std::chrono::steady_clock::now();
+  const auto claimed = pool_.transact(Scope::system(), [&](Transaction& tx) {
+    return storage::JobLeases(tx).claim(options_.name, options_.link.lease_seconds);
+  });
+  if (!claimed) return false;
+  base::log_info("job claimed", {{"job", claimed->job.id}, {"epoch", claimed->lease.epoch}});
+  JobLink link(pool_, *claimed, asked, options_.link);
+  try {
+    run_job(*claimed, link, stop);
+  } catch (const LeaseLost& error) {
+    base::log_warn("job abandoned", {{"job", claimed->job.id}, {"why", error.what()}});
+  } catch (const std::exception& error) {
+    give_up(*claimed, link, error.what());
+  }
+  return true;
+}
+
+void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop) {
+  const storage::Job& job = claimed.job;
+  const auto fail = [&](const storage::JobError& error) {
+    publish_failure(link, job, error);
+    base::log_info("job failed", {{"job", job.id}, {"code", error.code}, {"why", error.message}});
+  };
+  try {
+    const Scratch scratch(options_.scratch_directory, job.id, claimed.lease.epoch);
+    JobData data = load_job_data(pool_, store_, job, scratch.path());
+    data.config.run.threads = options_.threads;
+    const std::string model_name =
+        fine_tuned_model_name(job.base_model, data.organization, job.suffix.value_or(""), job.id);
+    const JobObserver::Options options{.model_name = model_name,
+                                       .early_stopping_patience = data.config.early_stopping_patience,
+                                       .memory_bytes = options_.memory_bytes};
+    JobObserver observer(link, store_, options, stop);
+    const training::RunResult result =
+        training::run_training(data.config.run, data.training, data.validation, observer);
+    if (link.lost()) throw LeaseLost(job.id);
+    if (!result.stopped || observer.stopped_early()) {
+      publish_success(link, store_, job, model_name, result);
+      base::log_info("job succeeded", {{"job", job.id}, {"tokens", result.last.trained_tokens}});
+    } else if (link.cancel_requested()) {
+      publish_cancelled(link, job);
+      base::log_info("job cancelled", {{"job", job.id}, {"step", result.last.step}});
+    } else {
+      publish_release(link, job);
+      base::log_info("job handed back", {{"job", job.id}, {"step", result.last.step}});
+    }
+  } catch (const JobRefused& error) {
+    fail(refusal(error));
+  } catch (const base::FormatError& error) {
+    fail({.code = "invalid_format", .message = error.what(), .param = std::nullopt});
+  } catch (const base::UsageError& error) {
+    fail({.code = "invalid_hyperparameters", .message = error.what(), .param = "hyperparameters"});
+  }
+}
+
+/// A fault of ours: the lease ends now instead of running out, so that the sweep counts the crash and queues the job.
+void Worker::give_up(const storage::ClaimedJob& claimed, JobLink& link, const std::string& why) {
+  base::log_error("job broken off by an unexpected error", {{"job", claimed.job.id}, {"why", why}});
+  try {
+    link.write([&](Transaction& tx) { return storage::JobLeases(tx).heartbeat(link.lease(), 0).held; },
+               [](Transaction&) { return false; });
+  } catch (const std::exception& error) {
+    base::log_warn("its lease runs out by itself", {{"job", claimed.job.id}, {"why", error.what()}});
+  }
+}
+
+}  // namespace finetuned::worker
