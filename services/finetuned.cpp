@@ -1,0 +1,67 @@
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "base/errors.h"
+#include "base/files.h"
+#include "services/cli/api_commands.h"
+#include "services/engine_commands.h"
+#include "services/fresh_model_commands.h"
+#include "services/operator_commands.h"
+#include "services/role_commands.h"
+
+namespace {
+
+constexpr int kFailed = 1;   // it went wrong on the way
+constexpr int kRefused = 2;  // what was asked for cannot be: change it
+
+int complain(const std::exception& error, int status) {
+  std::cerr << "finetuned: " << error.what() << "\n";
+  return status;
+}
+
+/// A refusal that only another request can mend is the asker's to mend.
+int status_of(const finetuned::base::ApiError& error) {
+  return error.status >= 400 && error.status < 500 && error.status != 408 && error.status != 429 ? kRefused : kFailed;
+}
+
+int run(CLI::App& app, int argc, char** argv, const int& role_status) {
+  try {
+    app.parse(argc, argv);
+    return role_status;
+  } catch (const CLI::Success& request) {  // --help, --version
+    return app.exit(request);
+  } catch (const CLI::ParseError& error) {
+    std::cerr << "finetuned: " << error.what() << " (see --help)\n";
+    return kRefused;
+  } catch (const finetuned::base::ApiError& error) {
+    return complain(error, status_of(error));
+  } catch (const finetuned::base::UsageError& error) {
+    return complain(error, kRefused);
+  } catch (const finetuned::base::FormatError& error) {
+    return complain(error, kRefused);
+  } catch (const std::exception& error) {
+    return complain(error, kFailed);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace finetuned;
+  CLI::App app("finetuned: fine-tuning as a service on your own machines, and the engine behind it", "finetuned");
+  app.set_version_flag("--version", "finetuned " FINETUNED_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();  // --config may stand behind the command
+  app.footer("Exit status: 0 done, 1 something went wrong, 2 the request has to be changed.");
+  services::ProgramOptions options;
+  int role_status = 0;
+  app.add_option("--config", options.config_file,
+                 "the configuration (TOML) of the roles and of models, admin, ledger; FINETUNED_* variables override it")
+      ->envname("FINETUNED_CONFIG");
+  services::add_role_commands(app, options, role_status);
+  services::add_operator_commands(app, options);
+  cli::add_fresh_model_commands(app);
+  cli::add_engine_commands(app);
+  cli::add_api_commands(app);
+  return run(app, argc, argv, role_status);
+}

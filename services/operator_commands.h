@@ -1,0 +1,24 @@
+#pragma once
+
+#include "services/parts.h"
+
+namespace CLI {
+class App;
+}
+
+namespace finetuned::services {
+
+/// Adds the operator's commands, which reach the database and the data directory by themselves: `models
+/// import|list`, `admin bootstrap|credit|keys|projects`, `ledger verify`.
+///
+/// A chosen command runs while `app` parses, and writes its result to stdout. It throws UsageError and FormatError for
+/// what the operator has to change (exit 2), anything else for what went wrong on the way (exit 1). `options` outlives
+/// `app`.
+void add_operator_commands(CLI::App& app, const ProgramOptions& options);
+
+// The groups that it is made of.
+void add_model_commands(CLI::App& app, const ProgramOptions& options);
+void add_admin_commands(CLI::App& app, const ProgramOptions& options);
+void add_ledger_commands(CLI::App& app, const ProgramOptions& options);
+
+}  // namespace finetuned::services

@@ -1,0 +1,53 @@
+#include "services/parts.h"
+
+#include <unistd.h>
+
+#include "base/errors.h"
+
+namespace finetuned::services {
+
+base::Settings ProgramOptions::settings() const {
+  if (config_file.empty()) return base::load_settings(std::nullopt);
+  return base::load_settings(std::filesystem::path(config_file));
+}
+
+std::filesystem::path objects_directory(const base::Settings& settings) {
+  return std::filesystem::absolute(settings.data_directory) / "objects";
+}
+
+std::filesystem::path models_directory(const base::Settings& settings) {
+  return std::filesystem::absolute(settings.data_directory) / "models";
+}
+
+std::filesystem::path jobs_directory(const base::Settings& settings) {
+  return std::filesystem::absolute(settings.data_directory) / "jobs";
+}
+
+postgres::PoolOptions pool_options(const base::Settings& settings, const std::string& application,
+                                   std::size_t connections) {
+  if (settings.database.url.empty())
+    throw base::ConfigError("database.url is not set: name it in the --config file or as FINETUNED_DATABASE_URL");
+  postgres::PoolOptions options;
+  options.url = settings.database.url;
+  options.connections = connections;
+  options.statement_timeout = std::chrono::milliseconds(settings.database.statement_timeout_ms);
+  options.application_name = "finetuned " + application;
+  return options;
+}
+
+redis::Address redis_address(const base::Settings& settings) {
+  redis::Address address;
+  address.socket = settings.redis.socket;
+  address.host = settings.redis.host;
+  address.port = settings.redis.port;
+  address.timeout = std::chrono::milliseconds(settings.redis.timeout_ms);
+  return address;
+}
+
+std::string process_name() {
+  char host[256] = "localhost";
+  ::gethostname(host, sizeof host - 1);
+  return std::string(host) + ":" + std::to_string(::getpid());
+}
+
+}  // namespace finetuned::services

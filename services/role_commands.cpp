@@ -1,0 +1,71 @@
+#include "services/role_commands.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+
+#include "base/log.h"
+#include "services/roles.h"
+#include "services/supervisor.h"
+
+namespace finetuned::services {
+
+namespace {
+
+struct Role {
+  const char* name;
+  const char* help;
+  int (*run)(const base::Settings&);
+  bool supervised;
+};
+
+constexpr Role kRoles[] = {
+    {"gateway", "answer the API over HTTP", run_gateway, true},
+    {"intake", "check uploaded datasets and count their tokens", run_intake, true},
+    {"scheduler", "wake the roles, admit jobs, take jobs back from dead workers", run_scheduler, true},
+    {"worker", "train queued jobs", run_worker, true},
+    {"metering", "settle what was left open and replay the ledger", run_metering, true},
+    {"migrate", "bring the database to this program's version, and end", run_migrate, false},
+};
+
+constexpr std::chrono::seconds kBeyondGateway{5};
+constexpr std::chrono::seconds kShortestDrain{30};
+
+int run_role(const Role& role, const ProgramOptions& options) {
+  const base::Settings settings = options.settings();
+  base::start_log(role.name, settings.log_level);
+  return role.run(settings);
+}
+
+int serve(const ProgramOptions& options) {
+  const base::Settings settings = options.settings();
+  pool_options(settings, "serve", 1);  // a database must be named before anything starts
+  SupervisorOptions supervisor;
+  supervisor.program = std::filesystem::read_symlink("/proc/self/exe");
+  supervisor.drain = std::max<std::chrono::milliseconds>(
+      kShortestDrain, std::chrono::seconds(settings.gateway.drain_seconds) + kBeyondGateway);
+  for (const Role& role : kRoles) {
+    if (!role.supervised) continue;
+    SupervisedRole supervised{.name = role.name, .arguments = {role.name}};
+    if (!options.config_file.empty()) {
+      supervised.arguments.push_back("--config");
+      supervised.arguments.push_back(std::filesystem::absolute(options.config_file).string());
+    }
+    supervisor.roles.push_back(std::move(supervised));
+  }
+  return supervise(supervisor);
+}
+
+}  // namespace
+
+void add_role_commands(CLI::App& app, const ProgramOptions& options, int& exit_status) {
+  CLI::App& serve_command =
+      *app.add_subcommand("serve", "run the whole platform: one process of each role, restarted when it dies");
+  serve_command.callback([&] { exit_status = serve(options); });
+  for (const Role& role : kRoles) {
+    CLI::App& command = *app.add_subcommand(role.name, role.help);
+    command.callback([&role, &options, &exit_status] { exit_status = run_role(role, options); });
+  }
+}
+
+}  // namespace finetuned::services

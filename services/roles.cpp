@@ -1,0 +1,152 @@
+#include "services/roles.h"
+
+#include <unistd.h>
+
+#include <iostream>
+
+#include "base/errors.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "services/gateway/gateway.h"
+#include "services/intake/intake.h"
+#include "services/metering/metering.h"
+#include "services/parts.h"
+#include "services/scheduler/scheduler.h"
+#include "services/shutdown.h"
+#include "services/worker/worker.h"
+#include "storage/objects/local_store.h"
+#include "storage/outbox_store.h"
+#include "storage/postgres/migrator.h"
+#include "storage/redis/stream_reader.h"
+
+namespace finetuned::services {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds kDrain{25'000};  // below the supervisor's own deadline
+constexpr milliseconds kDatabasePause{1'000};
+constexpr int kWorkerNiceness = 10;
+
+/// False when the process shall stop before the database was ready.
+bool wait_for_database(postgres::Pool& pool, const std::stop_token& stop) {
+  const auto migrations = postgres::embedded_migrations();
+  for (int tries = 0; !stop.stop_requested(); ++tries) {
+    try {
+      if (postgres::is_migrated(pool, migrations)) return true;
+      if (tries % 10 == 0) base::log_warn("the database is not migrated: run finetuned migrate");
+    } catch (const std::exception& error) {
+      if (tries % 10 == 0) base::log_warn("waiting for the database", {{"why", error.what()}});
+    }
+    base::sleep_unless_stopped(stop, kDatabasePause);
+  }
+  return false;
+}
+
+redis::StreamReaderOptions reader_options(const base::Settings& settings, const char* stream, const char* group) {
+  redis::StreamReaderOptions options;
+  options.address = redis_address(settings);
+  options.stream = stream;
+  options.group = group;
+  options.consumer = process_name();
+  return options;
+}
+
+/// Half-written objects of processes that are gone. Another user's stay: its own role removes them.
+void sweep_objects(objects::LocalStore& store) {
+  try {
+    store.remove_leftovers();
+  } catch (const std::exception& error) {
+    base::log_warn("half-written objects could not be removed", {{"why", error.what()}});
+  }
+}
+
+}  // namespace
+
+int run_gateway(const base::Settings& settings) { return gateway::run(settings); }
+
+int run_intake(const base::Settings& settings) {
+  const Shutdown shutdown(kDrain);
+  postgres::Pool pool(pool_options(settings, "intake", 2));
+  objects::LocalStore store(objects_directory(settings));
+  if (!wait_for_database(pool, shutdown.token())) return 0;
+  sweep_objects(store);
+  intake::IntakeOptions options;
+  options.owner = process_name();
+  options.lease_seconds = settings.intake.lease_seconds;
+  options.row_bytes = static_cast<std::size_t>(settings.intake.max_row_bytes);
+  options.kept_faults = static_cast<std::size_t>(settings.intake.max_reported_faults);
+  intake::Intake role(pool, store, options);
+  const redis::StreamReader reader(reader_options(settings, storage::kFilesStream, "intake"),
+                                   [&role](const std::string&) { role.wake(); });
+  base::log_info("ready");
+  role.run(shutdown.token());
+  base::log_info("drained");
+  return 0;
+}
+
+int run_scheduler(const base::Settings& settings) {
+  const Shutdown shutdown(kDrain);
+  postgres::Pool pool(pool_options(settings, "scheduler", 2));
+  redis::Client redis(redis_address(settings));
+  if (!wait_for_database(pool, shutdown.token())) return 0;
+  scheduler::SchedulerOptions options;
+  options.sweep_pause = seconds(settings.scheduler.sweep_seconds);
+  options.most_attempts = settings.scheduler.max_attempts;
+  scheduler::Scheduler role(pool, redis, options);
+  base::log_info("ready");
+  role.run(shutdown.token());
+  base::log_info("drained");
+  return 0;
+}
+
+int run_worker(const base::Settings& settings) {
+  if (settings.worker.device != "cpu")
+    throw base::ConfigError("worker.device: '" + settings.worker.device + "' is not a device of this build: set cpu");
+  if (settings.worker.heartbeat_seconds * 2 > settings.worker.lease_seconds)
+    throw base::ConfigError("worker.heartbeat_seconds: must be at most half of worker.lease_seconds");
+  const Shutdown shutdown(kDrain);
+  // The trainer takes every core; the gateway beside it still answers at once.
+  if (::nice(kWorkerNiceness) == -1) base::log_warn("the worker runs at full priority");
+  postgres::Pool pool(pool_options(settings, "worker", 3));
+  objects::LocalStore store(objects_directory(settings));
+  if (!wait_for_database(pool, shutdown.token())) return 0;
+  sweep_objects(store);
+  worker::WorkerOptions options;
+  options.name = process_name();
+  options.scratch_directory = jobs_directory(settings);
+  options.link.lease_seconds = settings.worker.lease_seconds;
+  options.link.heartbeat = seconds(settings.worker.heartbeat_seconds);
+  options.threads = settings.worker.threads;
+  options.memory_bytes = static_cast<std::uint64_t>(settings.worker.memory_bytes);
+  worker::Worker role(pool, store, options);
+  const redis::StreamReader reader(reader_options(settings, storage::kJobsStream, "workers"),
+                                   [&role](const std::string&) { role.wake(); });
+  base::log_info("ready");
+  role.run(shutdown.token());
+  base::log_info("drained");
+  return 0;
+}
+
+int run_metering(const base::Settings& settings) {
+  const Shutdown shutdown(kDrain);
+  postgres::Pool pool(pool_options(settings, "metering", 1));
+  if (!wait_for_database(pool, shutdown.token())) return 0;
+  metering::Metering role(pool, seconds(settings.metering.reconcile_seconds));
+  base::log_info("ready");
+  role.run(shutdown.token());
+  base::log_info("drained");
+  return 0;
+}
+
+int run_migrate(const base::Settings& settings) {
+  postgres::Pool pool(pool_options(settings, "migrate", 2));
+  const auto applied = postgres::migrate(pool, postgres::embedded_migrations());
+  for (const std::string& name : applied) std::cout << "applied " << name << "\n";
+  if (applied.empty()) std::cout << "nothing to apply: the database is up to date\n";
+  return 0;
+}
+
+}  // namespace finetuned::services
