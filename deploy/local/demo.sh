@@ -3,7 +3,7 @@
 # quickstart, which has the platform running and FINETUNED_URL and FINETUNED_API_KEY in the environment.
 
 demo_repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-demo_program=$demo_repo/build/release/services/finetuned
+demo_program=$demo_repo/build/release/finetuned
 demo_data=$demo_repo/deploy/demo
 demo_out=$demo_repo/var/quickstart
 demo_model=demo

@@ -12,7 +12,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/services.sh"
 
 platform_repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-platform_program=$platform_repo/build/release/services/finetuned
+platform_program=$platform_repo/build/release/finetuned
 platform_ready_seconds=60
 platform_drain_seconds=40  # the supervisor's own deadline is 30 s
 

@@ -14,7 +14,7 @@ import traceback
 import uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PROGRAM = os.path.join(ROOT, "build", "release", "services", "finetuned")
+PROGRAM = os.path.join(ROOT, "build", "release", "finetuned")
 
 
 def free_port():
