@@ -1,0 +1,174 @@
+#include "services/engine_commands.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/errors.h"
+#include "services/engine_train.h"
+#include "trainer/text/tokenizer.h"
+
+namespace finetuned::cli {
+
+namespace {
+
+using training::LrScheduler;
+using training::RunConfig;
+
+const std::map<std::string, LrScheduler> kSchedulers{
+    {"linear", LrScheduler::kLinear}, {"cosine", LrScheduler::kCosine}, {"constant", LrScheduler::kConstant}};
+const std::map<std::string, formats::Dtype> kDtypes{
+    {"f32", formats::Dtype::kF32}, {"bf16", formats::Dtype::kBF16}, {"f16", formats::Dtype::kF16}};
+
+/// Offers the names of `choices` and stores what the chosen one stands for.
+template <class Value>
+void add_choice(CLI::App& command, const std::string& option, Value& value, const std::map<std::string, Value>& choices,
+                const std::string& help) {
+  std::string names;
+  std::string present;
+  for (const auto& [name, meaning] : choices) {
+    names += (names.empty() ? "" : "|") + name;
+    if (meaning == value) present = name;
+  }
+  command.add_option(option, value, help)
+      ->transform(CLI::Transformer(choices).description(""))
+      ->type_name(names)
+      ->default_str(present);
+}
+
+void add_data_options(CLI::App& command, TrainArguments& arguments) {
+  RunConfig& run = arguments.run;
+  command.add_option("--base", run.base_directory, "the base model: a Hugging Face directory")
+      ->required()->check(CLI::ExistingDirectory);
+  command.add_option("--data", arguments.data,
+                     "training rows, a JSON line each: chat messages, prompt and completion, Alpaca or ShareGPT")
+      ->check(CLI::ExistingFile);
+  command.add_option("--tokens", arguments.tokens,
+                     "instead of --data: rows of {\"ids\":[...],\"labels\":[...]}, -100 = not trained on, in file order")
+      ->check(CLI::ExistingFile);
+  command.add_option("--validation", arguments.validation, "held-out rows, as --data")->check(CLI::ExistingFile);
+  command.add_option("--out", run.out_directory, "the directory for the adapter, step_metrics.csv and manifest.json")
+      ->required();
+  command.add_option("--log", arguments.log, "a JSON line a step: step, loss, grad_norm, tokens, seconds");
+  command.add_option("--max-seq-length", run.max_seq_length, "longer rows are cut; 0: the base's context")
+      ->capture_default_str();
+  command.add_flag("--train-on-inputs", arguments.train_on_inputs, "supervise every token, not the answers alone");
+  command.add_flag("!--no-shuffle", run.shuffle, "take the rows in the file's order in each epoch");
+}
+
+void add_adapter_options(CLI::App& command, TrainArguments& arguments) {
+  RunConfig& run = arguments.run;
+  command.add_option("--init-adapter", run.init_adapter, "a PEFT adapter to go on from; rank and alpha default to its own")
+      ->check(CLI::ExistingDirectory);
+  command.add_option("--rank", run.lora_rank, "rank of the adapter")->capture_default_str();
+  command.add_option("--alpha", run.lora_alpha, "its scale is alpha / rank")->capture_default_str();
+  command.add_option("--dropout", run.lora_dropout, "of the adapter's input")->capture_default_str();
+  command.add_flag("--use-rslora", run.use_rslora, "scale by alpha / sqrt(rank)");
+  command.add_option("--target-modules", run.target_modules, "the linear layers to adapt, by commas")
+      ->delimiter(',')->capture_default_str();
+  command.add_flag("--full", run.full_parameter, "train every weight; writes a Hugging Face directory");
+  add_choice(command, "--dtype", run.dtype, kDtypes, "of the weights written");
+}
+
+void add_step_options(CLI::App& command, RunConfig& run) {
+  command.add_option("--learning-rate", run.learning_rate, "its peak")->capture_default_str();
+  add_choice(command, "--lr-scheduler", run.lr_scheduler, kSchedulers, "how it goes on after the warm-up");
+  command.add_option("--warmup-ratio", run.warmup_ratio, "share of the steps that it rises in")->capture_default_str();
+  command.add_option("--weight-decay", run.weight_decay, "decoupled, as in AdamW")->capture_default_str();
+  command.add_option("--max-grad-norm", run.max_grad_norm, "gradients are clipped to this norm; 0: never")
+      ->capture_default_str();
+  command.add_option("--batch-size", run.batch_size, "rows a step")->capture_default_str();
+  command.add_option("--epochs", run.epochs, "passes over the rows")->capture_default_str();
+  command.add_option("--steps", run.max_steps, "end after so many steps, whatever --epochs says");
+  command.add_option("--seed", run.seed, "of the adapter's first values, the rows' order and dropout")
+      ->capture_default_str();
+  command.add_option("--validation-steps", run.validation_steps,
+                     "a sample of the validation rows each so many steps; 0: 25 times a run")->capture_default_str();
+  command.add_option("--checkpoint-steps", run.checkpoint_steps, "keep OUT/step-N each so many steps");
+  command.add_flag("!--no-epoch-checkpoints", run.checkpoint_epochs, "keep no OUT/step-N at the end of an epoch");
+  command.add_option("--micro-batch-tokens", run.micro_batch_tokens,
+                     "tokens that go through the model at once; 0: 2,048, or less where memory is short")
+      ->capture_default_str();
+  command.add_option("--threads", run.threads, "0: one a core")->capture_default_str();
+}
+
+void add_train(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand("train", "train an adapter, or every weight, of a base model on this machine");
+  auto arguments = std::make_shared<TrainArguments>();
+  add_data_options(command, *arguments);
+  add_adapter_options(command, *arguments);
+  add_step_options(command, arguments->run);
+  CLI::App* const parsed = &command;
+  command.callback([arguments, parsed] {
+    arguments->rank_given = parsed->count("--rank") > 0;
+    arguments->alpha_given = parsed->count("--alpha") > 0;
+    arguments->rslora_given = parsed->count("--use-rslora") > 0;
+    arguments->modules_given = parsed->count("--target-modules") > 0;
+    train(*arguments);
+  });
+}
+
+struct TokenizeArguments {
+  std::string base;
+  bool decode = false;
+  bool no_special = false;
+};
+
+std::vector<std::int32_t> ids_in(const std::string& line, std::int64_t number) {
+  std::istringstream in(line);
+  std::vector<std::int32_t> ids;
+  for (std::string word; in >> word;) {
+    std::size_t used = 0;
+    long long id = -1;
+    try {
+      id = std::stoll(word, &used);
+    } catch (const std::logic_error&) {
+      used = 0;
+    }
+    if (used != word.size() || id < 0 || id > 0x7fffffff)
+      throw base::UsageError("line " + std::to_string(number) + ": '" + word + "' is not a token id");
+    ids.push_back(static_cast<std::int32_t>(id));
+  }
+  return ids;
+}
+
+void tokenize(const TokenizeArguments& arguments) {
+  const text::Tokenizer tokenizer = text::Tokenizer::load(arguments.base);
+  std::int64_t number = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    ++number;
+    if (arguments.decode) {
+      std::cout << tokenizer.decode(ids_in(line, number), arguments.no_special) << "\n";
+      continue;
+    }
+    const char* separator = "";
+    for (const std::int32_t id : tokenizer.encode(line, {.add_special = !arguments.no_special})) {
+      std::cout << separator << id;
+      separator = " ";
+    }
+    std::cout << "\n";
+  }
+}
+
+void add_tokenize(CLI::App& app) {
+  CLI::App& command =
+      *app.add_subcommand("tokenize", "token ids of each line of standard input, or with --decode the text of each line's ids");
+  auto arguments = std::make_shared<TokenizeArguments>();
+  command.add_option("--base", arguments->base, "a Hugging Face directory")->required()->check(CLI::ExistingDirectory);
+  command.add_flag("--decode", arguments->decode, "ids in, text out");
+  command.add_flag("--no-special", arguments->no_special, "add no bos or eos; with --decode, leave special tokens out");
+  command.callback([arguments] { tokenize(*arguments); });
+}
+
+}  // namespace
+
+void add_engine_commands(CLI::App& app) {
+  add_train(app);
+  add_tokenize(app);
+}
+
+}  // namespace finetuned::cli

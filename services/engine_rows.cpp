@@ -1,0 +1,99 @@
+#include "services/engine_rows.h"
+
+#include <fstream>
+#include <iostream>
+#include <limits>
+#include <string>
+
+#include "base/errors.h"
+#include "base/json.h"
+#include "trainer/text/dataset.h"
+
+namespace finetuned::cli {
+
+namespace json = base::json;
+
+namespace {
+
+constexpr std::size_t kShownFaults = 20;
+constexpr std::size_t kMaxLineBytes = 64u << 20;
+
+std::ifstream opened(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in || std::filesystem::is_directory(file)) throw base::UsageError(file.string() + ": cannot be read");
+  return in;
+}
+
+std::string place_of(const text::RowFault& fault) {
+  std::string text = fault.line > 0 ? "line " + std::to_string(fault.line) : "the file";
+  if (!fault.field.empty()) text += ", " + fault.field;
+  return text + ": " + fault.message;
+}
+
+[[noreturn]] void refuse(const std::filesystem::path& file, const text::FaultList& faults) {
+  const std::vector<text::RowFault>& kept = faults.kept();
+  if (faults.count() == 1) throw base::UsageError(file.string() + ": " + place_of(kept[0]));
+  for (std::size_t i = 0; i < kept.size() && i < kShownFaults; ++i)
+    std::cerr << file.string() << ": " << place_of(kept[i]) << "\n";
+  throw base::UsageError(file.string() + ": " + std::to_string(faults.count()) + " faults; the first: " + place_of(kept[0]));
+}
+
+std::vector<std::int32_t> ids_of(const json::object& row, const char* field, const std::string& place) {
+  const json::value* value = row.if_contains(field);
+  if (!value || !value->is_array()) throw base::UsageError(place + ": " + field + " is not a list of integers");
+  std::vector<std::int32_t> ids;
+  ids.reserve(value->get_array().size());
+  for (const json::value& item : value->get_array()) {
+    if (!item.is_int64() || item.get_int64() < text::kIgnoreLabel ||
+        item.get_int64() > std::numeric_limits<std::int32_t>::max())
+      throw base::UsageError(place + ": " + field + " is not a list of token ids");
+    ids.push_back(static_cast<std::int32_t>(item.get_int64()));
+  }
+  return ids;
+}
+
+}  // namespace
+
+std::vector<text::TokenRow> dataset_rows(const std::filesystem::path& file, const text::RowEncoder& encoder,
+                                         const text::SupervisedOptions& options, std::int64_t min_examples) {
+  std::ifstream in = opened(file);
+  text::DatasetLimits limits;
+  limits.min_examples = min_examples;
+  text::DatasetReader reader(in, limits);
+  std::vector<text::TokenRow> rows;
+  while (const std::optional<text::Row> row = reader.next()) {
+    try {
+      rows.push_back(encoder.encode(*row, options).row);
+    } catch (const text::RowError& error) {
+      reader.faults().add(error.fault(row->line));
+    }
+  }
+  if (reader.faults().count() > 0) refuse(file, reader.faults());
+  return rows;
+}
+
+std::vector<text::TokenRow> token_rows(const std::filesystem::path& file) {
+  std::ifstream in = opened(file);
+  std::vector<text::TokenRow> rows;
+  std::int64_t number = 0;
+  for (std::string line; std::getline(in, line);) {
+    const std::string place = file.string() + ": line " + std::to_string(++number);
+    if (line.empty()) continue;
+    json::value value;
+    try {
+      value = base::parse_json(line, {.depth = 3, .bytes = kMaxLineBytes});
+    } catch (const base::JsonError& error) {
+      throw base::UsageError(place + ": " + error.what());
+    }
+    if (!value.is_object()) throw base::UsageError(place + ": is not an object with ids and labels");
+    text::TokenRow row{ids_of(value.get_object(), "ids", place), ids_of(value.get_object(), "labels", place)};
+    if (row.ids.size() != row.labels.size())
+      throw base::UsageError(place + ": has " + std::to_string(row.ids.size()) + " ids but " +
+                             std::to_string(row.labels.size()) + " labels");
+    rows.push_back(std::move(row));
+  }
+  if (rows.empty()) throw base::UsageError(file.string() + ": has no rows");
+  return rows;
+}
+
+}  // namespace finetuned::cli

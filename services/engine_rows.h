@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "trainer/text/supervised.h"
+#include "trainer/text/token_row.h"
+
+namespace finetuned::cli {
+
+/// Rows of a dataset (JSONL: chat, prompt/completion, Alpaca, ShareGPT) as this encoder gives them. Every fault is
+/// written to stderr, a line each, at most 20; then UsageError with the first one and their number.
+std::vector<text::TokenRow> dataset_rows(const std::filesystem::path& file, const text::RowEncoder& encoder,
+                                         const text::SupervisedOptions& options, std::int64_t min_examples);
+
+/// Rows of `{"ids":[...],"labels":[...]}`, a line each, in the file's order. Throws UsageError naming file and line.
+std::vector<text::TokenRow> token_rows(const std::filesystem::path& file);
+
+}  // namespace finetuned::cli

@@ -1,0 +1,160 @@
+#include "services/engine_train.h"
+
+#include <boost/json/serialize.hpp>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+
+#include "base/errors.h"
+#include "base/json.h"
+#include "services/cli/progress.h"
+#include "services/cli/render.h"
+#include "services/engine_rows.h"
+#include "trainer/formats/hf_config.h"
+#include "trainer/formats/peft.h"
+
+namespace finetuned::cli {
+
+namespace json = base::json;
+
+namespace {
+
+constexpr std::int64_t kMinExamples = 10;
+constexpr int kBarWidth = 24;
+
+volatile std::sig_atomic_t stop_signal = 0;
+
+/// Turns SIGINT and SIGTERM into a request while it lives; a second signal has its usual effect.
+class StopOnSignal {
+ public:
+  StopOnSignal() {
+    struct sigaction action {};
+    action.sa_handler = [](int signal) { stop_signal = signal; };
+    action.sa_flags = SA_RESETHAND;
+    sigaction(SIGINT, &action, &interrupt_);
+    sigaction(SIGTERM, &action, &terminate_);
+  }
+  ~StopOnSignal() {
+    sigaction(SIGINT, &interrupt_, nullptr);
+    sigaction(SIGTERM, &terminate_, nullptr);
+  }
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+
+ private:
+  struct sigaction interrupt_ {};
+  struct sigaction terminate_ {};
+};
+
+std::string fixed(double value, int decimals) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%.*f", decimals, value);
+  return text;
+}
+
+class Reporter final : public training::RunObserver {
+ public:
+  explicit Reporter(const std::string& log) {
+    if (log.empty()) return;
+    log_.open(log, std::ios::trunc);
+    if (!log_) throw base::UsageError(log + ": cannot be written");
+  }
+
+  void on_plan(const training::RunPlan& plan) override {
+    plan_ = plan;
+    std::int64_t bytes = 0;
+    for (const auto& line : plan.memory) bytes += static_cast<std::int64_t>(line.bytes);
+    progress_.note("training " + format_count(plan.trainable_parameters) + " parameters: " +
+                   format_count(plan.total_steps) + " steps, " + format_count(plan.total_tokens) + " tokens, " +
+                   format_bytes(bytes) + " of memory");
+  }
+
+  void on_step(const training::StepMetrics& step) override {
+    seconds_ += step.seconds;
+    if (log_.is_open()) write_log(step);
+    const double pace = static_cast<double>(step.trained_tokens) / seconds_;
+    const double left = static_cast<double>(plan_.total_tokens - step.trained_tokens) / pace;
+    const double done = static_cast<double>(step.step) / static_cast<double>(step.total_steps);
+    progress_.show(render_bar(done, kBarWidth) + " step " + std::to_string(step.step) + "/" +
+                   std::to_string(step.total_steps) + "  loss " + fixed(step.train_loss, 4) + "  " + fixed(pace, 0) +
+                   " tokens/s  " + format_seconds(left) + " left");
+    if (step.full_valid_loss)
+      progress_.note("step " + std::to_string(step.step) + ": validation loss " + fixed(*step.full_valid_loss, 4) +
+                     ", token accuracy " + fixed(*step.full_valid_mean_token_accuracy, 4));
+  }
+
+  void on_checkpoint(const training::CheckpointWritten&) override {}
+  bool stop_requested() override { return stop_signal != 0; }
+  double seconds() const { return seconds_; }
+
+ private:
+  void write_log(const training::StepMetrics& step) {
+    json::object line;
+    line["step"] = step.step;
+    line["loss"] = step.train_loss;
+    line["grad_norm"] = step.grad_norm;
+    line["tokens"] = step.tokens;
+    line["seconds"] = step.seconds;
+    line["learning_rate"] = step.learning_rate;
+    line["supervised_tokens"] = step.supervised_tokens;
+    line["token_accuracy"] = step.train_mean_token_accuracy;
+    if (step.valid_loss) line["valid_loss"] = *step.valid_loss;
+    if (step.full_valid_loss) line["full_valid_loss"] = *step.full_valid_loss;
+    log_ << json::serialize(line) << std::endl;  // a line a step is there as soon as the step is
+    if (!log_) throw std::runtime_error("the log cannot be written");
+  }
+
+  ProgressLine progress_;
+  std::ofstream log_;
+  training::RunPlan plan_;
+  double seconds_ = 0;
+};
+
+/// What the command line leaves open is the initial adapter's.
+void adopt_adapter(TrainArguments& arguments, const formats::ModelConfig& base) {
+  training::RunConfig& run = arguments.run;
+  const formats::AdapterConfig initial = formats::read_adapter(*run.init_adapter, base).config;
+  if (!arguments.rank_given) run.lora_rank = initial.rank;
+  if (!arguments.alpha_given) run.lora_alpha = initial.alpha;
+  if (!arguments.rslora_given) run.use_rslora = initial.use_rslora;
+  if (!arguments.modules_given) run.target_modules = initial.target_modules;
+}
+
+}  // namespace
+
+void train(TrainArguments arguments) {
+  training::RunConfig& run = arguments.run;
+  if (arguments.data.empty() == arguments.tokens.empty())
+    throw base::UsageError("give the rows by either --data or --tokens");
+  const formats::ModelConfig base = formats::read_model_config(run.base_directory);
+  if (run.init_adapter) adopt_adapter(arguments, base);
+  std::vector<text::TokenRow> rows;
+  std::vector<text::TokenRow> validation;
+  if (!arguments.tokens.empty()) {
+    rows = token_rows(arguments.tokens);
+    run.shuffle = false;
+  }
+  if (!arguments.data.empty() || !arguments.validation.empty()) {
+    const text::RowEncoder encoder(run.base_directory);
+    text::SupervisedOptions options;
+    options.max_seq_length = run.max_seq_length > 0 ? run.max_seq_length : base.max_position_embeddings;
+    options.train_on_inputs = arguments.train_on_inputs;
+    if (!arguments.data.empty()) rows = dataset_rows(arguments.data, encoder, options, kMinExamples);
+    if (!arguments.validation.empty()) validation = dataset_rows(arguments.validation, encoder, options, 1);
+  }
+  if (run.base_name.empty()) run.base_name = run.base_directory.string();
+  training::RunResult result;
+  double seconds = 0;
+  {
+    const StopOnSignal stop;
+    Reporter reporter(arguments.log);
+    result = training::run_training(run, rows, validation, reporter);
+    seconds = reporter.seconds();
+  }
+  std::cout << result.directory.string() << ": " << (result.stopped ? "stopped after " : "") << result.last.step
+            << " steps, " << format_count(result.last.trained_tokens) << " tokens, " << format_seconds(seconds)
+            << ", last loss " << fixed(result.last.train_loss, 4) << "\n";
+}
+
+}  // namespace finetuned::cli

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "trainer/training/run.h"
+
+namespace finetuned::cli {
+
+/// What `finetuned train` was asked for. Fields of `run` that an initial adapter decides are taken from it where the
+/// command line does not say otherwise.
+struct TrainArguments {
+  training::RunConfig run;
+  std::string data;
+  std::string tokens;
+  std::string validation;
+  std::string log;
+  bool train_on_inputs = false;
+  bool rank_given = false;
+  bool alpha_given = false;
+  bool modules_given = false;
+  bool rslora_given = false;
+};
+
+/// Reads the rows, trains with a progress line, logs each step as JSON, and prints where the result lies. SIGINT and
+/// SIGTERM end the run after its present micro-batch, keeping what was trained; a second one kills.
+void train(TrainArguments arguments);
+
+}  // namespace finetuned::cli
