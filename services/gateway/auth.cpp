@@ -1,0 +1,73 @@
+#include "services/gateway/auth.h"
+
+#include "base/errors.h"
+#include "storage/key_store.h"
+#include "storage/organization_store.h"
+#include "storage/postgres/pool.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+constexpr std::size_t kMostKeyBytes = 256;
+constexpr std::string_view kScheme = "Bearer ";
+
+base::ApiError refused(int status, const char* code, const std::string& message) {
+  return {status, "invalid_request_error", code, message};
+}
+
+std::string bearer_of(const Request& request) {
+  const auto value = request.header("authorization").value_or("");
+  if (value.size() <= kScheme.size() || value.substr(0, kScheme.size()) != kScheme)
+    throw refused(401, "missing_api_key",
+                  "You didn't provide an API key. Send it in the Authorization header: `Authorization: Bearer YOUR_KEY`.");
+  const auto key = value.substr(kScheme.size());
+  if (key.size() > kMostKeyBytes) throw refused(401, "invalid_api_key", "Incorrect API key provided.");
+  return std::string(key);
+}
+
+struct Found {
+  storage::ApiKey key;
+  std::string organization_name;
+};
+
+std::optional<Found> look_up(postgres::Pool& database, const std::string& secret) {
+  return database.transact(postgres::Scope::system(), [&](postgres::Transaction& tx) -> std::optional<Found> {
+    storage::KeyStore keys(tx);
+    auto key = keys.authenticate(secret);
+    if (!key) return std::nullopt;
+    keys.touch(key->id);
+    const auto organization = storage::OrganizationStore(tx).find_organization(key->organization_id);
+    return Found{*key, organization ? organization->name : std::string()};
+  });
+}
+
+void check_header(const Request& request, std::string_view header, const std::string& own, const std::string& alias,
+                  const char* code) {
+  const auto asked = request.header(header);
+  if (asked && !asked->empty() && *asked != own && *asked != alias)
+    throw refused(401, code, "The header " + std::string(header) + " names another than the API key belongs to.");
+}
+
+}  // namespace
+
+void authenticate(postgres::Pool& database, Request& request, Access access) {
+  const auto found = look_up(database, bearer_of(request));
+  if (!found) throw refused(401, "invalid_api_key", "Incorrect API key provided.");
+  const storage::ApiKey& key = found->key;
+  Principal& principal = request.principal;
+  principal.admin = key.kind == storage::KeyKind::kAdmin;
+  principal.key_id = key.id;
+  principal.project_id = key.project_id.value_or("");
+  principal.organization_id = key.organization_id;
+  principal.organization_name = found->organization_name;
+  check_header(request, "openai-organization", principal.organization_id, principal.organization_name,
+               "mismatched_organization");
+  if (access == Access::kProject && !principal.admin)
+    check_header(request, "openai-project", principal.project_id, principal.project_id, "mismatched_project");
+  if (principal.admin != (access == Access::kAdmin))
+    throw refused(403, "insufficient_permissions",
+                  access == Access::kAdmin ? "This URL needs an admin key." : "This URL needs a project key, not an admin key.");
+}
+
+}  // namespace finetuned::gateway

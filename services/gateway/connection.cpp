@@ -1,0 +1,395 @@
+#include "services/gateway/connection.h"
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <optional>
+#include <vector>
+
+#include "base/errors.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "services/gateway/head.h"
+#include "services/gateway/render.h"
+#include "services/gateway/uri.h"
+
+namespace finetuned::gateway {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+namespace {
+
+using Steady = std::chrono::steady_clock;
+using Parser = http::request_parser<http::buffer_body>;
+using boost::system::error_code;
+
+constexpr std::size_t kChunkBytes = 128 * 1024;
+constexpr std::uint64_t kMostDiscardedBytes = 64 * 1024;  // of an unread body, to keep the connection
+constexpr std::chrono::seconds kDiscardTime{2};
+constexpr std::chrono::seconds kLingerTime{5};  // so that a client still sending can read its error
+
+/// The client went away: nothing to answer.
+struct ClientGone {};
+
+auto into(error_code& ec) { return asio::redirect_error(asio::use_awaitable, ec); }
+
+base::ApiError too_slow() {
+  return {408, "invalid_request_error", "request_timeout", "The request arrived too slowly.", std::nullopt, true};
+}
+
+base::ApiError too_large(std::uint64_t most) {
+  return {413, "invalid_request_error", "request_too_large",
+          "The request body is larger than the " + std::to_string(most) + " bytes that this URL takes."};
+}
+
+}  // namespace
+
+struct Connection::State {
+  State(asio::ip::tcp::socket socket, Door& shared) : stream(std::move(socket)), door(shared) {}
+
+  asio::awaitable<bool> serve_one();
+  asio::awaitable<bool> read_head();
+  asio::awaitable<std::size_t> receive(bool waiting_for_first, Steady::time_point deadline);
+  void begin_body(std::string_view head_text);
+  asio::awaitable<Response> answer();
+  asio::awaitable<Response> answer_stream(const Route& route);
+  asio::awaitable<void> take_stream(const Route& route, BodyConsumer& consumer);
+  asio::awaitable<void> read_whole_body(const Route& route);
+  asio::awaitable<void> send_continue();
+  asio::awaitable<std::size_t> read_body_some(char* buffer_begin, std::size_t size);
+  asio::awaitable<bool> discard_body();
+  asio::awaitable<bool> send(Response response);
+  asio::awaitable<bool> send_source(BodySource& source, std::uint64_t bytes);
+  asio::awaitable<void> linger();
+  void note(const Response& response, Steady::duration spent) const;
+
+  beast::tcp_stream stream;
+  Door& door;
+  beast::flat_buffer buffer;
+  bool first = true;  // no request has been answered on this connection yet
+  bool idle = false;
+
+  // Of the request at hand:
+  Request request;
+  Head head;
+  std::optional<Parser> parser;
+  bool continue_owed = false;
+  Steady::time_point started;
+};
+
+Connection::Connection(asio::ip::tcp::socket socket, Door& door)
+    : state_(std::make_unique<State>(std::move(socket), door)) {}
+Connection::~Connection() = default;
+
+void Connection::close_if_idle() {
+  asio::post(state_->stream.get_executor(), [self = shared_from_this()] {
+    if (self->state_->idle) self->state_->stream.close();
+  });
+}
+
+void Connection::close_now() {
+  asio::post(state_->stream.get_executor(), [self = shared_from_this()] { self->state_->stream.close(); });
+}
+
+asio::awaitable<void> Connection::serve() {
+  try {
+    while (co_await state_->serve_one()) state_->first = false;
+  } catch (const ClientGone&) {
+  } catch (const std::exception& error) {
+    base::log_error("a connection failed", {{"error", error.what()}});
+  }
+  state_->stream.close();
+}
+
+/// Answers one request. False: close the connection.
+asio::awaitable<bool> Connection::State::serve_one() {
+  request = Request();
+  request.id = base::make_id("req");
+  head = Head();
+  head.keep_alive = false;
+  parser.reset();
+  continue_owed = false;
+  if (buffer.size() == 0) buffer.shrink_to_fit();
+  Response response;
+  std::exception_ptr failure;
+  try {
+    const bool arrived = co_await read_head();
+    if (!arrived) co_return false;
+    response = co_await answer();
+  } catch (const ClientGone&) {
+    co_return false;
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (failure) response = render_error(as_api_error(failure, request.id));
+  const bool go_on = co_await send(std::move(response));
+  co_return go_on;
+}
+
+/// Reads some bytes of a head; 0 when the client has gone, or stayed silent between two requests.
+asio::awaitable<std::size_t> Connection::State::receive(bool waiting_for_first, Steady::time_point deadline) {
+  error_code ec;
+  idle = waiting_for_first;
+  stream.expires_at(deadline);
+  const auto space = buffer.prepare(waiting_for_first ? 512 : 4096);
+  const std::size_t bytes = co_await stream.async_read_some(space, into(ec));
+  idle = false;
+  if (ec == beast::error::timeout && !waiting_for_first) throw too_slow();
+  if (ec) co_return 0;
+  buffer.commit(bytes);
+  co_return bytes;
+}
+
+/// Reads and checks a request's head. False when the client has gone.
+asio::awaitable<bool> Connection::State::read_head() {
+  std::size_t checked = 0;
+  started = Steady::now();
+  for (;;) {
+    const std::string_view text(static_cast<const char*>(buffer.data().data()), buffer.size());
+    const auto end = text.find("\r\n\r\n");
+    if (end != std::string_view::npos && end + 4 <= door.limits.head_bytes) {
+      begin_body(text.substr(0, end + 4));
+      co_return true;
+    }
+    if (text.size() >= door.limits.head_bytes)
+      throw base::ApiError(431, "invalid_request_error", "header_too_large",
+                           "The request's head is larger than " + std::to_string(door.limits.head_bytes) + " bytes.");
+    // A CR at the very end may still get its LF; bytes before it have been looked at.
+    if (has_bare_line_end(text.substr(checked)))
+      throw base::bad_request("invalid_request_head", "The request's head is not valid HTTP/1.1: header lines must end in CRLF.");
+    checked = text.ends_with('\r') ? text.size() - 1 : text.size();
+    const bool silent = text.empty();
+    if (silent && door.draining) co_return false;
+    const auto patience = silent && !first ? door.limits.idle : door.limits.head;
+    const auto deadline = (silent ? Steady::now() : started) + patience;
+    const std::size_t bytes = co_await receive(silent, deadline);
+    if (bytes == 0) co_return false;
+    if (silent) started = Steady::now();
+  }
+}
+
+/// Checks the head by our rules, then lets Beast read it too, for the body's framing: the two must agree.
+void Connection::State::begin_body(std::string_view head_text) {
+  HeadFault fault;
+  auto parsed = parse_head(head_text, fault);
+  const auto refuse = [](const std::string& why) {
+    return base::bad_request("invalid_request_head", "The request's head is not valid HTTP/1.1: " + why + ".");
+  };
+  if (!parsed) throw refuse(fault.message);
+  parser.emplace();
+  parser->header_limit(static_cast<std::uint32_t>(door.limits.head_bytes) + 1);
+  parser->body_limit(boost::none);
+  error_code ec;
+  const std::size_t used = parser->put(asio::buffer(head_text.data(), head_text.size()), ec);
+  if (ec || used != head_text.size() || !parser->is_header_done()) throw refuse("it cannot be parsed");
+  if (parser->chunked() != parsed->chunked || parser->content_length().value_or(0) != parsed->content_length.value_or(0))
+    throw refuse("its framing is ambiguous");
+  buffer.consume(used);
+  head = std::move(*parsed);
+  continue_owed = head.expects_continue && head.has_body();
+}
+
+asio::awaitable<Response> Connection::State::answer() {
+  auto target = parse_target(head.target);
+  if (!target) throw base::bad_request("invalid_url", "The URL has a broken escape or an empty path segment.");
+  request.method = head.method;
+  request.segments = std::move(target->segments);
+  request.query = std::move(target->query);
+  request.headers = head.headers;
+  const Route& route = door.router.find(request);
+  if (route.handler && !head.has_body()) {
+    auto whole = [this, &route] {
+      if (route.access != Access::kOpen) door.authenticate(request, route.access);
+      return route.handler(request);
+    };
+    Response response = co_await base::offload(door.pool, std::move(whole));
+    co_return response;
+  }
+  if (route.access != Access::kOpen) {
+    auto check = [this, &route] { door.authenticate(request, route.access); };
+    co_await base::offload(door.pool, std::move(check));
+  }
+  if (head.content_length.value_or(0) > route.most_body_bytes) throw too_large(route.most_body_bytes);
+  if (route.stream_handler) {
+    Response streamed = co_await answer_stream(route);
+    co_return streamed;
+  }
+  co_await read_whole_body(route);
+  auto handle = [this, &route] { return route.handler(request); };
+  Response response = co_await base::offload(door.pool, std::move(handle));
+  co_return response;
+}
+
+asio::awaitable<Response> Connection::State::answer_stream(const Route& route) {
+  auto begin = [this, &route] { return route.stream_handler(request); };
+  std::unique_ptr<BodyConsumer> consumer = co_await base::offload(door.pool, std::move(begin));
+  Response response;
+  std::exception_ptr failure;
+  try {
+    co_await take_stream(route, *consumer);
+    auto finish = [&consumer] { return consumer->finish(); };
+    response = co_await base::offload(door.pool, std::move(finish));
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  // What a consumer leaves behind is removed where blocking is allowed. A full queue removes it here instead.
+  auto drop = [dropped = std::move(consumer)]() mutable { dropped.reset(); };
+  try {
+    co_await base::offload(door.pool, std::move(drop));
+  } catch (const base::Overloaded&) {
+  }
+  if (failure) std::rethrow_exception(failure);
+  co_return response;
+}
+
+asio::awaitable<void> Connection::State::take_stream(const Route& route, BodyConsumer& consumer) {
+  co_await send_continue();
+  std::vector<char> chunk(kChunkBytes);
+  std::uint64_t total = 0;
+  Steady::duration waited{};
+  while (!parser->is_done()) {
+    const auto before = Steady::now();
+    stream.expires_after(door.limits.stall);
+    const std::size_t bytes = co_await read_body_some(chunk.data(), chunk.size());
+    waited += Steady::now() - before;
+    total += bytes;
+    if (total > route.most_body_bytes) throw too_large(route.most_body_bytes);
+    const auto seconds = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(waited).count());
+    if (waited > door.limits.stall && total < seconds * door.limits.body_bytes_per_second) throw too_slow();
+    if (bytes == 0) continue;
+    auto consume = [&consumer, &chunk, bytes] { consumer.consume(std::string_view(chunk.data(), bytes)); };
+    co_await base::offload(door.pool, std::move(consume));
+  }
+}
+
+asio::awaitable<void> Connection::State::read_whole_body(const Route& route) {
+  co_await send_continue();
+  stream.expires_after(door.limits.request);
+  const std::size_t piece = 16 * 1024;
+  while (!parser->is_done()) {
+    const std::size_t had = request.body.size();
+    request.body.resize(had + piece);
+    const std::size_t bytes = co_await read_body_some(request.body.data() + had, piece);
+    request.body.resize(had + bytes);
+    if (request.body.size() > route.most_body_bytes) throw too_large(route.most_body_bytes);
+  }
+}
+
+asio::awaitable<void> Connection::State::send_continue() {
+  if (!std::exchange(continue_owed, false) || buffer.size() > 0) co_return;
+  static constexpr std::string_view text = "HTTP/1.1 100 Continue\r\n\r\n";
+  error_code ec;
+  stream.expires_after(door.limits.stall);
+  const auto bytes = asio::buffer(text.data(), text.size());
+  co_await asio::async_write(stream, bytes, into(ec));
+  if (ec) throw ClientGone();
+}
+
+/// Reads a piece of the body, by the deadline set on the stream. May be 0 before the end.
+asio::awaitable<std::size_t> Connection::State::read_body_some(char* buffer_begin, std::size_t size) {
+  auto& body = parser->get().body();
+  body.data = buffer_begin;
+  body.size = size;
+  body.more = true;
+  error_code ec;
+  co_await http::async_read_some(stream, buffer, *parser, into(ec));
+  if (ec == beast::error::timeout) throw too_slow();
+  if (ec && ec != http::error::need_buffer) {
+    // A broken chunk is the client's fault; everything else means that it is gone.
+    if (ec == http::error::bad_chunk || ec == http::error::bad_chunk_extension || ec == http::error::bad_transfer_encoding)
+      throw base::bad_request("invalid_chunk", "The chunked body is not valid HTTP/1.1.");
+    throw ClientGone();
+  }
+  co_return size - body.size;
+}
+
+/// Reads what is left of a small body, so that the next request can follow. False when it is too much.
+asio::awaitable<bool> Connection::State::discard_body() {
+  if (!parser) co_return false;
+  if (parser->is_done() || !head.has_body()) co_return true;
+  if (continue_owed || head.chunked || head.content_length.value_or(0) > kMostDiscardedBytes) co_return false;
+  std::vector<char> scrap(16 * 1024);
+  stream.expires_after(kDiscardTime);
+  try {
+    while (!parser->is_done()) co_await read_body_some(scrap.data(), scrap.size());
+  } catch (const base::ApiError&) {
+    co_return false;
+  }
+  co_return true;
+}
+
+/// Sends the answer. True when the connection serves on.
+asio::awaitable<bool> Connection::State::send(Response response) {
+  const auto spent = Steady::now() - started;
+  const bool consumed = co_await discard_body();
+  AnswerContext context;
+  context.request_id = request.id;
+  context.organization = request.principal.organization_name;
+  context.processing = spent;
+  context.keep_alive = head.keep_alive && consumed && !door.draining;
+  std::string text = render_head(response, context);
+  const bool bodiless = request.method == "HEAD";
+  if (!response.source && !bodiless) text += response.body;
+  error_code ec;
+  stream.expires_after(door.limits.request);
+  const auto bytes = asio::buffer(text.data(), text.size());
+  co_await asio::async_write(stream, bytes, into(ec));
+  note(response, spent);
+  if (ec) co_return false;
+  if (response.source && !bodiless) {
+    const bool sent = co_await send_source(*response.source, response.source_bytes);
+    if (!sent) co_return false;
+  }
+  if (context.keep_alive) co_return true;
+  if (!consumed) co_await linger();
+  co_return false;
+}
+
+asio::awaitable<bool> Connection::State::send_source(BodySource& source, std::uint64_t bytes) {
+  std::vector<char> chunk(kChunkBytes);
+  while (bytes > 0) {
+    const std::size_t want = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, chunk.size()));
+    auto read = [&source, &chunk, want] { return source.read(chunk.data(), want); };
+    std::size_t got = 0;
+    try {
+      got = co_await base::offload(door.pool, std::move(read));
+    } catch (const std::exception& error) {
+      base::log_error("a download was cut off", {{"request", request.id}, {"error", error.what()}});
+    }
+    if (got == 0) co_return false;
+    error_code ec;
+    stream.expires_after(door.limits.request);
+    const auto piece = asio::buffer(chunk.data(), got);
+    co_await asio::async_write(stream, piece, into(ec));
+    if (ec) co_return false;
+    bytes -= got;
+  }
+  co_return true;
+}
+
+/// Closing with unread bytes resets the connection, and the client may lose its answer: read on for a moment.
+asio::awaitable<void> Connection::State::linger() {
+  error_code ec;
+  stream.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ec);
+  std::vector<char> scrap(64 * 1024);
+  stream.expires_after(kLingerTime);
+  const auto space = asio::buffer(scrap.data(), scrap.size());
+  while (!ec) co_await stream.async_read_some(space, into(ec));
+}
+
+void Connection::State::note(const Response& response, Steady::duration spent) const {
+  const auto path = std::string_view(head.target).substr(0, head.target.find('?'));
+  const auto level = response.status >= 500 ? base::LogLevel::kWarn : base::LogLevel::kDebug;
+  base::log(level, "request",
+            {{"id", request.id}, {"method", head.method}, {"path", path}, {"status", response.status},
+             {"project", request.principal.project_id},
+             {"ms", static_cast<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(spent).count())}});
+}
+
+}  // namespace finetuned::gateway

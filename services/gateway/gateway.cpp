@@ -1,0 +1,126 @@
+#include "services/gateway/gateway.h"
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/log.h"
+#include "base/offload.h"
+#include "base/settings.h"
+#include "services/gateway/auth.h"
+#include "services/gateway/platform.h"
+#include "services/gateway/routes/routes.h"
+#include "services/gateway/server.h"
+#include "storage/objects/local_store.h"
+#include "storage/postgres/pool.h"
+#include "storage/redis/client.h"
+
+namespace finetuned::gateway {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr std::size_t kMostQueuedWork = 4096;
+
+postgres::PoolOptions pool_options(const base::Settings& settings) {
+  postgres::PoolOptions options;
+  options.url = settings.database.url;
+  options.connections = static_cast<std::size_t>(settings.database.pool_size);
+  options.statement_timeout = std::chrono::milliseconds(settings.database.statement_timeout_ms);
+  options.application_name = "finetuned gateway";
+  return options;
+}
+
+redis::Address redis_address(const base::Settings& settings) {
+  redis::Address address;
+  address.socket = settings.redis.socket;
+  address.host = settings.redis.host;
+  address.port = settings.redis.port;
+  address.timeout = std::chrono::milliseconds(settings.redis.timeout_ms);
+  return address;
+}
+
+DoorLimits door_limits(const base::Settings::Gateway& settings) {
+  DoorLimits limits;
+  limits.head = std::chrono::seconds(settings.header_timeout_seconds);
+  limits.idle = std::chrono::seconds(settings.idle_timeout_seconds);
+  limits.request = std::chrono::seconds(settings.request_timeout_seconds);
+  return limits;
+}
+
+Router make_router(const base::Settings::Gateway& settings, const Platform& platform) {
+  Router router(static_cast<std::uint64_t>(settings.max_json_bytes));
+  add_health_routes(router, platform);
+  add_file_routes(router, platform);
+  add_file_upload_route(router, platform);
+  add_file_content_route(router, platform);
+  add_job_routes(router, platform);
+  add_job_creation_routes(router, platform);
+  add_model_routes(router, platform);
+  add_billing_routes(router, platform);
+  return router;
+}
+
+}  // namespace
+
+/// In the order of who outlives whom: the pool goes first, finishing the work that uses the door and the stores; then
+/// `io` destroys the coroutines that are left over, whose uploads still reach the object store.
+struct Gateway::State {
+  explicit State(const base::Settings& all)
+      : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(all.data_directory / "objects"),
+        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes)},
+        router(make_router(settings, platform)),
+        door{router, [this](Request& request, Access access) { authenticate(database, request, access); }, pool,
+             door_limits(settings), false},
+        io(settings.io_threads), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
+        server(io, door, settings.address, settings.port, static_cast<std::size_t>(settings.max_connections)) {}
+
+  base::Settings::Gateway settings;
+  postgres::Pool database;
+  redis::Client redis;
+  objects::LocalStore objects;
+  Platform platform;
+  Router router;
+  Door door;
+  asio::io_context io;
+  base::BlockingPool pool;
+  Server server;
+};
+
+Gateway::Gateway(const base::Settings& settings) : state_(std::make_unique<State>(settings)) {}
+Gateway::~Gateway() = default;
+
+std::uint16_t Gateway::port() const { return state_->server.port(); }
+
+bool Gateway::serve(const std::stop_token& stop) {
+  const std::size_t leftovers = state_->objects.remove_leftovers();
+  if (leftovers > 0) base::log_info("half-written objects were removed", {{"objects", static_cast<std::uint64_t>(leftovers)}});
+  const auto guard = asio::make_work_guard(state_->io);
+  state_->server.start();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < state_->settings.io_threads; ++i) threads.emplace_back([this] { state_->io.run(); });
+  base::log_info("listening", {{"address", state_->settings.address}, {"port", static_cast<int>(port())}});
+
+  std::mutex mutex;
+  std::condition_variable_any stopped;
+  std::unique_lock lock(mutex);
+  stopped.wait(lock, stop, [] { return false; });
+
+  base::log_info("draining");
+  const bool drained = state_->server.drain(std::chrono::seconds(state_->settings.drain_seconds));
+  state_->io.stop();
+  for (std::thread& thread : threads) thread.join();
+  base::log_info(drained ? "drained" : "some requests were cut off");
+  return drained;
+}
+
+int run(const base::Settings& settings, const std::stop_token& stop) {
+  Gateway gateway(settings);
+  return gateway.serve(stop) ? 0 : 1;
+}
+
+}  // namespace finetuned::gateway

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <stop_token>
+
+namespace finetuned::base {
+struct Settings;
+}
+
+namespace finetuned::gateway {
+
+/// The API's HTTP server with all that it needs: a database pool, Redis, the object store, threads.
+class Gateway {
+ public:
+  /// Binds the port; connects to nothing yet, so it starts while PostgreSQL or Redis is away (requests then get 503,
+  /// and /readyz says so). Throws UsageError where the address cannot be had, FileError where storage cannot.
+  explicit Gateway(const base::Settings& settings);
+  ~Gateway();
+  Gateway(const Gateway&) = delete;
+  Gateway& operator=(const Gateway&) = delete;
+
+  /// The port that it listens on: the system's choice where the settings say 0.
+  std::uint16_t port() const;
+
+  /// Serves until `stop`, then drains: accepts nothing more, answers what is in flight for at most
+  /// `gateway.drain_seconds`, then closes what is left. Returns whether all was answered. Blocks; call once.
+  bool serve(const std::stop_token& stop);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// The gateway role: builds a Gateway and serves until `stop`. Exit code: 0 drained, 1 something was cut off.
+int run(const base::Settings& settings, const std::stop_token& stop);
+
+}  // namespace finetuned::gateway

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/json.h"
+
+namespace finetuned::gateway {
+
+using StringPairs = std::vector<std::pair<std::string, std::string>>;
+
+/// Who sent a request, as its key says. `project_id` is empty for an admin key.
+struct Principal {
+  bool admin = false;
+  std::string key_id;
+  std::string project_id;
+  std::string organization_id;
+  std::string organization_name;
+};
+
+/// A request as handlers see it: checked, decoded, and free of any HTTP library's types.
+struct Request {
+  std::string id;                     ///< ours, sent back as `x-request-id`
+  std::string method;                 ///< `GET`
+  std::vector<std::string> segments;  ///< of the path, each percent-decoded: `/v1/models/a%2Fb` is {"v1","models","a/b"}
+  StringPairs query;                  ///< decoded, in order; map keys stay as sent: `metadata[k]`
+  StringPairs headers;                ///< names in lower case, values without surrounding blanks
+  std::vector<std::string> params;    ///< what the path template's `{...}` matched, in order
+  Principal principal;                ///< empty on open routes
+  std::string body;                   ///< whole, except on streaming routes
+
+  /// The first field of that (lower-case) name.
+  std::optional<std::string_view> header(std::string_view name) const;
+  /// The first query value of that name.
+  std::optional<std::string_view> query_value(std::string_view name) const;
+  /// `metadata[a]=1&metadata[b]=2` for `metadata` gives {{"a","1"},{"b","2"}}.
+  StringPairs query_map(std::string_view name) const;
+};
+
+/// Yields a response body piece by piece. Read on pool threads, one call at a time.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  /// Fills up to `size` bytes; 0 only at the end. Throws where reading fails: the connection is then cut, so that a
+  /// truncated body never looks whole.
+  virtual std::size_t read(char* into, std::size_t size) = 0;
+};
+
+struct Response {
+  int status = 200;
+  StringPairs headers;                 ///< names in lower case
+  std::string body;
+  std::unique_ptr<BodySource> source;  ///< where set, the body is `source_bytes` bytes from here
+  std::uint64_t source_bytes = 0;
+};
+
+/// Takes a request body as it arrives. Called on pool threads, one call at a time. Destroyed without `finish` when the
+/// client goes away or an error ends the request: it then leaves nothing behind.
+class BodyConsumer {
+ public:
+  virtual ~BodyConsumer() = default;
+  /// Throws ApiError to end the request early.
+  virtual void consume(std::string_view bytes) = 0;
+  virtual Response finish() = 0;
+};
+
+Response json_response(const base::json::value& body, int status = 200);
+
+/// The standard phrase: 404 is `Not Found`.
+std::string_view reason_phrase(int status);
+
+}  // namespace finetuned::gateway

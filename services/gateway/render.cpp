@@ -1,0 +1,98 @@
+#include "services/gateway/render.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include "base/expects.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/offload.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+constexpr const char* kApiVersion = "2020-10-01";
+constexpr int kRetryAfterSeconds = 1;
+
+bool clients_retry(int status) { return status == 408 || status == 409 || status == 429 || status >= 500; }
+
+std::string http_date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[64];
+  const std::size_t size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+  return {text, size};
+}
+
+/// Header values never carry a line end, whatever the data was.
+std::string header_safe(std::string value) {
+  std::replace_if(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  return value;
+}
+
+base::ApiError retryable(int status, const char* code, const std::string& message) {
+  return {status, "server_error", code, message, std::nullopt, true};
+}
+
+}  // namespace
+
+Response render_error(const base::ApiError& error) {
+  base::json::object body;
+  body["message"] = error.what();
+  body["type"] = error.type;
+  body["param"] = nullptr;
+  if (error.param) body["param"] = *error.param;
+  body["code"] = nullptr;
+  if (!error.code.empty()) body["code"] = error.code;
+  base::json::object whole;
+  whole["error"] = std::move(body);
+  Response response = json_response(whole, error.status);
+  if (clients_retry(error.status)) response.headers.emplace_back("x-should-retry", error.retryable ? "true" : "false");
+  if ((error.status == 429 || error.status == 503) && error.retryable)
+    response.headers.emplace_back("retry-after", std::to_string(kRetryAfterSeconds));
+  return response;
+}
+
+base::ApiError as_api_error(const std::exception_ptr& thrown, const std::string& request_id) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const base::ApiError& error) {
+    return error;
+  } catch (const base::Overloaded&) {
+    return retryable(503, "overloaded", "The server is busy; try again shortly.");
+  } catch (const base::FileError& error) {
+    base::log_error("a request failed on a file", {{"request", request_id}, {"error", error.what()}});
+    if (error.disk_full())
+      return {507, "server_error", "insufficient_storage", "The server's disk is full; nothing was kept.", std::nullopt};
+    return retryable(503, "storage_unavailable", "The server's storage cannot be reached; try again shortly.");
+  } catch (const std::exception& error) {
+    base::log_error("a request failed", {{"request", request_id}, {"error", error.what()}});
+  } catch (...) {
+    base::log_error("a request failed", {{"request", request_id}, {"error", "an unknown exception"}});
+  }
+  return {500, "server_error", "internal_error",
+          "The server had an error while processing your request. Quote the request id " + request_id + " when asking about it.",
+          std::nullopt, true};
+}
+
+std::string render_head(const Response& response, const AnswerContext& context) {
+  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(reason_phrase(response.status)) + "\r\n";
+  const auto add = [&head](std::string_view name, const std::string& value) {
+    head.append(name).append(": ").append(header_safe(value)).append("\r\n");
+  };
+  for (const auto& [name, value] : response.headers) add(name, value);
+  const std::uint64_t bytes = response.source ? response.source_bytes : response.body.size();
+  if (response.status != 304) add("content-length", std::to_string(bytes));
+  add("connection", context.keep_alive ? "keep-alive" : "close");
+  add("date", http_date());
+  add("x-request-id", context.request_id);
+  add("openai-version", kApiVersion);
+  const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(context.processing).count();
+  add("openai-processing-ms", std::to_string(spent));
+  if (!context.organization.empty()) add("openai-organization", context.organization);
+  return head + "\r\n";
+}
+
+}  // namespace finetuned::gateway

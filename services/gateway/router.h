@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "services/gateway/http.h"
+
+namespace finetuned::gateway {
+
+/// Whose key opens a route.
+enum class Access { kOpen, kProject, kAdmin };
+
+/// Answers a request whose body has been read whole. Runs on a pool thread and may block; throws ApiError.
+using Handler = std::function<Response(const Request&)>;
+/// Begins a request whose body is taken piece by piece. The Request outlives the consumer.
+using StreamHandler = std::function<std::unique_ptr<BodyConsumer>(const Request&)>;
+
+struct Route {
+  std::string method;
+  std::vector<std::string> path;  ///< of the template; `{...}` matches any one segment
+  Access access = Access::kProject;
+  std::uint64_t most_body_bytes = 0;
+  Handler handler;               ///< exactly one of these two
+  StreamHandler stream_handler;
+};
+
+/// Finds the route of a request: literal segments win over `{...}`.
+class Router {
+ public:
+  explicit Router(std::uint64_t most_json_bytes) : most_json_bytes_(most_json_bytes) {}
+
+  /// `path` is a template such as `/v1/files/{file_id}`. Aborts when method and template are there already.
+  void add(std::string method, std::string_view path, Access access, Handler handler);
+  void add_stream(std::string method, std::string_view path, Access access, std::uint64_t most_body_bytes,
+                  StreamHandler handler);
+
+  /// The route, with request.params filled. Throws ApiError 404 `unknown_url`, or 405 `method_not_allowed` naming the
+  /// methods that the path has.
+  const Route& find(Request& request) const;
+
+ private:
+  void insert(Route route);
+  std::uint64_t most_json_bytes_;
+  std::vector<std::unique_ptr<Route>> routes_;
+};
+
+}  // namespace finetuned::gateway

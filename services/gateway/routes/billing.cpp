@@ -1,0 +1,155 @@
+#include <charconv>
+
+#include "base/errors.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "billing/ledger.h"
+#include "services/gateway/job_request.h"
+#include "services/gateway/paging.h"
+#include "services/gateway/routes/routes.h"
+#include "services/gateway/shapes.h"
+#include "storage/organization_store.h"
+#include "storage/postgres/pool.h"
+
+namespace finetuned::gateway {
+
+namespace json = base::json;
+using postgres::Scope;
+using postgres::Transaction;
+
+namespace {
+
+constexpr const char* kLedger = "USD_NANO";
+constexpr int kDefaultTransfers = 20, kMostTransfers = 100;
+constexpr std::size_t kMostReason = 256;
+
+/// Amounts travel as strings of nano-dollars: a JavaScript number ends at 9 million dollars.
+json::value nano(base::NanoDollars amount) { return json::value(std::to_string(amount.value)); }
+
+json::object balance_shape(const billing::Balance& balance) {
+  json::object shape;
+  shape["object"] = "billing.balance";
+  shape["ledger"] = kLedger;
+  shape["available"] = nano(balance.available);
+  shape["held"] = nano(balance.held);
+  shape["spent"] = nano(balance.spent);
+  shape["credited"] = nano(balance.credited);
+  return shape;
+}
+
+json::object transfer_shape(const billing::Transfer& transfer) {
+  json::object shape;
+  shape["object"] = "billing.transfer";
+  shape["id"] = transfer.id;
+  shape["ledger"] = kLedger;
+  shape["kind"] = to_string(transfer.kind);
+  shape["debit_account"] = transfer.debit_account;
+  shape["credit_account"] = transfer.credit_account;
+  shape["amount"] = nano(transfer.amount);
+  shape["pending_id"] = or_null(transfer.pending_id);
+  shape["job_id"] = or_null(transfer.job_id);
+  shape["price_version"] = or_null(transfer.price_version);
+  shape["reason"] = transfer.reason;
+  shape["created_at"] = transfer.created_at;
+  return shape;
+}
+
+Response balances(const Platform& platform, const Request& request) {
+  const std::string& project = request.principal.project_id;
+  const auto balance = platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+    return billing::Ledger(tx).balance(project);
+  });
+  json::array data;
+  data.push_back(balance_shape(balance));
+  json::object list;
+  list["object"] = "list";
+  list["data"] = std::move(data);
+  return json_response(list);
+}
+
+Response transfers(const Platform& platform, const Request& request) {
+  const auto page = page_request(request, kDefaultTransfers, kMostTransfers);
+  const std::string& project = request.principal.project_id;
+  const auto listed = platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+    return billing::Ledger(tx).list(project, page);
+  });
+  return json_response(cursor_list(listed, transfer_shape));
+}
+
+base::NanoDollars read_amount(const json::object& body) {
+  const json::value* amount = body.if_contains("amount");
+  if (!amount) throw base::bad_request("missing_required_parameter", "Missing required parameter: amount.", "amount");
+  base::NanoDollars parsed;
+  const std::string text = amount->is_string() ? std::string(amount->get_string()) : "";
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed.value);
+  if (error != std::errc() || end != text.data() + text.size() || parsed.value <= 0)
+    throw base::bad_request("invalid_value", "amount must be a positive number of nano-dollars, as a string.", "amount");
+  return parsed;
+}
+
+std::string read_reason(const json::object& body) {
+  const json::value* reason = body.if_contains("reason");
+  if (!reason || !reason->is_string() || reason->get_string().empty() || reason->get_string().size() > kMostReason)
+    throw base::bad_request("invalid_value", "reason must be a string of 1 to 256 characters.", "reason");
+  return std::string(reason->get_string());
+}
+
+bool is_uuid(std::string_view text) {
+  if (text.size() != 36) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    const bool hex = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+    if (dash ? text[i] != '-' : !hex) return false;
+  }
+  return true;
+}
+
+/// Body: {"amount":"5000000000","reason":"..."} and, so that a repetition credits once, an optional "transfer_id" (UUID).
+Response credit(const Platform& platform, const Request& request) {
+  const json::object body = parse_body(request.body);
+  for (const auto& [key, value] : body)
+    if (key != "amount" && key != "reason" && key != "transfer_id")
+      throw base::bad_request("unknown_parameter", "Unknown parameter: " + std::string(key) + ".", std::string(key));
+  const base::NanoDollars amount = read_amount(body);
+  const std::string reason = read_reason(body);
+  std::string id = base::make_uuid();
+  if (const json::value* given = body.if_contains("transfer_id"); given && !given->is_null()) {
+    id = given->is_string() ? std::string(given->get_string()) : "";
+    if (!is_uuid(id))
+      throw base::bad_request("invalid_value", "transfer_id must be a UUID in lower case.", "transfer_id");
+  }
+  const std::string& project_id = request.params.at(0);
+  json::object shape;
+  platform.database.transact(Scope::system(), [&](Transaction& tx) {
+    const auto project = storage::OrganizationStore(tx).find_project(project_id);
+    if (!project || project->organization_id != request.principal.organization_id)
+      throw base::ApiError(404, "invalid_request_error", "project_not_found", "No such project: " + project_id, "project_id");
+    billing::Ledger ledger(tx);
+    try {
+      ledger.credit(id, project_id, amount, reason);
+    } catch (const billing::TransferConflict& conflict) {
+      throw base::ApiError(409, "invalid_request_error", "transfer_conflict", conflict.what(), "transfer_id");
+    }
+    const auto transfer = ledger.find(id);
+    shape = json::object();
+    shape["object"] = "billing.credit";
+    shape["project_id"] = project_id;
+    shape["transfer"] = transfer ? json::value(transfer_shape(*transfer)) : json::value(nullptr);
+    shape["balance"] = balance_shape(ledger.balance(project_id));
+  });
+  base::log_info("credit was added", {{"project", project_id}, {"nano", amount.value}, {"key", request.principal.key_id}});
+  return json_response(shape);
+}
+
+}  // namespace
+
+void add_billing_routes(Router& router, const Platform& platform) {
+  router.add("GET", "/v1/billing/balances", Access::kProject,
+             [&platform](const Request& request) { return balances(platform, request); });
+  router.add("GET", "/v1/billing/transfers", Access::kProject,
+             [&platform](const Request& request) { return transfers(platform, request); });
+  router.add("POST", "/v1/organization/projects/{project_id}/credits", Access::kAdmin,
+             [&platform](const Request& request) { return credit(platform, request); });
+}
+
+}  // namespace finetuned::gateway

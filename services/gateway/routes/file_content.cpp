@@ -1,0 +1,79 @@
+#include "base/errors.h"
+#include "services/gateway/range.h"
+#include "services/gateway/routes/file_lookup.h"
+#include "services/gateway/routes/routes.h"
+#include "storage/objects/local_store.h"
+#include "storage/postgres/pool.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+class ObjectSource final : public BodySource {
+ public:
+  ObjectSource(std::unique_ptr<objects::ObjectReader> reader, std::uint64_t begin)
+      : reader_(std::move(reader)), at_(begin) {}
+
+  std::size_t read(char* into, std::size_t size) override {
+    const std::size_t got = reader_->read(at_, into, size);
+    at_ += got;
+    return got;
+  }
+
+ private:
+  std::unique_ptr<objects::ObjectReader> reader_;
+  std::uint64_t at_;
+};
+
+/// For a quoted string in a header; the name is a label that came from a client.
+std::string quoted(const std::string& name) {
+  std::string out = "\"";
+  for (const char c : name) out += c == '"' || c == '\\' || static_cast<unsigned char>(c) >= 0x7f ? '_' : c;
+  return out + "\"";
+}
+
+Response content(const Platform& platform, const Request& request) {
+  const auto file = platform.database.transact(
+      postgres::Scope::project(request.principal.project_id),
+      [&](postgres::Transaction& tx) { return find_file(tx, request.params.at(0)); });
+  const std::string etag = "\"" + file.sha256 + "\"";
+  Response response;
+  response.headers.emplace_back("etag", etag);
+  if (request.header("if-none-match") == std::string_view(etag)) {
+    response.status = 304;
+    return response;
+  }
+  response.headers.emplace_back("content-type", "application/octet-stream");
+  response.headers.emplace_back("content-disposition", "attachment; filename=" + quoted(file.filename));
+  response.headers.emplace_back("accept-ranges", "bytes");
+  response.headers.emplace_back("x-content-type-options", "nosniff");
+  auto reader = platform.objects.open(file.object_id);
+  ByteRange range{0, reader->size()};
+  const auto if_range = request.header("if-range");
+  const auto asked = request.header("range");
+  if (asked && (!if_range || *if_range == etag)) {
+    const auto part = parse_range(*asked, reader->size());
+    if (part.unsatisfiable)
+      throw base::ApiError(416, "invalid_request_error", "range_not_satisfiable",
+                           "The range lies beyond the file's " + std::to_string(reader->size()) + " bytes.");
+    if (part.range) {
+      range = *part.range;
+      response.status = 206;
+      response.headers.emplace_back("content-range", "bytes " + std::to_string(range.begin) + "-" +
+                                                         std::to_string(range.end - 1) + "/" +
+                                                         std::to_string(reader->size()));
+    }
+  }
+  response.source_bytes = range.end - range.begin;
+  response.source = std::make_unique<ObjectSource>(std::move(reader), range.begin);
+  return response;
+}
+
+}  // namespace
+
+void add_file_content_route(Router& router, const Platform& platform) {
+  router.add("GET", "/v1/files/{file_id}/content", Access::kProject,
+             [&platform](const Request& request) { return content(platform, request); });
+}
+
+}  // namespace finetuned::gateway

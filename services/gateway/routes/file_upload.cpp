@@ -1,0 +1,152 @@
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <ctime>
+
+#include "base/errors.h"
+#include "base/ids.h"
+#include "base/log.h"
+#include "services/gateway/multipart.h"
+#include "services/gateway/routes/routes.h"
+#include "services/gateway/shapes.h"
+#include "storage/file_store.h"
+#include "storage/objects/local_store.h"
+#include "storage/postgres/pool.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+constexpr std::uint64_t kMultipartOverhead = 64 * 1024;  // delimiters, part heads and the small parts
+constexpr std::size_t kMostFieldBytes = 1024;
+constexpr std::int64_t kLeastExpiry = 3600, kMostExpiry = 2592000;
+constexpr std::array<std::string_view, 6> kPurposes{"assistants", "batch", "fine-tune", "vision", "user_data", "evals"};
+
+[[noreturn]] void refuse(const char* code, const std::string& message, const char* param) {
+  throw base::bad_request(code, message, param);
+}
+
+/// Streams the part `file` into the object store, gathers the small ones, and registers the file at the end.
+class Upload final : public BodyConsumer, private PartSink {
+ public:
+  Upload(const Platform& platform, const Request& request)
+      : platform_(platform), project_id_(request.principal.project_id),
+        reader_(multipart_boundary(request.header("content-type")), *this) {}
+
+  void consume(std::string_view bytes) override { reader_.feed(bytes); }
+  Response finish() override;
+
+ private:
+  void on_part(const PartHead& head) override;
+  void on_data(std::string_view data) override;
+  void on_part_end() override {}
+  storage::NewFile describe() const;
+  std::optional<std::int64_t> expires_at() const;
+  storage::File store(const storage::NewFile& file);
+
+  const Platform& platform_;
+  std::string project_id_;
+  MultipartReader reader_;
+  std::unique_ptr<objects::ObjectWriter> writer_;  // destroyed uncommitted, it leaves nothing
+  std::string filename_;
+  bool in_file_ = false;
+  StringPairs fields_;
+
+  std::string_view field(std::string_view name) const {
+    for (const auto& [key, value] : fields_)
+      if (key == name) return value;
+    return {};
+  }
+};
+
+void Upload::on_part(const PartHead& head) {
+  in_file_ = head.name == "file";
+  if (in_file_) {
+    if (writer_) refuse("invalid_multipart", "There are two parts named file.", "file");
+    if (!head.filename) refuse("invalid_multipart", "The part file has no filename.", "file");
+    filename_ = *head.filename;
+    writer_ = platform_.objects.create(platform_.most_upload_bytes);
+    return;
+  }
+  constexpr std::array<std::string_view, 3> known{"purpose", "expires_after[anchor]", "expires_after[seconds]"};
+  if (std::find(known.begin(), known.end(), head.name) == known.end())
+    throw base::bad_request("unknown_parameter", "Unknown parameter: " + head.name + ".", head.name);
+  if (!field(head.name).empty()) throw base::bad_request("invalid_multipart", "A part is repeated.", head.name);
+  fields_.emplace_back(head.name, "");
+}
+
+void Upload::on_data(std::string_view data) {
+  if (in_file_) return writer_->write(data);
+  std::string& value = fields_.back().second;
+  value += data;
+  if (value.size() > kMostFieldBytes)
+    throw base::bad_request("invalid_value", "A form field is longer than 1024 bytes.", fields_.back().first);
+}
+
+std::optional<std::int64_t> Upload::expires_at() const {
+  const auto anchor = field("expires_after[anchor]"), seconds = field("expires_after[seconds]");
+  if (anchor.empty() && seconds.empty()) return std::nullopt;
+  if (anchor != "created_at") refuse("invalid_value", "expires_after.anchor must be created_at.", "expires_after.anchor");
+  std::int64_t after = 0;
+  const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), after);
+  if (error != std::errc() || end != seconds.data() + seconds.size() || after < kLeastExpiry || after > kMostExpiry)
+    refuse("invalid_value", "expires_after.seconds must be an integer from 3600 to 2592000.", "expires_after.seconds");
+  return static_cast<std::int64_t>(std::time(nullptr)) + after;
+}
+
+/// Everything but the object, checked.
+storage::NewFile Upload::describe() const {
+  if (!writer_) refuse("missing_required_parameter", "Missing required parameter: file.", "file");
+  const auto purpose = field("purpose");
+  if (purpose.empty()) refuse("missing_required_parameter", "Missing required parameter: purpose.", "purpose");
+  if (std::find(kPurposes.begin(), kPurposes.end(), purpose) == kPurposes.end())
+    refuse("invalid_value",
+           "'" + std::string(purpose) + "' is not one of assistants, batch, fine-tune, vision, user_data, evals.", "purpose");
+  if (purpose == "fine-tune" && writer_->bytes_written() == 0) refuse("empty_file", "The file is empty.", "file");
+  storage::NewFile file;
+  file.id = base::make_id("file");
+  file.project_id = project_id_;
+  file.purpose = purpose;
+  file.filename = filename_;
+  file.status = purpose == "fine-tune" ? storage::FileStatus::kUploaded : storage::FileStatus::kProcessed;
+  file.expires_at = expires_at();
+  return file;
+}
+
+/// Registers the file. Where the answer to COMMIT was lost, the row itself tells whether it happened.
+storage::File Upload::store(const storage::NewFile& file) {
+  const auto scope = postgres::Scope::project(project_id_);
+  try {
+    return platform_.database.transact(scope, [&](postgres::Transaction& tx) { return storage::FileStore(tx).create(file); });
+  } catch (const postgres::CommitOutcomeUnknown&) {
+    const auto found =
+        platform_.database.transact(scope, [&](postgres::Transaction& tx) { return storage::FileStore(tx).find(file.id); });
+    if (found) return *found;
+    platform_.objects.remove(file.object_id);
+    throw base::unavailable("The database went away while the file was registered; nothing was kept.");
+  } catch (...) {
+    platform_.objects.remove(file.object_id);
+    throw;
+  }
+}
+
+Response Upload::finish() {
+  reader_.finish();
+  storage::NewFile file = describe();
+  const objects::StoredObject object = writer_->commit();
+  file.object_id = object.id;
+  file.bytes = static_cast<std::int64_t>(object.bytes);
+  file.sha256 = object.sha256;
+  const storage::File stored = store(file);
+  base::log_info("a file was uploaded", {{"file", stored.id}, {"project", project_id_}, {"bytes", stored.bytes}});
+  return json_response(file_shape(stored));
+}
+
+}  // namespace
+
+void add_file_upload_route(Router& router, const Platform& platform) {
+  router.add_stream("POST", "/v1/files", Access::kProject, platform.most_upload_bytes + kMultipartOverhead,
+                    [&platform](const Request& request) { return std::make_unique<Upload>(platform, request); });
+}
+
+}  // namespace finetuned::gateway

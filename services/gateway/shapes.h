@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+
+#include "base/json.h"
+#include "storage/file_store.h"
+#include "storage/job.h"
+#include "storage/model_store.h"
+
+namespace finetuned::gateway {
+
+/// Rows as the API's objects. Every nullable key is present.
+
+base::json::object file_shape(const storage::File& file);
+base::json::object job_shape(const storage::Job& job);
+base::json::object event_shape(const storage::Event& event);
+base::json::object checkpoint_shape(const storage::Checkpoint& checkpoint);
+base::json::object base_model_shape(const storage::BaseModel& model);
+base::json::object fine_tuned_model_shape(const storage::FineTunedModel& model, const std::string& owner);
+/// {"id","object","deleted":true}
+base::json::object deleted_shape(const std::string& id, const std::string& object);
+
+/// The value, or null.
+template <class T>
+base::json::value or_null(const std::optional<T>& maybe) {
+  if (maybe) return base::json::value(*maybe);
+  return nullptr;
+}
+
+}  // namespace finetuned::gateway
