@@ -29,7 +29,8 @@ json::object llama() {
 
 json::object changed(const std::string& changes) {
   json::object config = llama();
-  for (const auto& change : json::parse(changes).as_object()) config[change.key()] = change.value();
+  const json::value parsed_changes = json::parse(changes);
+  for (const auto& change : parsed_changes.get_object()) config[change.key()] = change.value();
   return config;
 }
 

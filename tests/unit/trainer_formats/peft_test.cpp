@@ -8,6 +8,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "tests/unit/trainer_formats/temporary_directory.h"
 
 namespace finetuned::formats {
@@ -52,7 +53,8 @@ class Peft : public testing::Test {
     write_adapter(directory_.path(), sample());
     const auto file = directory_ / "adapter_config.json";
     json::object config = json::parse(base::read_file(file, 1 << 20)).as_object();
-    for (const auto& change : json::parse(changes).as_object()) config[change.key()] = change.value();
+    const json::value parsed_changes = json::parse(changes);
+    for (const auto& change : parsed_changes.get_object()) config[change.key()] = change.value();
     base::write_durably(file, json::serialize(config));
     try {
       read_adapter(directory_.path(), small_base());
