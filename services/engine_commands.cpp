@@ -4,11 +4,10 @@
 #include <iostream>
 #include <map>
 #include <memory>
-#include <sstream>
 #include <string>
-#include <vector>
 
-#include "base/errors.h"
+#include "services/engine_generate.h"
+#include "services/engine_rows.h"
 #include "services/engine_train.h"
 #include "trainer/text/tokenizer.h"
 
@@ -112,29 +111,34 @@ void add_train(CLI::App& app) {
   });
 }
 
+void add_generate(CLI::App& app) {
+  CLI::App& command = *app.add_subcommand("generate", "continue a prompt with a base model and, if given, an adapter");
+  auto arguments = std::make_shared<GenerateArguments>();
+  command.add_option("--base", arguments->base, "the base model: a Hugging Face directory")
+      ->required()->check(CLI::ExistingDirectory);
+  command.add_option("--adapter", arguments->adapter, "a PEFT adapter's directory")->check(CLI::ExistingDirectory);
+  command.add_option("--prompt", arguments->prompt, "the text to continue");
+  command.add_option("--ids", arguments->ids, "instead of --prompt: its token ids, by spaces or commas");
+  command.add_flag("--chat", arguments->chat, "the prompt is a user's turn, to be answered by the model's chat template");
+  command.add_option("--max-tokens", arguments->max_tokens, "new tokens at most")
+      ->capture_default_str()->check(CLI::Range(1, 1 << 24));
+  command.add_option("--temperature", arguments->temperature, "0: always the likeliest token")
+      ->capture_default_str()->check(CLI::Range(0.0, 100.0));
+  command.add_option("--top-p", arguments->top_p, "draw among the likeliest tokens of this probability together")
+      ->capture_default_str()->check(CLI::Range(0.0, 1.0));
+  command.add_option("--seed", arguments->seed, "the same seed draws the same text")->capture_default_str();
+  command.add_flag("--no-kv-cache", arguments->no_kv_cache, "compute everything anew for each token; the same text, slower");
+  command.add_flag("--print-ids", arguments->print_ids, "print token ids instead of text");
+  command.add_flag("--ignore-eos", arguments->ignore_eos, "go on beyond the end-of-text token");
+  command.add_option("--threads", arguments->threads, "0: one a core")->capture_default_str()->check(CLI::Range(0, 1024));
+  command.callback([arguments] { generate(*arguments); });
+}
+
 struct TokenizeArguments {
   std::string base;
   bool decode = false;
   bool no_special = false;
 };
-
-std::vector<std::int32_t> ids_in(const std::string& line, std::int64_t number) {
-  std::istringstream in(line);
-  std::vector<std::int32_t> ids;
-  for (std::string word; in >> word;) {
-    std::size_t used = 0;
-    long long id = -1;
-    try {
-      id = std::stoll(word, &used);
-    } catch (const std::logic_error&) {
-      used = 0;
-    }
-    if (used != word.size() || id < 0 || id > 0x7fffffff)
-      throw base::UsageError("line " + std::to_string(number) + ": '" + word + "' is not a token id");
-    ids.push_back(static_cast<std::int32_t>(id));
-  }
-  return ids;
-}
 
 void tokenize(const TokenizeArguments& arguments) {
   const text::Tokenizer tokenizer = text::Tokenizer::load(arguments.base);
@@ -142,7 +146,7 @@ void tokenize(const TokenizeArguments& arguments) {
   for (std::string line; std::getline(std::cin, line);) {
     ++number;
     if (arguments.decode) {
-      std::cout << tokenizer.decode(ids_in(line, number), arguments.no_special) << "\n";
+      std::cout << tokenizer.decode(parse_ids(line, "line " + std::to_string(number)), arguments.no_special) << "\n";
       continue;
     }
     const char* separator = "";
@@ -168,6 +172,7 @@ void add_tokenize(CLI::App& app) {
 
 void add_engine_commands(CLI::App& app) {
   add_train(app);
+  add_generate(app);
   add_tokenize(app);
 }
 

@@ -1,5 +1,7 @@
 #include "services/engine_rows.h"
 
+#include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <iostream>
 #include <limits>
@@ -94,6 +96,21 @@ std::vector<text::TokenRow> token_rows(const std::filesystem::path& file) {
   }
   if (rows.empty()) throw base::UsageError(file.string() + ": has no rows");
   return rows;
+}
+
+std::vector<std::int32_t> parse_ids(const std::string& words, const std::string& place) {
+  std::vector<std::int32_t> ids;
+  std::size_t at = 0;
+  while ((at = words.find_first_not_of(" ,\t\r", at)) != std::string::npos) {
+    const std::size_t end = std::min(words.find_first_of(" ,\t\r", at), words.size());
+    std::int32_t id = -1;
+    const auto [stop, fault] = std::from_chars(words.data() + at, words.data() + end, id);
+    if (fault != std::errc() || stop != words.data() + end || id < 0)
+      throw base::UsageError(place + ": '" + words.substr(at, std::min<std::size_t>(end - at, 40)) + "' is not a token id");
+    ids.push_back(id);
+    at = end;
+  }
+  return ids;
 }
 
 }  // namespace finetuned::cli

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "trainer/text/supervised.h"
@@ -16,5 +17,8 @@ std::vector<text::TokenRow> dataset_rows(const std::filesystem::path& file, cons
 
 /// Rows of `{"ids":[...],"labels":[...]}`, a line each, in the file's order. Throws UsageError naming file and line.
 std::vector<text::TokenRow> token_rows(const std::filesystem::path& file);
+
+/// Token ids in `words`, parted by spaces or commas. Throws UsageError beginning with `place`.
+std::vector<std::int32_t> parse_ids(const std::string& words, const std::string& place);
 
 }  // namespace finetuned::cli

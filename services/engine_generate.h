@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace finetuned::cli {
+
+/// What `finetuned generate` was asked for.
+struct GenerateArguments {
+  std::string base;
+  std::string adapter;      ///< empty: the base alone
+  std::string prompt;
+  std::string ids;          ///< instead of `prompt`: token ids, by spaces or commas
+  bool chat = false;        ///< the prompt is a user turn of the model's chat template
+  std::int64_t max_tokens = 256;
+  double temperature = 0;
+  double top_p = 1;
+  std::uint64_t seed = 0;
+  bool no_kv_cache = false;
+  bool print_ids = false;   ///< ids instead of text
+  bool ignore_eos = false;
+  int threads = 0;
+};
+
+/// Writes the continuation to stdout as it comes.
+void generate(const GenerateArguments& arguments);
+
+}  // namespace finetuned::cli
