@@ -1,6 +1,7 @@
 #include "billing/quote.h"
 
 #include <algorithm>
+#include <boost/json/value_to.hpp>
 
 #include "base/errors.h"
 #include "base/expects.h"

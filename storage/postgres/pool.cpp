@@ -60,6 +60,8 @@ auto driven(pqxx::connection_base& connection, Call&& call) {
     throw SqlError(kSerializationFailure, error.what());
   } catch (const pqxx::deadlock_detected& error) {
     throw SqlError(kDeadlock, error.what());
+  } catch (const pqxx::insufficient_privilege& error) {  // libpqxx 6 drops its code
+    throw SqlError("42501", error.what());
   } catch (const pqxx::sql_error& error) {
     if (!connection.is_open() || means_connection_lost(error.sqlstate())) throw ConnectionLost(error.what());
     throw SqlError(error.sqlstate(), error.what());

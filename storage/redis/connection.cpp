@@ -1,9 +1,13 @@
 #include "storage/redis/connection.h"
 
 #include <hiredis/hiredis.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <ctime>
 #include <memory>
 #include <utility>
 
@@ -17,6 +21,35 @@ constexpr std::chrono::milliseconds kLongestBackoff{2'000};
 timeval to_timeval(std::chrono::milliseconds time) {
   return {static_cast<time_t>(time.count() / 1000), static_cast<suseconds_t>(time.count() % 1000 * 1000)};
 }
+
+/// hiredis 0.14 writes with write(2), so a server that went away would end the process by SIGPIPE: held back for this
+/// thread while it stands, and a signal that came is taken.
+class WithoutSigpipe {
+ public:
+  WithoutSigpipe() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    sigset_t pending;
+    sigpending(&pending);
+    was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~WithoutSigpipe() {
+    if (!was_pending_) {
+      const timespec at_once{};
+      while (sigtimedwait(&pipe_, nullptr, &at_once) < 0 && errno == EINTR) {
+      }
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  WithoutSigpipe(const WithoutSigpipe&) = delete;
+  WithoutSigpipe& operator=(const WithoutSigpipe&) = delete;
+
+ private:
+  sigset_t pipe_{};
+  sigset_t before_{};
+  bool was_pending_ = false;
+};
 
 Reply copy_reply(const redisReply& from) {
   Reply to;
@@ -92,6 +125,7 @@ std::optional<Reply> Connection::command(const std::vector<std::string>& words,
     texts.push_back(word.data());
     sizes.push_back(word.size());
   }
+  const WithoutSigpipe without_sigpipe;
   redisSetTimeout(context_, to_timeval(address_.timeout + blocking_for));
   const std::unique_ptr<redisReply, void (*)(void*)> reply(
       static_cast<redisReply*>(

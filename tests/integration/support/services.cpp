@@ -1,0 +1,102 @@
+#include "tests/integration/support/services.h"
+
+#include <cstdlib>
+#include <iostream>
+#include <vector>
+
+#include "base/ids.h"
+#include "storage/postgres/migrator.h"
+
+namespace finetuned::tests {
+
+namespace {
+
+std::string require(const char* variable) {
+  const char* value = std::getenv(variable);
+  if (value && *value) return value;
+  std::cerr << variable << " is not set: run this test by ./check or tests/with_services\n";
+  std::_Exit(1);
+}
+
+/// The URL with another database's name: the part between the authority and the query.
+std::string with_database(const std::string& url, const std::string& name) {
+  const auto authority = url.find("://") + 3;
+  const auto slash = url.find('/', authority);
+  const auto query = url.find('?');
+  return url.substr(0, std::min(slash, query)) + "/" + name + (query == std::string::npos ? "" : url.substr(query));
+}
+
+/// CREATE and DROP DATABASE refuse a transaction, hence the tool.
+void run_psql(const std::string& sql) {
+  const std::string command = "psql -X -q -v ON_ERROR_STOP=1 -d '" + require("FINETUNED_TEST_DATABASE_URL") +
+                              "' -c '" + sql + "' >&2";
+  if (std::system(command.c_str()) != 0) {
+    std::cerr << "the test database's server refused: " << sql << "\n";
+    std::_Exit(1);
+  }
+}
+
+class Databases final : public testing::Environment {
+ public:
+  std::vector<std::string> names;
+  std::string url;
+  std::unique_ptr<postgres::Pool> shared_pool;
+
+  void TearDown() override {
+    shared_pool.reset();
+    for (const std::string& name : names) run_psql("DROP DATABASE IF EXISTS " + name + " WITH (FORCE)");
+  }
+
+  std::string make() {
+    std::string name = "test_" + base::make_uuid();
+    for (char& c : name)
+      if (c == '-') c = '_';
+    run_psql("CREATE DATABASE " + name);
+    names.push_back(name);
+    return with_database(require("FINETUNED_TEST_DATABASE_URL"), name);
+  }
+};
+
+Databases& databases() {
+  static auto* const environment =
+      static_cast<Databases*>(testing::AddGlobalTestEnvironment(new Databases));  // GoogleTest owns it
+  return *environment;
+}
+
+// Registered before main begins the tests, so that TearDown runs whichever test used it first.
+[[maybe_unused]] const bool registered = (databases(), true);
+
+}  // namespace
+
+std::string make_empty_database() { return databases().make(); }
+
+std::string database_url() {
+  Databases& all = databases();
+  if (all.url.empty()) {
+    all.url = all.make();
+    postgres::Pool migrating({.url = all.url, .connections = 1});
+    postgres::migrate(migrating, postgres::embedded_migrations());
+  }
+  return all.url;
+}
+
+std::unique_ptr<postgres::Pool> make_pool(std::size_t connections) {
+  postgres::PoolOptions options;
+  options.url = database_url();
+  options.connections = connections;
+  return std::make_unique<postgres::Pool>(std::move(options));
+}
+
+postgres::Pool& pool() {
+  Databases& all = databases();
+  if (!all.shared_pool) all.shared_pool = make_pool(8);
+  return *all.shared_pool;
+}
+
+redis::Address redis_address() {
+  redis::Address address;
+  address.socket = require("FINETUNED_TEST_REDIS_SOCKET");
+  return address;
+}
+
+}  // namespace finetuned::tests
