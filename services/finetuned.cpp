@@ -60,7 +60,7 @@ int main(int argc, char** argv) {
       ->envname("FINETUNED_CONFIG");
   services::add_role_commands(app, options, role_status);
   services::add_operator_commands(app, options);
-  cli::add_fresh_model_commands(app);
+  services::add_fresh_model_commands(app);
   cli::add_engine_commands(app);
   cli::add_api_commands(app);
   return run(app, argc, argv, role_status);

@@ -27,6 +27,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kDrain{25'000};  // below the supervisor's own deadline
+constexpr seconds kGatewayClosing{3};  // beyond its own drain, to close what is left
 constexpr milliseconds kDatabasePause{1'000};
 constexpr int kWorkerNiceness = 10;
 
@@ -65,7 +66,10 @@ void sweep_objects(objects::LocalStore& store) {
 
 }  // namespace
 
-int run_gateway(const base::Settings& settings) { return gateway::run(settings); }
+int run_gateway(const base::Settings& settings) {
+  const Shutdown shutdown(seconds(settings.gateway.drain_seconds) + kGatewayClosing);
+  return gateway::run(settings, shutdown.token());
+}
 
 int run_intake(const base::Settings& settings) {
   const Shutdown shutdown(kDrain);

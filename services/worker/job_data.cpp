@@ -5,6 +5,7 @@
 #include "base/expects.h"
 #include "storage/file_store.h"
 #include "storage/organization_store.h"
+#include "trainer/formats/peft.h"
 #include "trainer/text/dataset.h"
 
 namespace finetuned::worker {
@@ -88,13 +89,22 @@ std::vector<text::TokenRow> read_rows(objects::ObjectStore& store, const storage
   return rows;
 }
 
-void fetch_parent(objects::ObjectStore& store, const storage::FineTunedModel& parent, const fs::path& directory) {
+/// The adapter goes on as it is: its shape is its own, whatever the job's settings say.
+void go_on_from(objects::ObjectStore& store, const storage::FineTunedModel& parent, const fs::path& directory,
+                training::RunConfig& run) {
   fs::create_directories(directory);
   for (const char* name : {"adapter_model.safetensors", "adapter_config.json"}) {
     const auto object = parent.objects.find(name);
     base::expects(object != parent.objects.end(), "a fine-tuned model has both files of its adapter");
     objects::fetch_file(store, object->second, directory / name);
   }
+  const formats::AdapterConfig adapter =
+      formats::read_adapter(directory, formats::read_model_config(run.base_directory)).config;
+  run.init_adapter = directory;
+  run.lora_rank = adapter.rank;
+  run.lora_alpha = adapter.alpha;
+  run.use_rslora = adapter.use_rslora;
+  run.target_modules = adapter.target_modules;
 }
 
 }  // namespace
@@ -108,11 +118,9 @@ JobData load_job_data(postgres::Pool& pool, objects::ObjectStore& store, const s
   data.organization = sources.organization;
   data.config = job_config(settings_of(job), job.seed, sources.base.context);
   data.config.run.base_directory = sources.base.directory;
+  data.config.run.base_name = sources.base.name;
   data.config.run.out_directory = scratch / "out";
-  if (sources.parent) {
-    data.config.run.init_adapter = scratch / "parent";
-    fetch_parent(store, *sources.parent, *data.config.run.init_adapter);
-  }
+  if (sources.parent) go_on_from(store, *sources.parent, scratch / "parent", data.config.run);
   const text::RowEncoder encoder{fs::path(sources.base.directory)};
   data.training = read_rows(store, sources.training, "training_file", encoder, data.config.supervised, scratch);
   if (sources.validation)

@@ -2,7 +2,6 @@
 
 #include <cstdio>
 
-#include "base/errors.h"
 #include "services/worker/job_config.h"
 
 namespace finetuned::worker {
@@ -31,9 +30,6 @@ JobObserver::JobObserver(JobLink& link, objects::ObjectStore& store, Options opt
 void JobObserver::on_plan(const training::RunPlan& plan) {
   std::uint64_t bytes = 0;
   for (const auto& line : plan.memory) bytes += line.bytes;
-  if (options_.memory_bytes > 0 && bytes > options_.memory_bytes)
-    throw base::UsageError("the run needs " + megabytes(bytes) + " of memory, and this worker gives " +
-                           megabytes(options_.memory_bytes) + ": lower max_seq_length or lora_rank");
   link_.post(message("Training " + std::to_string(plan.trainable_parameters) + " parameters for " +
                      std::to_string(plan.total_steps) + " steps on " + std::to_string(plan.total_tokens) +
                      " tokens, in " + megabytes(bytes) + " of memory"),

@@ -19,13 +19,11 @@ class JobObserver final : public training::RunObserver {
   struct Options {
     std::string model_name;  ///< of the model to be
     std::optional<std::int64_t> early_stopping_patience;
-    std::uint64_t memory_bytes = 0;  ///< what the run may take; 0: no bound but the machine's
   };
 
   /// `link` and `store` outlive this.
   JobObserver(JobLink& link, objects::ObjectStore& store, Options options, std::stop_token stop);
 
-  /// Throws UsageError where the plan needs more memory than the run may take.
   void on_plan(const training::RunPlan& plan) override;
   void on_step(const training::StepMetrics& step) override;
   /// Returns when the checkpoint is committed: what it trained is paid for from then on. Throws LeaseLost.

@@ -87,11 +87,11 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     const Scratch scratch(options_.scratch_directory, job.id, claimed.lease.epoch);
     JobData data = load_job_data(pool_, store_, job, scratch.path());
     data.config.run.threads = options_.threads;
+    data.config.run.memory_limit_bytes = options_.memory_bytes;
     const std::string model_name =
         fine_tuned_model_name(job.base_model, data.organization, job.suffix.value_or(""), job.id);
     const JobObserver::Options options{.model_name = model_name,
-                                       .early_stopping_patience = data.config.early_stopping_patience,
-                                       .memory_bytes = options_.memory_bytes};
+                                       .early_stopping_patience = data.config.early_stopping_patience};
     JobObserver observer(link, store_, options, stop);
     const training::RunResult result =
         training::run_training(data.config.run, data.training, data.validation, observer);
@@ -110,6 +110,8 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     fail(refusal(error));
   } catch (const base::FormatError& error) {
     fail({.code = "invalid_format", .message = error.what(), .param = std::nullopt});
+  } catch (const training::Diverged& error) {
+    fail({.code = "training_diverged", .message = error.what(), .param = "hyperparameters"});
   } catch (const base::UsageError& error) {
     fail({.code = "invalid_hyperparameters", .message = error.what(), .param = "hyperparameters"});
   }
