@@ -33,6 +33,10 @@ const ModelSettings& Transformer<Device>::settings() const {
   return network_->settings;
 }
 template <class Device>
+std::int64_t Transformer<Device>::max_positions() const {
+  return network_->max_positions;
+}
+template <class Device>
 std::vector<tensor::MemoryLine> Transformer<Device>::memory_lines() const {
   auto lines = network_->arena.lines();
   lines.push_back({"kernel scratch", network_->device->scratch_bytes()});

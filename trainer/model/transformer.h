@@ -52,6 +52,7 @@ class Transformer {
 
   const formats::ModelConfig& config() const;
   const ModelSettings& settings() const;
+  std::int64_t max_positions() const;  ///< tokens that a sequence may reach
   std::vector<tensor::MemoryLine> memory_lines() const;
 
   /// Forward and backward of one micro-batch (modes kLora and kFull). Adds to the gradients those of
