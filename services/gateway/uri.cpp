@@ -58,7 +58,7 @@ std::optional<Target> parse_target(std::string_view target) {
   auto path = target.substr(1, question == std::string_view::npos ? question : question - 1);
   if (question != std::string_view::npos && !parse_query(target.substr(question + 1), parsed.query))
     return std::nullopt;
-  if (path.ends_with('/')) path.remove_suffix(1);
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   while (!path.empty()) {
     const auto slash = path.find('/');
     auto segment = percent_decode(path.substr(0, slash), false);

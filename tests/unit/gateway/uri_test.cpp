@@ -1,0 +1,58 @@
+#include "services/gateway/uri.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace finetuned::gateway {
+namespace {
+
+using testing::ElementsAre;
+using testing::Pair;
+
+TEST(PercentDecode, DecodesEscapesAndLeavesTheRest) {
+  EXPECT_EQ(percent_decode("ft:base:org::id", false), "ft:base:org::id");
+  EXPECT_EQ(percent_decode("a%2Fb%2fc", false), "a/b/c");
+  EXPECT_EQ(percent_decode("%C3%A9", false), "\xC3\xA9");
+  EXPECT_EQ(percent_decode("a+b", false), "a+b");
+  EXPECT_EQ(percent_decode("a+b", true), "a b");
+}
+
+TEST(PercentDecode, RefusesBrokenEscapesAndControlCharacters) {
+  for (const char* bad : {"%", "a%2", "%zz", "%0g", "%00", "%0d%0a", "%7f", "%1b"})
+    EXPECT_EQ(percent_decode(bad, false), std::nullopt) << bad;
+}
+
+TEST(ParseTarget, KeepsAnEscapedSlashInsideItsSegment) {
+  const auto target = parse_target("/v1/models/org%2Fname");
+  ASSERT_TRUE(target);
+  EXPECT_THAT(target->segments, ElementsAre("v1", "models", "org/name"));
+  EXPECT_THAT(target->query, ElementsAre());
+}
+
+TEST(ParseTarget, ReadsQueriesInOrder) {
+  const auto target = parse_target("/v1/jobs/?limit=2&metadata%5Bteam%5D=a%20b&flag&after=");
+  ASSERT_TRUE(target);
+  EXPECT_THAT(target->segments, ElementsAre("v1", "jobs"));
+  EXPECT_THAT(target->query, ElementsAre(Pair("limit", "2"), Pair("metadata[team]", "a b"), Pair("flag", ""), Pair("after", "")));
+  Request request;
+  request.query = target->query;
+  EXPECT_THAT(request.query_map("metadata"), ElementsAre(Pair("team", "a b")));
+  EXPECT_EQ(request.query_value("limit"), "2");
+  EXPECT_EQ(request.query_value("order"), std::nullopt);
+}
+
+TEST(ParseTarget, RefusesWhatIsNoPlainPath) {
+  for (const char* bad : {"", "v1", "*", "/a//b", "/a/../b", "/a/./b", "/a/%2e%2e/b", "/a%", "/a?b=%", "/a#b", "//"})
+    EXPECT_FALSE(parse_target(bad)) << bad;
+  EXPECT_TRUE(parse_target("/"));
+}
+
+TEST(ParseTarget, BoundsTheNumberOfParameters) {
+  std::string target = "/a?";
+  for (int i = 0; i < 64; ++i) target += "x=1&";
+  EXPECT_TRUE(parse_target(target));
+  EXPECT_FALSE(parse_target(target + "x=1"));
+}
+
+}  // namespace
+}  // namespace finetuned::gateway
