@@ -28,9 +28,13 @@ demo_download() {
   "$demo_program" jobs download "$demo_job" --into "$demo_out"
 }
 
-# The held-out rows' right answers, and one of them in full, before and after.
+# The held-out rows that base and tuned model answer word for word, and one answer of each in full.
 demo_measure() {
-  echo "Exact match on the held-out rows"
-  echo "  base:  $("$demo_program" evaluate --base "$demo_data/model" --data "$demo_data/heldout.jsonl")"
-  echo "  tuned: $("$demo_program" evaluate --base "$demo_data/model" --adapter "$demo_out" --data "$demo_data/heldout.jsonl")"
+  local heldout=$demo_data/heldout.jsonl
+  echo "The base model, on rows that it was not trained on:"
+  "$demo_program" evaluate --base "$demo_data/model" --data "$heldout" --show 1 | sed 's/^/  /'
+  echo "The tuned model, on the same rows:"
+  "$demo_program" evaluate --base "$demo_data/model" --adapter "$demo_out" --data "$heldout" --show 1 | sed 's/^/  /'
 }
+
+demo_bill() { "$demo_program" jobs bill "$demo_job"; }

@@ -35,7 +35,7 @@ json::value wait_until_checked(ApiClient& api, const std::string& id) {
     if (status == "processed") return file;
     if (status == "error") {
       print_faults(api, id);
-      throw std::runtime_error(id + " cannot be trained on: " + printable(text_of(file, "status_details")));
+      throw base::UsageError(id + " cannot be trained on: " + printable(text_of(file, "status_details")));
     }
     if (std::chrono::steady_clock::now() > give_up)
       throw std::runtime_error(id + " is still not checked after 30 minutes: is the intake role running?");
@@ -54,7 +54,7 @@ void add_upload(CLI::App& files) {
   auto options = add_api_options(command);
   command.add_option("path", arguments->path, "the file to send")->required();
   command.add_option("--purpose", arguments->purpose, "what the file is for")->capture_default_str();
-  command.add_flag("--wait", arguments->wait, "return when the dataset is checked; exit 1 with its faults if it has any");
+  command.add_flag("--wait", arguments->wait, "return when the dataset is checked; exit 2 with its faults if it has any");
   command.add_flag("--quiet,-q", arguments->quiet, "print the file's id alone");
   command.callback([arguments, options] {
     ApiClient api = options->connect();
