@@ -11,8 +11,8 @@ namespace {
 
 /// Runs what the cache does not hold yet, in pieces that fit the model.
 template <class Device, class Real>
-void catch_up(model::Transformer<Device>& model, std::span<const std::int32_t> ids, model::KvCache<Real>& cache,
-              std::span<Real> logits) {
+void catch_up(model::Transformer<Device>& model, std::span<const std::int32_t> ids,
+              model::KvCache<Real>& cache, std::span<Real> logits) {
   const auto piece = static_cast<std::size_t>(model.settings().max_tokens);
   while (static_cast<std::size_t>(cache.length) < ids.size()) {
     const auto rest = ids.subspan(static_cast<std::size_t>(cache.length));
@@ -23,21 +23,24 @@ void catch_up(model::Transformer<Device>& model, std::span<const std::int32_t> i
 }  // namespace
 
 template <class Device>
-Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t> prompt, const Request& request,
-                const std::function<void(std::int32_t)>& on_token) {
+Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t> prompt,
+                const Request& request, const std::function<void(std::int32_t)>& on_token) {
   using Real = typename Device::Real;
   check_sampling(request.sampling);
   const auto context = static_cast<std::size_t>(model.max_positions());
-  if (prompt.empty()) throw base::UsageError("the prompt is empty; give at least one token, e.g. the BOS token");
+  if (prompt.empty())
+    throw base::UsageError("the prompt is empty; give at least one token, e.g. the BOS token");
   if (prompt.size() >= context)
-    throw base::UsageError("the prompt has " + std::to_string(prompt.size()) + " tokens and the model's context " +
-                           std::to_string(context) + "; shorten the prompt");
+    throw base::UsageError("the prompt has " + std::to_string(prompt.size()) +
+                           " tokens and the model's context " + std::to_string(context) +
+                           "; shorten the prompt");
   for (const std::int32_t id : prompt)
     if (id < 0 || id >= model.config().vocab_size)
       throw base::UsageError("token id " + std::to_string(id) + " is not in the vocabulary of " +
                              std::to_string(model.config().vocab_size));
 
-  const std::size_t room = std::min(context - prompt.size(), static_cast<std::size_t>(std::max<std::int64_t>(0, request.max_tokens)));
+  const std::size_t room = std::min(context - prompt.size(),
+                                    static_cast<std::size_t>(std::max<std::int64_t>(0, request.max_tokens)));
   std::vector<std::int32_t> ids(prompt.begin(), prompt.end());
   ids.reserve(prompt.size() + room);
   model::KvCache<Real> cache(model.config(), static_cast<std::int64_t>(prompt.size() + room));
@@ -61,7 +64,7 @@ Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t>
 
 template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::int32_t>, const Request&,
                          const std::function<void(std::int32_t)>&);
-template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>, const Request&,
-                         const std::function<void(std::int32_t)>&);
+template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>,
+                         const Request&, const std::function<void(std::int32_t)>&);
 
 }  // namespace finetuned::generate

@@ -11,29 +11,30 @@
 namespace finetuned::generate {
 
 struct Request {
-  std::int64_t max_tokens = 256;        ///< new tokens at most
+  std::int64_t max_tokens = 256;  ///< new tokens at most
   Sampling sampling;
-  std::vector<std::int32_t> stop_ids;   ///< a chosen one ends the answer and is not part of it: the model's eos
-  bool use_cache = true;                ///< false: everything is computed anew for each token; the same bits, for proof
+  std::vector<std::int32_t>
+      stop_ids;           ///< a chosen one ends the answer and is not part of it: the model's eos
+  bool use_cache = true;  ///< false: everything is computed anew for each token; the same bits, for proof
 };
 
-enum class Finish { kStop, kLength };   ///< a stop id, or max_tokens or the context's end
+enum class Finish { kStop, kLength };  ///< a stop id, or max_tokens or the context's end
 
 struct Answer {
-  std::vector<std::int32_t> ids;        ///< without the prompt
+  std::vector<std::int32_t> ids;  ///< without the prompt
   Finish finish = Finish::kLength;
 };
 
-/// Continues `prompt` (>= 1 token, fewer than model.max_positions(), else UsageError). Works for any mode of the model, with
-/// its adapter as it stands. The prompt passes in pieces of the model's max_tokens. `on_token`, where given, hears each new
-/// token at once.
+/// Continues `prompt` (>= 1 token, fewer than model.max_positions(), else UsageError). Works for any mode of
+/// the model, with its adapter as it stands. The prompt passes in pieces of the model's max_tokens.
+/// `on_token`, where given, hears each new token at once.
 template <class Device>
-Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t> prompt, const Request& request,
-                const std::function<void(std::int32_t)>& on_token = {});
+Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t> prompt,
+                const Request& request, const std::function<void(std::int32_t)>& on_token = {});
 
-extern template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::int32_t>, const Request&,
-                                const std::function<void(std::int32_t)>&);
-extern template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>, const Request&,
-                                const std::function<void(std::int32_t)>&);
+extern template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::int32_t>,
+                                const Request&, const std::function<void(std::int32_t)>&);
+extern template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>,
+                                const Request&, const std::function<void(std::int32_t)>&);
 
 }  // namespace finetuned::generate

@@ -30,7 +30,8 @@ std::int32_t choose_token(const Sampling& sampling, std::uint64_t place, std::sp
   order.resize(logits.size());
   std::iota(order.begin(), order.end(), 0);
   double total = 0;
-  for (const std::int32_t id : order) total += weight(id);
+  for (const std::int32_t id : order)
+    total += weight(id);
   std::size_t kept = order.size();
   if (sampling.top_p < 1) {
     std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
@@ -38,7 +39,8 @@ std::int32_t choose_token(const Sampling& sampling, std::uint64_t place, std::sp
       return x != y ? x > y : a < b;
     });
     double reached = 0;
-    for (kept = 0; kept < order.size() && reached < sampling.top_p * total; ++kept) reached += weight(order[kept]);
+    for (kept = 0; kept < order.size() && reached < sampling.top_p * total; ++kept)
+      reached += weight(order[kept]);
     total = reached;
   }
   double left = kernels::random_uniform(kernels::random_key(sampling.seed), place) * total;
@@ -49,7 +51,9 @@ std::int32_t choose_token(const Sampling& sampling, std::uint64_t place, std::sp
   return order[kept - 1];
 }
 
-template std::int32_t choose_token(const Sampling&, std::uint64_t, std::span<const float>, std::vector<std::int32_t>&);
-template std::int32_t choose_token(const Sampling&, std::uint64_t, std::span<const double>, std::vector<std::int32_t>&);
+template std::int32_t choose_token(const Sampling&, std::uint64_t, std::span<const float>,
+                                   std::vector<std::int32_t>&);
+template std::int32_t choose_token(const Sampling&, std::uint64_t, std::span<const double>,
+                                   std::vector<std::int32_t>&);
 
 }  // namespace finetuned::generate

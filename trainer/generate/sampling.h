@@ -6,10 +6,12 @@
 
 namespace finetuned::generate {
 
-/// Chooses the next token from logits. Random numbers are functions of (seed, place), so an answer repeats exactly.
+/// Chooses the next token from logits. Random numbers are functions of (seed, place), so an answer repeats
+/// exactly.
 struct Sampling {
-  double temperature = 0;  ///< 0: the greatest logit, the lowest id among equals; else logits are divided by it
-  double top_p = 1;        ///< (0, 1]: only the likeliest tokens that together reach this probability
+  double temperature =
+      0;             ///< 0: the greatest logit, the lowest id among equals; else logits are divided by it
+  double top_p = 1;  ///< (0, 1]: only the likeliest tokens that together reach this probability
   std::uint64_t seed = 0;
 };
 

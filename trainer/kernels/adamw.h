@@ -6,7 +6,8 @@
 
 namespace finetuned::kernels {
 
-/// Decoupled weight decay, arXiv 1711.05101, in PyTorch's order: the value is first multiplied by 1 - lr * decay.
+/// Decoupled weight decay, arXiv 1711.05101, in PyTorch's order: the value is first multiplied by 1 - lr *
+/// decay.
 struct AdamW {
   double learning_rate = 1e-4;
   double beta1 = 0.9;
@@ -17,8 +18,8 @@ struct AdamW {
 
 /// One update of `count` values in place; `first` and `second` are the moments. `gradient` is multiplied by
 /// `gradient_scale` before use and left as it is. `step` is 1-based (bias correction).
-void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, double gradient_scale, float* value,
-           const float* gradient, float* first, float* second, std::int64_t count);
+void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, double gradient_scale,
+           float* value, const float* gradient, float* first, float* second, std::int64_t count);
 void adamw(const tensor::Reference& device, const AdamW& settings, std::int64_t step, double gradient_scale,
            double* value, const double* gradient, double* first, double* second, std::int64_t count);
 

@@ -6,33 +6,34 @@
 
 namespace finetuned::kernels {
 
-/// Causal attention over sequences of different lengths, laid end to end. Grouped queries: query head h reads key head
-/// h / (heads / kv_heads). The last query of a sequence stands at its last key, so a sequence may have more keys than
-/// queries (decoding with a cache). Softmax is online over blocks of keys counted from the sequence's start (arXiv
-/// 2205.14135): scores exist for one block at a time, and a row's bits do not depend on the other sequences.
+/// Causal attention over sequences of different lengths, laid end to end. Grouped queries: query head h reads
+/// key head h / (heads / kv_heads). The last query of a sequence stands at its last key, so a sequence may
+/// have more keys than queries (decoding with a cache). Softmax is online over blocks of keys counted from
+/// the sequence's start (arXiv 2205.14135): scores exist for one block at a time, and a row's bits do not
+/// depend on the other sequences.
 struct Attention {
   std::int64_t sequences = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;
   std::int64_t head_dim = 0;
-  std::int64_t window = 0;              ///< keys a query sees, itself included; 0: all before it
+  std::int64_t window = 0;                   ///< keys a query sees, itself included; 0: all before it
   const std::int32_t* cu_queries = nullptr;  ///< [sequences + 1]
   const std::int32_t* cu_keys = nullptr;     ///< [sequences + 1]
 };
 
-/// q, out [queries, heads, head_dim]; k, v [keys, kv_heads, head_dim]; lse [heads, queries] written: the logarithm of the
-/// sum of e^score, scores scaled by 1 / sqrt(head_dim).
-void attention(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k, const float* v,
-               float* out, float* lse);
+/// q, out [queries, heads, head_dim]; k, v [keys, kv_heads, head_dim]; lse [heads, queries] written: the
+/// logarithm of the sum of e^score, scores scaled by 1 / sqrt(head_dim).
+void attention(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
+               const float* v, float* out, float* lse);
 void attention(const tensor::Reference& device, const Attention& shape, const double* q, const double* k,
                const double* v, double* out, double* lse);
 
 /// dq, dk, dv are written. As many keys as queries. `row_dot` [heads, queries]: workspace.
 void attention_backward(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
-                        const float* v, const float* out, const float* lse, const float* d_out, float* dq, float* dk,
-                        float* dv, float* row_dot);
-void attention_backward(const tensor::Reference& device, const Attention& shape, const double* q, const double* k,
-                        const double* v, const double* out, const double* lse, const double* d_out, double* dq,
-                        double* dk, double* dv, double* row_dot);
+                        const float* v, const float* out, const float* lse, const float* d_out, float* dq,
+                        float* dk, float* dv, float* row_dot);
+void attention_backward(const tensor::Reference& device, const Attention& shape, const double* q,
+                        const double* k, const double* v, const double* out, const double* lse,
+                        const double* d_out, double* dq, double* dk, double* dv, double* row_dot);
 
 }  // namespace finetuned::kernels

@@ -12,9 +12,11 @@ constexpr std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// A key from parts, in order. Random numbers are functions of a key and a counter: there is no state to carry, and none
-/// that could depend on the batch or the threads.
-constexpr std::uint64_t random_key(std::uint64_t seed) { return mix(seed); }
+/// A key from parts, in order. Random numbers are functions of a key and a counter: there is no state to
+/// carry, and none that could depend on the batch or the threads.
+constexpr std::uint64_t random_key(std::uint64_t seed) {
+  return mix(seed);
+}
 template <class... Parts>
 constexpr std::uint64_t random_key(std::uint64_t seed, std::uint64_t part, Parts... parts) {
   return random_key(mix(seed) ^ part, static_cast<std::uint64_t>(parts)...);

@@ -8,9 +8,9 @@ namespace finetuned::kernels {
 
 /// Sums over supervised positions.
 struct LossSums {
-  double loss = 0;             ///< negative log-likelihood, nats
+  double loss = 0;  ///< negative log-likelihood, nats
   std::int64_t supervised = 0;
-  std::int64_t correct = 0;    ///< positions whose target has the greatest logit (the lowest id among equals)
+  std::int64_t correct = 0;  ///< positions whose target has the greatest logit (the lowest id among equals)
 
   LossSums& operator+=(const LossSums& other) {
     loss += other.loss;
@@ -20,9 +20,10 @@ struct LossSums {
   }
 };
 
-/// The head and its softmax cross-entropy over `rows` hidden states, all supervised. Logits exist for one tile of rows
-/// and one chunk of the vocabulary at a time: the gradient to `hidden` is gathered in the same pass with a running
-/// maximum (as online softmax does for attention), so that rows x vocabulary is never stored, nor computed twice.
+/// The head and its softmax cross-entropy over `rows` hidden states, all supervised. Logits exist for one
+/// tile of rows and one chunk of the vocabulary at a time: the gradient to `hidden` is gathered in the same
+/// pass with a running maximum (as online softmax does for attention), so that rows x vocabulary is never
+/// stored, nor computed twice.
 struct HeadLoss {
   std::int64_t rows = 0;
   std::int64_t hidden_size = 0;
@@ -30,13 +31,15 @@ struct HeadLoss {
 };
 
 /// `hidden` [rows, hidden_size], `weight` [vocab_size, hidden_size], `targets` [rows] in [0, vocab_size).
-/// `d_hidden` [rows, hidden_size] is written: loss_scale * (softmax(logits) - onehot(target)) weight; null: not wanted.
-/// `d_weight` [vocab_size, hidden_size] is added to; null: not wanted (costs a second pass over the vocabulary).
-/// `state` [rows * kHeadLossState]: workspace.
+/// `d_hidden` [rows, hidden_size] is written: loss_scale * (softmax(logits) - onehot(target)) weight; null:
+/// not wanted. `d_weight` [vocab_size, hidden_size] is added to; null: not wanted (costs a second pass over
+/// the vocabulary). `state` [rows * kHeadLossState]: workspace.
 inline constexpr std::int64_t kHeadLossState = 4;
 LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
-                   const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight, float* state);
-LossSums head_loss(const tensor::Reference& device, const HeadLoss& shape, const double* hidden, const double* weight,
-                   const std::int32_t* targets, double loss_scale, double* d_hidden, double* d_weight, double* state);
+                   const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight,
+                   float* state);
+LossSums head_loss(const tensor::Reference& device, const HeadLoss& shape, const double* hidden,
+                   const double* weight, const std::int32_t* targets, double loss_scale, double* d_hidden,
+                   double* d_weight, double* state);
 
 }  // namespace finetuned::kernels

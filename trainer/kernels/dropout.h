@@ -12,11 +12,11 @@ namespace finetuned::kernels {
 /// 1 - probability. The mask depends on the row and position, never on the token's place in the batch.
 struct Dropout {
   double probability = 0;
-  std::uint64_t key = 0;                       ///< of seed, step, layer and module
+  std::uint64_t key = 0;  ///< of seed, step, layer and module
   std::int64_t tokens = 0;
-  std::int64_t size = 0;                       ///< of a token's row
-  const std::int32_t* positions = nullptr;     ///< [tokens]
-  const std::uint64_t* token_keys = nullptr;   ///< [tokens] the token's row's key
+  std::int64_t size = 0;                      ///< of a token's row
+  const std::int32_t* positions = nullptr;    ///< [tokens]
+  const std::uint64_t* token_keys = nullptr;  ///< [tokens] the token's row's key
 };
 
 /// out = mask(x), or out += mask(x) where `add`.

@@ -11,8 +11,9 @@ double square_sum(const tensor::Cpu& device, const float* values, std::int64_t c
 double square_sum(const tensor::Reference& device, const double* values, std::int64_t count);
 
 /// to[column] += sum over rows of from [rows, columns], rows in order: a bias's gradient.
-void add_column_sums(const tensor::Cpu& device, const float* from, std::int64_t rows, std::int64_t columns, float* to);
-void add_column_sums(const tensor::Reference& device, const double* from, std::int64_t rows, std::int64_t columns,
-                     double* to);
+void add_column_sums(const tensor::Cpu& device, const float* from, std::int64_t rows, std::int64_t columns,
+                     float* to);
+void add_column_sums(const tensor::Reference& device, const double* from, std::int64_t rows,
+                     std::int64_t columns, double* to);
 
 }  // namespace finetuned::kernels

@@ -6,8 +6,8 @@
 
 namespace finetuned::kernels {
 
-/// Root-mean-square normalisation, arXiv 1910.07467, of `rows` contiguous rows of `size`: y = x rstd weight with
-/// rstd = 1 / sqrt(mean(x^2) + eps). Qwen3's q and k norms are the same over rows of head_dim.
+/// Root-mean-square normalisation, arXiv 1910.07467, of `rows` contiguous rows of `size`: y = x rstd weight
+/// with rstd = 1 / sqrt(mean(x^2) + eps). Qwen3's q and k norms are the same over rows of head_dim.
 struct RmsNorm {
   std::int64_t rows = 0;
   std::int64_t size = 0;
@@ -17,20 +17,21 @@ struct RmsNorm {
 /// x, y [rows, size], weight [size], rstd [rows] written. `y` may be `x`.
 void rmsnorm(const tensor::Cpu& device, const RmsNorm& shape, const float* x, const float* weight, float* y,
              float* rstd);
-void rmsnorm(const tensor::Reference& device, const RmsNorm& shape, const double* x, const double* weight, double* y,
-             double* rstd);
+void rmsnorm(const tensor::Reference& device, const RmsNorm& shape, const double* x, const double* weight,
+             double* y, double* rstd);
 
 /// y again, from a kept rstd.
 void rmsnorm_apply(const tensor::Cpu& device, const RmsNorm& shape, const float* x, const float* weight,
                    const float* rstd, float* y);
-void rmsnorm_apply(const tensor::Reference& device, const RmsNorm& shape, const double* x, const double* weight,
-                   const double* rstd, double* y);
+void rmsnorm_apply(const tensor::Reference& device, const RmsNorm& shape, const double* x,
+                   const double* weight, const double* rstd, double* y);
 
-/// dx (added to where `add`, for the residual stream; else written, and then `dx` may be `dy`) and, where not null,
-/// d_weight [size], added to. d_weight is read from dy before dx is written.
+/// dx (added to where `add`, for the residual stream; else written, and then `dx` may be `dy`) and, where not
+/// null, d_weight [size], added to. d_weight is read from dy before dx is written.
 void rmsnorm_backward(const tensor::Cpu& device, const RmsNorm& shape, const float* dy, const float* x,
                       const float* weight, const float* rstd, bool add, float* dx, float* d_weight);
-void rmsnorm_backward(const tensor::Reference& device, const RmsNorm& shape, const double* dy, const double* x,
-                      const double* weight, const double* rstd, bool add, double* dx, double* d_weight);
+void rmsnorm_backward(const tensor::Reference& device, const RmsNorm& shape, const double* dy,
+                      const double* x, const double* weight, const double* rstd, bool add, double* dx,
+                      double* d_weight);
 
 }  // namespace finetuned::kernels

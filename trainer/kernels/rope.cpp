@@ -10,14 +10,15 @@ namespace {
 
 using formats::RopeScaling;
 
-/// Meta's blend: wavelengths beyond the old context are divided by the factor, short ones kept, those between mixed.
+/// Meta's blend: wavelengths beyond the old context are divided by the factor, short ones kept, those between
+/// mixed.
 double llama3_frequency(double frequency, const RopeScaling& scaling) {
   const auto context = static_cast<double>(scaling.original_max_position_embeddings);
   const double wavelength = 2 * std::numbers::pi / frequency;
   if (wavelength < context / scaling.high_freq_factor) return frequency;
   if (wavelength > context / scaling.low_freq_factor) return frequency / scaling.factor;
-  const double smooth = (context / wavelength - scaling.low_freq_factor) /
-                        (scaling.high_freq_factor - scaling.low_freq_factor);
+  const double smooth =
+      (context / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
   return (1 - smooth) * frequency / scaling.factor + smooth * frequency;
 }
 
@@ -60,10 +61,17 @@ RopeTables rope_tables(const formats::ModelConfig& config, std::int64_t position
     double frequency =
         std::pow(config.rope_theta, -2 * static_cast<double>(i) / static_cast<double>(config.head_dim));
     switch (scaling.kind) {
-      case RopeScaling::Kind::kNone: break;
-      case RopeScaling::Kind::kLinear: frequency /= scaling.factor; break;
-      case RopeScaling::Kind::kLlama3: frequency = llama3_frequency(frequency, scaling); break;
-      case RopeScaling::Kind::kYarn: frequency = yarn_frequency(frequency, i, config); break;
+      case RopeScaling::Kind::kNone:
+        break;
+      case RopeScaling::Kind::kLinear:
+        frequency /= scaling.factor;
+        break;
+      case RopeScaling::Kind::kLlama3:
+        frequency = llama3_frequency(frequency, scaling);
+        break;
+      case RopeScaling::Kind::kYarn:
+        frequency = yarn_frequency(frequency, i, config);
+        break;
     }
     for (std::int64_t position = 0; position < positions; ++position) {
       const auto at = static_cast<std::size_t>(position * half + i);

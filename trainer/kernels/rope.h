@@ -8,17 +8,17 @@
 
 namespace finetuned::kernels {
 
-/// The rotary angles of positions 0 .. positions - 1 (arXiv 2104.09864), worked out in double: `cosines` and `sines`
-/// [positions, head_dim / 2], with the scaling of the config (formats::RopeScaling names the formulas) and, for yarn,
-/// multiplied by its attention factor.
+/// The rotary angles of positions 0 .. positions - 1 (arXiv 2104.09864), worked out in double: `cosines` and
+/// `sines` [positions, head_dim / 2], with the scaling of the config (formats::RopeScaling names the
+/// formulas) and, for yarn, multiplied by its attention factor.
 struct RopeTables {
   std::vector<double> cosines;
   std::vector<double> sines;
 };
 RopeTables rope_tables(const formats::ModelConfig& config, std::int64_t positions);
 
-/// Hugging Face's layout: dimension i turns with dimension i + head_dim / 2. In place on x [tokens, heads, head_dim];
-/// `positions` [tokens] index the tables. `backward` turns the other way: the gradient.
+/// Hugging Face's layout: dimension i turns with dimension i + head_dim / 2. In place on x [tokens, heads,
+/// head_dim]; `positions` [tokens] index the tables. `backward` turns the other way: the gradient.
 struct Rope {
   std::int64_t tokens = 0;
   std::int64_t heads = 0;

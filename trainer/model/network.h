@@ -37,28 +37,29 @@ struct Linear {
 
 enum Module { kQ, kK, kV, kO, kGate, kUp, kDown, kModules };
 
-/// One layer. Activations are kept for the backward pass; a model that trains nothing shares one set among its layers.
+/// One layer. Activations are kept for the backward pass; a model that trains nothing shares one set among
+/// its layers.
 template <class Real>
 struct Layer {
   Parameter<Real> input_norm, post_norm;  // [hidden]
   Parameter<Real> q_norm, k_norm;         // [head_dim] or null
   std::array<Linear<Real>, kModules> linear;
 
-  Real* x = nullptr;          // [tokens, hidden] the residual stream as it comes in
-  Real* mid = nullptr;        // [tokens, hidden] and between attention and MLP
-  Real* q = nullptr;          // [tokens, heads, head_dim] after norm and RoPE
-  Real* k = nullptr;          // [tokens, kv_heads, head_dim]
-  Real* v = nullptr;          // [tokens, kv_heads, head_dim]
-  Real* q_raw = nullptr;      // as q, before its norm; = q where there is none
+  Real* x = nullptr;      // [tokens, hidden] the residual stream as it comes in
+  Real* mid = nullptr;    // [tokens, hidden] and between attention and MLP
+  Real* q = nullptr;      // [tokens, heads, head_dim] after norm and RoPE
+  Real* k = nullptr;      // [tokens, kv_heads, head_dim]
+  Real* v = nullptr;      // [tokens, kv_heads, head_dim]
+  Real* q_raw = nullptr;  // as q, before its norm; = q where there is none
   Real* k_raw = nullptr;
-  Real* mixed = nullptr;      // [tokens, heads, head_dim] attention's output
-  Real* lse = nullptr;        // [heads, tokens]
-  Real* gate = nullptr;       // [tokens, intermediate]
-  Real* up = nullptr;         // [tokens, intermediate]
-  Real* input_rstd = nullptr; // [tokens]
-  Real* post_rstd = nullptr;  // [tokens]
-  Real* q_rstd = nullptr;     // [tokens, heads]
-  Real* k_rstd = nullptr;     // [tokens, kv_heads]
+  Real* mixed = nullptr;       // [tokens, heads, head_dim] attention's output
+  Real* lse = nullptr;         // [heads, tokens]
+  Real* gate = nullptr;        // [tokens, intermediate]
+  Real* up = nullptr;          // [tokens, intermediate]
+  Real* input_rstd = nullptr;  // [tokens]
+  Real* post_rstd = nullptr;   // [tokens]
+  Real* q_rstd = nullptr;      // [tokens, heads]
+  Real* k_rstd = nullptr;      // [tokens, kv_heads]
 };
 
 template <class Device>
@@ -81,11 +82,12 @@ struct Network {
     std::int64_t count = 0;
     std::int64_t offset = 0;  // elements from the start of the trained or frozen piece
     Parameter<Real>* parameter = nullptr;
-    bool base = false;        // of the base, not of the adapter
+    bool base = false;  // of the base, not of the adapter
     bool trained = false;
   };
   void add_slots();
-  void add_slot(const std::string& name, const std::vector<std::int64_t>& shape, Parameter<Real>& parameter, bool base);
+  void add_slot(const std::string& name, const std::vector<std::int64_t>& shape, Parameter<Real>& parameter,
+                bool base);
   Parameter<Real>& base_parameter(const std::string& name);
   void reserve_parameters();
   void reserve_activations();
@@ -95,7 +97,7 @@ struct Network {
   struct Pass {  // what the functions below know of the batch
     std::int64_t tokens = 0;
     std::uint64_t step = 0;
-    bool drops = false;      // dropout is on
+    bool drops = false;  // dropout is on
     kernels::Attention attention;
     KvCache<Real>* cache = nullptr;
   };
@@ -113,8 +115,10 @@ struct Network {
   bool attention_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
   bool mlp_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
   bool wanted_from(std::int64_t index, int before) const;
-  void linear_backward(Linear<Real>& linear, const Real* x, const Real* dy, Real* dx, bool accumulate, const Pass& pass);
-  void norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x, const Real* rstd, std::int64_t tokens);
+  void linear_backward(Linear<Real>& linear, const Real* x, const Real* dy, Real* dx, bool accumulate,
+                       const Pass& pass);
+  void norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x, const Real* rstd,
+                     std::int64_t tokens);
 
   Device* device;
   formats::ModelConfig config;
@@ -141,22 +145,22 @@ struct Network {
   std::int64_t supervised_count = 0;
 
   // Workspace, each [max_tokens, ...].
-  Real* out = nullptr;         // hidden: the stream after the last layer
-  Real* normed = nullptr;      // hidden
-  Real* activated = nullptr;   // intermediate
-  Real* d_stream = nullptr;    // hidden: the gradient that walks down the residual stream
-  Real* d_normed = nullptr;    // hidden
-  Real* d_mixed = nullptr;     // heads * head_dim
+  Real* out = nullptr;        // hidden: the stream after the last layer
+  Real* normed = nullptr;     // hidden
+  Real* activated = nullptr;  // intermediate
+  Real* d_stream = nullptr;   // hidden: the gradient that walks down the residual stream
+  Real* d_normed = nullptr;   // hidden
+  Real* d_mixed = nullptr;    // heads * head_dim
   Real *d_q = nullptr, *d_k = nullptr, *d_v = nullptr;
-  Real* row_dot = nullptr;     // heads
-  Real* d_low = nullptr;       // rank
-  Real* dropped = nullptr;     // the widest input; null without dropout
-  Real* head_rows = nullptr;   // hidden: the supervised rows of `out`
-  Real* head_normed = nullptr; // hidden
-  Real* head_rstd = nullptr;   // 1
-  Real* d_head = nullptr;      // hidden
+  Real* row_dot = nullptr;      // heads
+  Real* d_low = nullptr;        // rank
+  Real* dropped = nullptr;      // the widest input; null without dropout
+  Real* head_rows = nullptr;    // hidden: the supervised rows of `out`
+  Real* head_normed = nullptr;  // hidden
+  Real* head_rstd = nullptr;    // 1
+  Real* d_head = nullptr;       // hidden
   Real* head_state = nullptr;
-  Real* logits = nullptr;      // [vocab], of one token
+  Real* logits = nullptr;  // [vocab], of one token
 };
 
 void check_settings(const formats::ModelConfig& config, const ModelSettings& settings);

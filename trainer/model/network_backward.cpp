@@ -11,22 +11,25 @@
 
 namespace finetuned::model {
 
-/// Whether a gradient is wanted by anything that comes before module `before` in layer `index`: above the lowest adapter it
-/// is, below nobody reads it.
+/// Whether a gradient is wanted by anything that comes before module `before` in layer `index`: above the
+/// lowest adapter it is, below nobody reads it.
 template <class Device>
 bool Network<Device>::wanted_from(std::int64_t index, int before) const {
   if (settings.mode == Mode::kFull || index > 0) return true;
   const auto& linear = layers[0].linear;
-  return std::any_of(linear.begin(), linear.begin() + before, [](const auto& one) { return one.a.value != nullptr; });
+  return std::any_of(linear.begin(), linear.begin() + before,
+                     [](const auto& one) { return one.a.value != nullptr; });
 }
 
-/// From dy [tokens, out]: gradients of what is trained here and, where `dx` is not null, dx [tokens, in]. `dx` may be `x`.
+/// From dy [tokens, out]: gradients of what is trained here and, where `dx` is not null, dx [tokens, in].
+/// `dx` may be `x`.
 template <class Device>
-void Network<Device>::linear_backward(Linear<Real>& linear, const Real* x, const Real* dy, Real* dx, bool accumulate,
-                                      const Pass& pass) {
+void Network<Device>::linear_backward(Linear<Real>& linear, const Real* x, const Real* dy, Real* dx,
+                                      bool accumulate, const Pass& pass) {
   const std::int64_t tokens = pass.tokens, rank = settings.lora.rank, in = linear.in, out_size = linear.out;
   const auto add_product = [&](std::int64_t m, std::int64_t n, const Real* left, std::int64_t left_stride,
-                               const Real* right, std::int64_t right_stride, Real* to) {  // to += left^T right
+                               const Real* right, std::int64_t right_stride,
+                               Real* to) {  // to += left^T right
     kernels::Gemm<Real> g;
     g.m = m;
     g.n = n;
@@ -85,10 +88,10 @@ void Network<Device>::linear_backward(Linear<Real>& linear, const Real* x, const
 }
 
 template <class Device>
-void Network<Device>::norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x, const Real* rstd,
-                                    std::int64_t tokens) {
-  kernels::rmsnorm_backward(*device, {tokens, config.hidden_size, config.rms_norm_eps}, dy, x, norm.value, rstd, true,
-                            d_stream, norm.gradient);
+void Network<Device>::norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x,
+                                    const Real* rstd, std::int64_t tokens) {
+  kernels::rmsnorm_backward(*device, {tokens, config.hidden_size, config.rms_norm_eps}, dy, x, norm.value,
+                            rstd, true, d_stream, norm.gradient);
 }
 
 /// d_stream: from the gradient of the layer's output to that of `mid`. False where nothing below wants it.
@@ -100,8 +103,8 @@ bool Network<Device>::mlp_backward(Layer<Real>& layer, std::int64_t index, const
   linear_backward(layer.linear[kDown], activated, d_stream, below_down ? activated : nullptr, false, pass);
   if (!below_down) return false;
   kernels::swiglu_backward(*device, activated, layer.gate, layer.up, tokens * config.intermediate_size);
-  kernels::rmsnorm_apply(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.mid, layer.post_norm.value,
-                         layer.post_rstd, normed);
+  kernels::rmsnorm_apply(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.mid,
+                         layer.post_norm.value, layer.post_rstd, normed);
   Real* dx = below_gate ? d_normed : nullptr;
   linear_backward(layer.linear[kGate], normed, layer.gate, dx, false, pass);
   linear_backward(layer.linear[kUp], normed, layer.up, dx, true, pass);
@@ -116,8 +119,8 @@ bool Network<Device>::attention_backward(Layer<Real>& layer, std::int64_t index,
   const bool below_o = wanted_from(index, kO), below = wanted_from(index, kQ);
   linear_backward(layer.linear[kO], layer.mixed, d_stream, below_o ? d_mixed : nullptr, false, pass);
   if (!below_o) return false;
-  kernels::attention_backward(*device, pass.attention, layer.q, layer.k, layer.v, layer.mixed, layer.lse, d_mixed, d_q,
-                              d_k, d_v, row_dot);
+  kernels::attention_backward(*device, pass.attention, layer.q, layer.k, layer.v, layer.mixed, layer.lse,
+                              d_mixed, d_q, d_k, d_v, row_dot);
   kernels::rope(*device, {tokens, config.heads, d, true}, cosines, sines, positions, d_q);
   kernels::rope(*device, {tokens, config.kv_heads, d, true}, cosines, sines, positions, d_k);
   if (config.qk_norm) {
@@ -126,8 +129,8 @@ bool Network<Device>::attention_backward(Layer<Real>& layer, std::int64_t index,
     kernels::rmsnorm_backward(*device, {tokens * config.kv_heads, d, config.rms_norm_eps}, d_k, layer.k_raw,
                               layer.k_norm.value, layer.k_rstd, false, d_k, layer.k_norm.gradient);
   }
-  kernels::rmsnorm_apply(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.x, layer.input_norm.value,
-                         layer.input_rstd, normed);
+  kernels::rmsnorm_apply(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.x,
+                         layer.input_norm.value, layer.input_rstd, normed);
   Real* dx = below ? d_normed : nullptr;
   linear_backward(layer.linear[kQ], normed, d_q, dx, false, pass);
   linear_backward(layer.linear[kK], normed, d_k, dx, true, pass);

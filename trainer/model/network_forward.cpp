@@ -19,15 +19,18 @@ void Network<Device>::take_batch(const PackedBatch& batch) {
   base::expects(tokens >= 1 && tokens <= settings.max_tokens, "a batch keeps to the token budget");
   base::expects(rows >= 1 && rows <= settings.max_rows, "a batch keeps to the number of rows");
   base::expects(batch.targets.size() == batch.ids.size() && batch.positions.size() == batch.ids.size() &&
-                    batch.cu_seqlens.size() == static_cast<std::size_t>(rows) + 1 && batch.cu_seqlens.back() == tokens,
+                    batch.cu_seqlens.size() == static_cast<std::size_t>(rows) + 1 &&
+                    batch.cu_seqlens.back() == tokens,
                 "a batch's parts fit each other");
   host_supervised.clear();
   host_targets.clear();
   host_keys.clear();
   for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
-    for (auto i = static_cast<std::size_t>(batch.cu_seqlens[row]); i < static_cast<std::size_t>(batch.cu_seqlens[row + 1]); ++i) {
+    for (auto i = static_cast<std::size_t>(batch.cu_seqlens[row]);
+         i < static_cast<std::size_t>(batch.cu_seqlens[row + 1]); ++i) {
       const std::int32_t id = batch.ids[i], target = batch.targets[i], position = batch.positions[i];
-      base::expects(id >= 0 && id < config.vocab_size && target < config.vocab_size, "ids are of the vocabulary");
+      base::expects(id >= 0 && id < config.vocab_size && target < config.vocab_size,
+                    "ids are of the vocabulary");
       base::expects(position >= 0 && position < max_positions, "positions keep to the context");
       host_keys.push_back(batch.row_keys[row]);
       if (target < 0) continue;
@@ -46,8 +49,12 @@ void Network<Device>::take_batch(const PackedBatch& batch) {
 
 template <class Device>
 kernels::Dropout Network<Device>::dropout_of(const Linear<Real>& linear, const Pass& pass) const {
-  return {settings.lora.dropout, kernels::random_key(settings.lora.seed, kDropoutDomain, pass.step, linear.key),
-          pass.tokens, linear.in, positions, token_keys};
+  return {settings.lora.dropout,
+          kernels::random_key(settings.lora.seed, kDropoutDomain, pass.step, linear.key),
+          pass.tokens,
+          linear.in,
+          positions,
+          token_keys};
 }
 
 /// What the adapter's A sees: x, or x with dropout in `dropped`.
@@ -60,7 +67,8 @@ const typename Device::Real* Network<Device>::dropped_input(const Linear<Real>& 
 }
 
 template <class Device>
-void Network<Device>::linear_forward(Linear<Real>& linear, const Real* x, Real* y, bool accumulate, const Pass& pass) {
+void Network<Device>::linear_forward(Linear<Real>& linear, const Real* x, Real* y, bool accumulate,
+                                     const Pass& pass) {
   const std::int64_t rank = settings.lora.rank;
   kernels::Gemm<Real> base;
   base.m = pass.tokens;
@@ -93,8 +101,8 @@ void Network<Device>::linear_forward(Linear<Real>& linear, const Real* x, Real* 
 template <class Device>
 void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
   const std::int64_t tokens = pass.tokens, d = config.head_dim;
-  kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.x, layer.input_norm.value, normed,
-                   layer.input_rstd);
+  kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.x,
+                   layer.input_norm.value, normed, layer.input_rstd);
   // New keys and values go where attention reads them: behind the cached ones where there is a cache.
   Real *k = layer.k, *v = layer.v, *k_raw = layer.k_raw;
   const Real *all_k = k, *all_v = v;
@@ -110,10 +118,10 @@ void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, 
   linear_forward(layer.linear[kK], normed, k_raw, false, pass);
   linear_forward(layer.linear[kV], normed, v, false, pass);
   if (config.qk_norm) {
-    kernels::rmsnorm(*device, {tokens * config.heads, d, config.rms_norm_eps}, layer.q_raw, layer.q_norm.value, layer.q,
-                     layer.q_rstd);
-    kernels::rmsnorm(*device, {tokens * config.kv_heads, d, config.rms_norm_eps}, k_raw, layer.k_norm.value, k,
-                     layer.k_rstd);
+    kernels::rmsnorm(*device, {tokens * config.heads, d, config.rms_norm_eps}, layer.q_raw,
+                     layer.q_norm.value, layer.q, layer.q_rstd);
+    kernels::rmsnorm(*device, {tokens * config.kv_heads, d, config.rms_norm_eps}, k_raw, layer.k_norm.value,
+                     k, layer.k_rstd);
   }
   kernels::rope(*device, {tokens, config.heads, d, false}, cosines, sines, positions, layer.q);
   kernels::rope(*device, {tokens, config.kv_heads, d, false}, cosines, sines, positions, k);
@@ -125,8 +133,8 @@ void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, 
 template <class Device>
 void Network<Device>::mlp_forward(Layer<Real>& layer, Real* next, const Pass& pass) {
   const std::int64_t tokens = pass.tokens;
-  kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.mid, layer.post_norm.value, normed,
-                   layer.post_rstd);
+  kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.mid,
+                   layer.post_norm.value, normed, layer.post_rstd);
   linear_forward(layer.linear[kGate], normed, layer.gate, false, pass);
   linear_forward(layer.linear[kUp], normed, layer.up, false, pass);
   kernels::swiglu(*device, layer.gate, layer.up, tokens * config.intermediate_size, activated);
@@ -154,9 +162,9 @@ kernels::LossSums Network<Device>::head(const PackedBatch& batch, bool backward,
   kernels::gather_rows(*device, out, supervised, rows, hidden, head_rows);
   kernels::rmsnorm(*device, norm, head_rows, final_norm.value, head_normed, head_rstd);
   const Parameter<Real>& weight = config.tie_word_embeddings ? embedding : head_own;
-  const kernels::LossSums sums =
-      kernels::head_loss(*device, {rows, hidden, config.vocab_size}, head_normed, weight.value, targets, loss_scale,
-                         backward ? d_head : nullptr, backward ? weight.gradient : nullptr, head_state);
+  const kernels::LossSums sums = kernels::head_loss(
+      *device, {rows, hidden, config.vocab_size}, head_normed, weight.value, targets, loss_scale,
+      backward ? d_head : nullptr, backward ? weight.gradient : nullptr, head_state);
   if (!backward) return sums;
   kernels::rmsnorm_backward(*device, norm, d_head, head_rows, final_norm.value, head_rstd, false, d_head,
                             final_norm.gradient);
@@ -172,8 +180,8 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
   pass.tokens = batch.tokens();
   pass.step = static_cast<std::uint64_t>(step);
   pass.drops = with_backward && settings.mode == Mode::kLora && settings.lora.dropout > 0;
-  pass.attention = {batch.rows(), config.heads, config.kv_heads, config.head_dim, config.sliding_window, cu_seqlens,
-                    cu_seqlens};
+  pass.attention = {batch.rows(),          config.heads, config.kv_heads, config.head_dim,
+                    config.sliding_window, cu_seqlens,   cu_seqlens};
   forward(pass);
   const kernels::LossSums sums = head(batch, with_backward, loss_scale);
   if (with_backward && sums.supervised > 0) backward(pass);
@@ -181,12 +189,14 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
 }
 
 template <class Device>
-void Network<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache, std::span<Real> host_logits) {
+void Network<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache,
+                             std::span<Real> host_logits) {
   const auto count = static_cast<std::int64_t>(tokens.size());
   base::expects(count >= 1 && count <= settings.max_tokens, "new tokens keep to the token budget");
   base::expects(cache.length + count <= cache.capacity && cache.length + count <= max_positions,
                 "a sequence keeps to its cache and context");
-  base::expects(host_logits.size() == static_cast<std::size_t>(config.vocab_size), "there is a logit for each id");
+  base::expects(host_logits.size() == static_cast<std::size_t>(config.vocab_size),
+                "there is a logit for each id");
   std::vector<std::int32_t> at(tokens.size());
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     base::expects(tokens[i] >= 0 && tokens[i] < config.vocab_size, "ids are of the vocabulary");
@@ -204,10 +214,12 @@ void Network<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>
   Pass pass;
   pass.tokens = count;
   pass.cache = &cache;
-  pass.attention = {1, config.heads, config.kv_heads, config.head_dim, config.sliding_window, cu_seqlens, cu_keys};
+  pass.attention = {1,          config.heads, config.kv_heads, config.head_dim, config.sliding_window,
+                    cu_seqlens, cu_keys};
   forward(pass);
   const Real* last = out + (count - 1) * config.hidden_size;
-  kernels::rmsnorm(*device, {1, config.hidden_size, config.rms_norm_eps}, last, final_norm.value, head_normed, head_rstd);
+  kernels::rmsnorm(*device, {1, config.hidden_size, config.rms_norm_eps}, last, final_norm.value, head_normed,
+                   head_rstd);
   kernels::Gemm<Real> head_gemm;
   head_gemm.m = 1;
   head_gemm.n = config.vocab_size;
@@ -221,10 +233,10 @@ void Network<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>
   cache.length += count;
 }
 
-#define FINETUNED_INSTANTIATE(Device)                                                                       \
-  template kernels::LossSums Network<Device>::run(const PackedBatch&, bool, double, std::int64_t);          \
-  template void Network<Device>::extend(std::span<const std::int32_t>, KvCache<Real>&, std::span<Real>);    \
-  template kernels::Dropout Network<Device>::dropout_of(const Linear<Real>&, const Pass&) const;            \
+#define FINETUNED_INSTANTIATE(Device)                                                                    \
+  template kernels::LossSums Network<Device>::run(const PackedBatch&, bool, double, std::int64_t);       \
+  template void Network<Device>::extend(std::span<const std::int32_t>, KvCache<Real>&, std::span<Real>); \
+  template kernels::Dropout Network<Device>::dropout_of(const Linear<Real>&, const Pass&) const;         \
   template const Device::Real* Network<Device>::dropped_input(const Linear<Real>&, const Real*, const Pass&);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)

@@ -14,11 +14,14 @@ constexpr std::uint64_t kAdapterDomain = 1;  // of random keys; dropout has 2
 
 std::int64_t product(const std::vector<std::int64_t>& shape) {
   std::int64_t count = 1;
-  for (const auto size : shape) count *= size;
+  for (const auto size : shape)
+    count *= size;
   return count;
 }
 
-std::string layer_prefix(std::size_t layer) { return "model.layers." + std::to_string(layer) + "."; }
+std::string layer_prefix(std::size_t layer) {
+  return "model.layers." + std::to_string(layer) + ".";
+}
 
 }  // namespace
 
@@ -27,7 +30,8 @@ Network<Device>::Network(Device* on, const formats::ModelConfig& model, const Mo
     : device(on), config(model), settings(how), layers(static_cast<std::size_t>(model.layers)) {
   check_settings(config, settings);
   max_positions = settings.max_positions;
-  if (max_positions == 0) max_positions = settings.trains() ? settings.max_tokens : config.max_position_embeddings;
+  if (max_positions == 0)
+    max_positions = settings.trains() ? settings.max_tokens : config.max_position_embeddings;
   add_slots();
   reserve_parameters();
   reserve_activations();
@@ -65,7 +69,8 @@ Parameter<typename Device::Real>& Network<Device>::base_parameter(const std::str
     if (rest == "self_attn.k_norm.weight") return layers[i].k_norm;
     for (int module = 0; module < kModules; ++module) {
       auto& linear = layers[i].linear[static_cast<std::size_t>(module)];
-      const std::string path = formats::linear_path(static_cast<std::int64_t>(i), formats::kLinearModules[module]);
+      const std::string path =
+          formats::linear_path(static_cast<std::int64_t>(i), formats::kLinearModules[module]);
       if (name == path + ".weight") return linear.weight;
       if (name == path + ".bias") return linear.bias;
     }
@@ -129,8 +134,10 @@ void Network<Device>::reserve_layer(Layer<Real>& layer, const std::string& line)
   if (!settings.has_adapter()) return;
   for (int module = 0; module < kModules; ++module) {
     const auto& wanted = settings.lora.target_modules;
-    const bool adapted = std::find(wanted.begin(), wanted.end(), formats::kLinearModules[module]) != wanted.end();
-    arena.reserve(layer.linear[static_cast<std::size_t>(module)].low, line, adapted ? tokens * settings.lora.rank : 0);
+    const bool adapted =
+        std::find(wanted.begin(), wanted.end(), formats::kLinearModules[module]) != wanted.end();
+    arena.reserve(layer.linear[static_cast<std::size_t>(module)].low, line,
+                  adapted ? tokens * settings.lora.rank : 0);
   }
 }
 
@@ -150,7 +157,8 @@ void Network<Device>::reserve_activations() {
   host_keys.reserve(static_cast<std::size_t>(tokens));
 
   if (settings.trains()) {
-    for (auto& layer : layers) reserve_layer(layer, "activations");
+    for (auto& layer : layers)
+      reserve_layer(layer, "activations");
   } else {
     reserve_layer(layers[0], "activations");
   }
@@ -185,7 +193,10 @@ void Network<Device>::allocate() {
     if (!slot.trained) continue;
     slot.parameter->gradient = gradients + slot.offset;
     const auto count = static_cast<std::size_t>(slot.count);
-    trainables.push_back({slot.name, slot.shape, {slot.parameter->value, count}, {slot.parameter->gradient, count},
+    trainables.push_back({slot.name,
+                          slot.shape,
+                          {slot.parameter->value, count},
+                          {slot.parameter->gradient, count},
                           slot.shape.size() > 1});
   }
   for (auto& layer : layers) {
@@ -197,14 +208,16 @@ void Network<Device>::allocate() {
       layer.q_norm = parameters.q_norm;
       layer.k_norm = parameters.k_norm;
       layer.linear = parameters.linear;
-      for (std::size_t i = 0; i < kModules; ++i) layer.linear[i].low = layers[0].linear[i].low;
+      for (std::size_t i = 0; i < kModules; ++i)
+        layer.linear[i].low = layers[0].linear[i].low;
     }
     if (!settings.trains()) layer.mid = layer.x;
     if (!config.qk_norm) layer.q_raw = layer.q, layer.k_raw = layer.k;
   }
   if (!settings.trains()) out = layers[0].x;
   const auto tables = kernels::rope_tables(config, max_positions);
-  const std::vector<float> c(tables.cosines.begin(), tables.cosines.end()), s(tables.sines.begin(), tables.sines.end());
+  const std::vector<float> c(tables.cosines.begin(), tables.cosines.end()),
+      s(tables.sines.begin(), tables.sines.end());
   device->copy_in(cosines, c.data(), static_cast<std::int64_t>(c.size()));
   device->copy_in(sines, s.data(), static_cast<std::int64_t>(s.size()));
 }

@@ -7,11 +7,13 @@
 namespace finetuned::model {
 
 std::int64_t PackedBatch::supervised() const {
-  return std::count_if(targets.begin(), targets.end(), [](std::int32_t target) { return target != text::kIgnoreLabel; });
+  return std::count_if(targets.begin(), targets.end(),
+                       [](std::int32_t target) { return target != text::kIgnoreLabel; });
 }
 
 void PackedBatch::append(const text::TokenRow& row, std::uint64_t row_key) {
-  base::expects(!row.ids.empty() && row.ids.size() == row.labels.size(), "a row has tokens, and a label for each");
+  base::expects(!row.ids.empty() && row.ids.size() == row.labels.size(),
+                "a row has tokens, and a label for each");
   for (std::size_t i = 0; i < row.ids.size(); ++i) {
     ids.push_back(row.ids[i]);
     targets.push_back(i + 1 < row.labels.size() ? row.labels[i + 1] : text::kIgnoreLabel);

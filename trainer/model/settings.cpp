@@ -8,28 +8,33 @@
 
 namespace finetuned::model {
 
-double LoraSettings::scale() const { return use_rslora ? alpha / std::sqrt(static_cast<double>(rank)) : alpha / rank; }
+double LoraSettings::scale() const {
+  return use_rslora ? alpha / std::sqrt(static_cast<double>(rank)) : alpha / rank;
+}
 
 void check_settings(const formats::ModelConfig& config, const ModelSettings& settings) {
   const auto require = [](bool held, const std::string& message) {
     if (!held) throw base::UsageError(message);
   };
-  require(settings.max_tokens >= 1 && settings.max_tokens <= (1 << 24),
-          "the token budget is " + std::to_string(settings.max_tokens) + "; it must lie between 1 and 16777216");
+  require(
+      settings.max_tokens >= 1 && settings.max_tokens <= (1 << 24),
+      "the token budget is " + std::to_string(settings.max_tokens) + "; it must lie between 1 and 16777216");
   require(settings.max_rows >= 1 && settings.max_rows <= settings.max_tokens,
           "a batch of " + std::to_string(settings.max_rows) + " rows does not fit a budget of " +
               std::to_string(settings.max_tokens) + " tokens");
   require(settings.max_positions >= 0, "max_positions is negative");
   if (!settings.has_adapter()) return;
   const LoraSettings& lora = settings.lora;
-  require(lora.rank >= 1 && lora.rank <= 256, "LoRA rank is " + std::to_string(lora.rank) + "; it must lie between 1 and 256");
+  require(lora.rank >= 1 && lora.rank <= 256,
+          "LoRA rank is " + std::to_string(lora.rank) + "; it must lie between 1 and 256");
   require(std::isfinite(lora.alpha) && lora.alpha > 0, "LoRA alpha must be greater than 0");
   require(lora.dropout >= 0 && lora.dropout < 1, "LoRA dropout must lie in [0, 1)");
   require(!lora.target_modules.empty(), "LoRA has no target modules; name at least one, e.g. q_proj");
   for (const auto& module : lora.target_modules)
     require(formats::linear_shape(config, module).has_value(),
-            "`" + module + "` is not a linear layer of this model; known are q_proj, k_proj, v_proj, o_proj, gate_proj, "
-            "up_proj and down_proj");
+            "`" + module +
+                "` is not a linear layer of this model; known are q_proj, k_proj, v_proj, o_proj, gate_proj, "
+                "up_proj and down_proj");
 }
 
 std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, const ModelSettings& settings,
@@ -46,7 +51,8 @@ std::int64_t fit_tokens(const formats::ModelConfig& config, ModelSettings settin
     settings.max_tokens = tokens;
     settings.max_rows = std::min(settings.max_rows, tokens);
     std::uint64_t total = 0;
-    for (const auto& line : plan_memory(config, settings)) total += line.bytes;
+    for (const auto& line : plan_memory(config, settings))
+      total += line.bytes;
     return total <= bytes;
   };
   if (least > most || !fits(least)) return 0;

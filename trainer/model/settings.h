@@ -11,14 +11,14 @@ namespace finetuned::model {
 
 /// The low-rank update on some of the seven linear layers: y = W x + scale B (A drop(x)).
 struct LoraSettings {
-  int rank = 8;               ///< 1..256
+  int rank = 8;  ///< 1..256
   double alpha = 16;
-  double dropout = 0;         ///< [0, 1)
+  double dropout = 0;  ///< [0, 1)
   bool use_rslora = false;
-  std::uint64_t seed = 0;     ///< of A's first values and of dropout
+  std::uint64_t seed = 0;                   ///< of A's first values and of dropout
   std::vector<std::string> target_modules;  ///< of formats::kLinearModules, not empty
 
-  double scale() const;       ///< alpha / rank, or alpha / sqrt(rank)
+  double scale() const;  ///< alpha / rank, or alpha / sqrt(rank)
 };
 
 enum class Mode {
@@ -30,18 +30,20 @@ enum class Mode {
 
 struct ModelSettings {
   Mode mode = Mode::kInference;
-  LoraSettings lora;           ///< read for kAdapter and kLora
-  std::int64_t max_tokens = 0; ///< the most a batch may hold (>= 1): activations are sized by it
-  std::int64_t max_rows = 0;   ///< the most rows a batch may hold (>= 1)
-  /// Positions a row may reach; 0: max_tokens where something is trained, else the base's max_position_embeddings.
+  LoraSettings lora;            ///< read for kAdapter and kLora
+  std::int64_t max_tokens = 0;  ///< the most a batch may hold (>= 1): activations are sized by it
+  std::int64_t max_rows = 0;    ///< the most rows a batch may hold (>= 1)
+  /// Positions a row may reach; 0: max_tokens where something is trained, else the base's
+  /// max_position_embeddings.
   std::int64_t max_positions = 0;
 
   bool has_adapter() const { return mode == Mode::kAdapter || mode == Mode::kLora; }
   bool trains() const { return mode == Mode::kLora || mode == Mode::kFull; }
 };
 
-/// What a Transformer<Device> with these settings will hold, by name, before anything is allocated; the same lines as its
-/// memory_lines(). `threads`: of the Cpu, 0 = all. Throws UsageError where settings do not fit the config.
+/// What a Transformer<Device> with these settings will hold, by name, before anything is allocated; the same
+/// lines as its memory_lines(). `threads`: of the Cpu, 0 = all. Throws UsageError where settings do not fit
+/// the config.
 std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, const ModelSettings& settings,
                                             int threads = 0);
 

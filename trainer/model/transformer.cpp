@@ -11,8 +11,8 @@
 namespace finetuned::model {
 
 template <class Device>
-Transformer<Device>::Transformer(Device& device, const formats::ModelConfig& config, const WeightSource& weights,
-                                 const ModelSettings& settings)
+Transformer<Device>::Transformer(Device& device, const formats::ModelConfig& config,
+                                 const WeightSource& weights, const ModelSettings& settings)
     : network_(std::make_unique<Network<Device>>(&device, config, settings)) {
   network_->allocate();
   network_->load(weights);
@@ -61,7 +61,8 @@ std::span<const Trainable<typename Device::Real>> Transformer<Device>::trainable
 template <class Device>
 std::int64_t Transformer<Device>::trainable_parameters() const {
   std::int64_t count = 0;
-  for (const auto& trainable : network_->trainables) count += static_cast<std::int64_t>(trainable.value.size());
+  for (const auto& trainable : network_->trainables)
+    count += static_cast<std::int64_t>(trainable.value.size());
   return count;
 }
 
@@ -75,14 +76,16 @@ double Transformer<Device>::gradient_norm() const {
 }
 
 template <class Device>
-void Transformer<Device>::adamw_step(const kernels::AdamW& settings, std::int64_t step, double gradient_scale) {
+void Transformer<Device>::adamw_step(const kernels::AdamW& settings, std::int64_t step,
+                                     double gradient_scale) {
   Network<Device>& n = *network_;
   kernels::AdamW without_decay = settings;
   without_decay.weight_decay = 0;
   for (const auto& trainable : n.trainables) {
     const auto at = trainable.value.data() - n.values;
-    kernels::adamw(*n.device, trainable.decays ? settings : without_decay, step, gradient_scale, n.values + at,
-                   n.gradients + at, n.first + at, n.second + at, static_cast<std::int64_t>(trainable.value.size()));
+    kernels::adamw(*n.device, trainable.decays ? settings : without_decay, step, gradient_scale,
+                   n.values + at, n.gradients + at, n.first + at, n.second + at,
+                   static_cast<std::int64_t>(trainable.value.size()));
   }
 }
 
@@ -108,8 +111,10 @@ void Transformer<Device>::load_adapter(const formats::Adapter& adapter) {
                            " or target modules other than this run's (rank " + std::to_string(lora.rank) +
                            "); give the run the adapter's own");
   for (const auto& pair : adapter.pairs) {
-    const auto module = std::find(std::begin(formats::kLinearModules), std::end(formats::kLinearModules), pair.module);
-    base::expects(module != std::end(formats::kLinearModules) && pair.layer < n.config.layers, "an adapter fits its base");
+    const auto module =
+        std::find(std::begin(formats::kLinearModules), std::end(formats::kLinearModules), pair.module);
+    base::expects(module != std::end(formats::kLinearModules) && pair.layer < n.config.layers,
+                  "an adapter fits its base");
     auto& linear = n.layers[static_cast<std::size_t>(pair.layer)]
                        .linear[static_cast<std::size_t>(module - std::begin(formats::kLinearModules))];
     base::expects(linear.a.value && static_cast<std::int64_t>(pair.a.size()) == lora.rank * linear.in &&
@@ -131,11 +136,13 @@ formats::Adapter Transformer<Device>::adapter() const {
   config.use_rslora = n.settings.lora.use_rslora;
   for (const auto module : formats::kLinearModules) {
     const auto& wanted = n.settings.lora.target_modules;
-    if (std::find(wanted.begin(), wanted.end(), module) != wanted.end()) config.target_modules.emplace_back(module);
+    if (std::find(wanted.begin(), wanted.end(), module) != wanted.end())
+      config.target_modules.emplace_back(module);
   }
   formats::Adapter adapter = formats::make_adapter(config, n.config);
   for (auto& pair : adapter.pairs) {
-    const auto module = std::find(std::begin(formats::kLinearModules), std::end(formats::kLinearModules), pair.module);
+    const auto module =
+        std::find(std::begin(formats::kLinearModules), std::end(formats::kLinearModules), pair.module);
     const auto& linear = n.layers[static_cast<std::size_t>(pair.layer)]
                              .linear[static_cast<std::size_t>(module - std::begin(formats::kLinearModules))];
     n.device->copy_out(pair.a.data(), linear.a.value, static_cast<std::int64_t>(pair.a.size()));
@@ -156,7 +163,8 @@ std::vector<float> Transformer<Device>::tensor(const std::string& name) const {
 }
 
 template <class Device>
-void Transformer<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache, std::span<Real> logits) {
+void Transformer<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache,
+                                 std::span<Real> logits) {
   network_->extend(tokens, cache, logits);
 }
 

@@ -18,11 +18,12 @@
 
 namespace finetuned::model {
 
-/// A tensor that training changes. The spans are the device's memory (on Cpu and Reference readable as they are) and
-/// stay where they are for the model's lifetime.
+/// A tensor that training changes. The spans are the device's memory (on Cpu and Reference readable as they
+/// are) and stay where they are for the model's lifetime.
 template <class Real>
 struct Trainable {
-  std::string name;  ///< PEFT: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`; kFull: as in the base
+  std::string name;  ///< PEFT: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`; kFull: as in
+                     ///< the base
   std::vector<std::int64_t> shape;
   std::span<Real> value;
   std::span<Real> gradient;
@@ -35,16 +36,16 @@ struct Network;
 /// A decoder-only transformer of the Llama family, written once for every device. Explicitly instantiated for
 /// tensor::Cpu (float) and tensor::Reference (double).
 ///
-/// Not for two threads at once. All memory is taken at construction; a step allocates nothing. Results depend on the
-/// build, the device class and the inputs only, never on the number of threads.
+/// Not for two threads at once. All memory is taken at construction; a step allocates nothing. Results depend
+/// on the build, the device class and the inputs only, never on the number of threads.
 template <class Device>
 class Transformer {
  public:
   using Real = typename Device::Real;
 
-  /// Loads every tensor from `weights`. A fresh adapter has A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5, as PEFT) from
-  /// a counter keyed by (seed, layer, module), and B zero. `device` must outlive the model. Throws FormatError (weights)
-  /// and UsageError (settings that do not fit the config).
+  /// Loads every tensor from `weights`. A fresh adapter has A uniform in +-1/sqrt(in) (Kaiming with a = sqrt
+  /// 5, as PEFT) from a counter keyed by (seed, layer, module), and B zero. `device` must outlive the model.
+  /// Throws FormatError (weights) and UsageError (settings that do not fit the config).
   Transformer(Device& device, const formats::ModelConfig& config, const WeightSource& weights,
               const ModelSettings& settings);
   ~Transformer();
@@ -56,39 +57,43 @@ class Transformer {
   std::vector<tensor::MemoryLine> memory_lines() const;
 
   /// Forward and backward of one micro-batch (modes kLora and kFull). Adds to the gradients those of
-  /// loss_scale * sum over supervised positions of -log p(target): loss_scale = 1 / (supervised positions of the whole
-  /// optimizer batch) makes micro-batches add up to the gradient of the mean. `step` keys dropout. Batches obey
-  /// settings(): tokens <= max_tokens, rows <= max_rows, ids in the vocabulary (expects()).
+  /// loss_scale * sum over supervised positions of -log p(target): loss_scale = 1 / (supervised positions of
+  /// the whole optimizer batch) makes micro-batches add up to the gradient of the mean. `step` keys dropout.
+  /// Batches obey settings(): tokens <= max_tokens, rows <= max_rows, ids in the vocabulary (expects()).
   kernels::LossSums accumulate_gradients(const PackedBatch& batch, double loss_scale, std::int64_t step);
 
   /// The loss alone, without dropout; gradients are left alone. Any mode.
   kernels::LossSums evaluate(const PackedBatch& batch);
 
-  /// In the order of use. Empty in modes kInference and kAdapter. All values, and all gradients, lie in one piece of memory each.
+  /// In the order of use. Empty in modes kInference and kAdapter. All values, and all gradients, lie in one
+  /// piece of memory each.
   std::span<const Trainable<Real>> trainables() const;
   std::int64_t trainable_parameters() const;
 
   void zero_gradients();
   /// L2 norm over all gradients, summed in double in a fixed order.
   double gradient_norm() const;
-  /// One AdamW update of every trainable, its gradient first multiplied by `gradient_scale` (clipping). `step` is
-  /// 1-based. Weight decay only where Trainable::decays.
+  /// One AdamW update of every trainable, its gradient first multiplied by `gradient_scale` (clipping).
+  /// `step` is 1-based. Weight decay only where Trainable::decays.
   void adamw_step(const kernels::AdamW& settings, std::int64_t step, double gradient_scale);
   /// AdamW's moments, in the layout of the values; for checkpoints. Empty where nothing is trained.
   std::span<Real> first_moments();
   std::span<Real> second_moments();
 
-  /// Replaces the adapter's values (kAdapter, kLora). Its rank and modules must be those of settings(). Throws UsageError.
+  /// Replaces the adapter's values (kAdapter, kLora). Its rank and modules must be those of settings().
+  /// Throws UsageError.
   void load_adapter(const formats::Adapter& adapter);
-  /// The adapter as it stands, ready for formats::write_adapter; `base_model_name_or_path` is left to the caller.
+  /// The adapter as it stands, ready for formats::write_adapter; `base_model_name_or_path` is left to the
+  /// caller.
   formats::Adapter adapter() const;
   /// The present value of a base tensor by its Hugging Face name (expects() that there is one): for writing a
   /// full-parameter result.
   std::vector<float> tensor(const std::string& name) const;
 
-  /// Runs `tokens` new tokens of one sequence, which stand at positions cache.length ..., through the model with the
-  /// training forward's own kernels, appends their keys and values to the cache and writes the last one's logits to
-  /// `logits` [vocab_size], host memory. tokens <= max_tokens, cache.length + tokens <= cache.capacity.
+  /// Runs `tokens` new tokens of one sequence, which stand at positions cache.length ..., through the model
+  /// with the training forward's own kernels, appends their keys and values to the cache and writes the last
+  /// one's logits to `logits` [vocab_size], host memory. tokens <= max_tokens, cache.length + tokens <=
+  /// cache.capacity.
   void extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache, std::span<Real> logits);
 
  private:

@@ -11,7 +11,8 @@ namespace finetuned::model {
 WeightSource stored_weights(const formats::Weights& weights) {
   return [&weights](const std::string& name, std::span<float> out) {
     const formats::TensorView* tensor = weights.find(name);
-    if (!tensor) throw base::FormatError("model.safetensors", name, "this tensor is missing; export the model whole");
+    if (!tensor)
+      throw base::FormatError("model.safetensors", name, "this tensor is missing; export the model whole");
     if (tensor->elements() != static_cast<std::int64_t>(out.size()))
       throw base::FormatError(tensor->file, name, "its size is not the one that config.json implies");
     tensor->copy_to(out);
@@ -22,11 +23,14 @@ namespace {
 
 std::uint64_t name_key(const std::string& name) {
   std::uint64_t key = 0;
-  for (const char c : name) key = kernels::mix(key ^ static_cast<unsigned char>(c));
+  for (const char c : name)
+    key = kernels::mix(key ^ static_cast<unsigned char>(c));
   return key;
 }
 
-bool ends_with(const std::string& name, const char* end) { return name.ends_with(end); }
+bool ends_with(const std::string& name, const char* end) {
+  return name.ends_with(end);
+}
 
 }  // namespace
 
@@ -37,11 +41,13 @@ WeightSource fresh_weights(const formats::ModelConfig& config, std::uint64_t see
       std::fill(out.begin(), out.end(), ends_with(name, ".bias") ? 0.0f : 1.0f);
       return;
     }
-    const double spread = ends_with(name, "o_proj.weight") || ends_with(name, "down_proj.weight") ? residual : deviation;
+    const double spread =
+        ends_with(name, "o_proj.weight") || ends_with(name, "down_proj.weight") ? residual : deviation;
     const std::uint64_t key = kernels::random_key(seed, name_key(name));
     for (std::size_t i = 0; i < out.size(); ++i) {  // Box and Muller
       const double radius = std::sqrt(-2 * std::log(1 - kernels::random_uniform(key, 2 * i)));
-      out[i] = static_cast<float>(spread * radius * std::cos(2 * std::numbers::pi * kernels::random_uniform(key, 2 * i + 1)));
+      out[i] = static_cast<float>(spread * radius *
+                                  std::cos(2 * std::numbers::pi * kernels::random_uniform(key, 2 * i + 1)));
     }
   };
 }

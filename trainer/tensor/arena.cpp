@@ -7,7 +7,8 @@ namespace finetuned::tensor {
 void Arena::allocate() {
   base::expects(!buffer_.data(), "an arena is allocated once");
   buffer_ = Buffer(bytes_);
-  for (const Part& part : parts_) part.setter.set(part.setter.where, static_cast<std::byte*>(buffer_.data()) + part.offset);
+  for (const Part& part : parts_)
+    part.setter.set(part.setter.where, static_cast<std::byte*>(buffer_.data()) + part.offset);
   parts_.clear();
 }
 

@@ -10,18 +10,20 @@
 
 namespace finetuned::tensor {
 
-/// All the memory of a model, in one piece. First every part is reserved by name, together with the pointer that will
-/// lead to it; then `allocate()` takes the piece and sets the pointers. The reservations alone are the memory plan, so a
-/// plan cannot differ from what is used.
+/// All the memory of a model, in one piece. First every part is reserved by name, together with the pointer
+/// that will lead to it; then `allocate()` takes the piece and sets the pointers. The reservations alone are
+/// the memory plan, so a plan cannot differ from what is used.
 class Arena {
  public:
-  /// Reserves `count` elements of zeroed memory, aligned to 64 bytes, under the plan line `name` (lines of one name add up).
-  /// `pointer` must stay where it is until allocate(), which sets it; to null where `count` is 0.
+  /// Reserves `count` elements of zeroed memory, aligned to 64 bytes, under the plan line `name` (lines of
+  /// one name add up). `pointer` must stay where it is until allocate(), which sets it; to null where `count`
+  /// is 0.
   template <class T>
   void reserve(T*& pointer, const std::string& name, std::int64_t count) {
     take(name, count, sizeof(T),
-         count == 0 ? Setter{nullptr, nullptr}
-                    : Setter{&pointer, [](void* where, void* memory) { *static_cast<T**>(where) = static_cast<T*>(memory); }});
+         count == 0 ? Setter{nullptr, nullptr} : Setter{&pointer, [](void* where, void* memory) {
+                                                          *static_cast<T**>(where) = static_cast<T*>(memory);
+                                                        }});
   }
 
   void allocate();  ///< once, after the last reservation. Throws std::bad_alloc.

@@ -1,10 +1,9 @@
 #include "trainer/tensor/buffer.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <sys/mman.h>
 
 namespace finetuned::tensor {
 
@@ -24,6 +23,8 @@ Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
   std::memset(memory_.get(), 0, rounded);
 }
 
-void Buffer::Free::operator()(void* memory) const { std::free(memory); }
+void Buffer::Free::operator()(void* memory) const {
+  std::free(memory);
+}
 
 }  // namespace finetuned::tensor

@@ -5,8 +5,8 @@
 
 namespace finetuned::tensor {
 
-/// Zeroed memory from the operating system, aligned to 64 bytes; from 4 MiB on aligned to 2 MiB and marked for huge
-/// pages. Move-only. Throws std::bad_alloc.
+/// Zeroed memory from the operating system, aligned to 64 bytes; from 4 MiB on aligned to 2 MiB and marked
+/// for huge pages. Move-only. Throws std::bad_alloc.
 class Buffer {
  public:
   Buffer() = default;

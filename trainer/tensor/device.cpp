@@ -18,9 +18,12 @@ Isa best_isa() {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::kAvx512: return "avx512";
-    case Isa::kAvx2: return "avx2";
-    default: return "baseline";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    default:
+      return "baseline";
   }
 }
 
@@ -35,7 +38,9 @@ std::size_t Cpu::scratch_bytes(int threads) {
 }
 
 Cpu::Cpu(int threads, Isa isa)
-    : pool_(thread_count(threads)), isa_(std::min(isa, best_isa())),
-      scratch_(kScratchBytes * static_cast<std::size_t>(pool_.threads())), shared_(kSharedBytes) {}
+    : pool_(thread_count(threads)),
+      isa_(std::min(isa, best_isa())),
+      scratch_(kScratchBytes * static_cast<std::size_t>(pool_.threads())),
+      shared_(kSharedBytes) {}
 
 }  // namespace finetuned::tensor

@@ -15,15 +15,17 @@ enum class Isa { kBaseline, kAvx2, kAvx512 };
 Isa best_isa();                 ///< of this processor
 const char* isa_name(Isa isa);  ///< `baseline`, `avx2`, `avx512`
 
-/// A device says where numbers live and of which type they are; kernels are overloads on it, and the model is a
-/// template over it. It offers: `Real`; copies in from and out to the host, `zero`; and whatever its kernels need.
+/// A device says where numbers live and of which type they are; kernels are overloads on it, and the model is
+/// a template over it. It offers: `Real`; copies in from and out to the host, `zero`; and whatever its
+/// kernels need.
 
 /// The processor in single precision. Owns its threads and each thread's scratch. One caller at a time.
 class Cpu {
  public:
   using Real = float;
   static constexpr std::size_t kScratchBytes = std::size_t{2} << 20;  ///< a thread
-  static constexpr std::size_t kSharedBytes = std::size_t{16} << 20;   ///< packed panels, shared by the threads
+  static constexpr std::size_t kSharedBytes = std::size_t{16}
+                                              << 20;  ///< packed panels, shared by the threads
 
   /// `threads` 0: one a processor. `isa` is lowered to what the processor has.
   explicit Cpu(int threads = 0, Isa isa = best_isa());
@@ -33,7 +35,8 @@ class Cpu {
   /// kScratchBytes, aligned; kernels overwrite it at will.
   template <class T = float>
   T* scratch(int thread) const {
-    return reinterpret_cast<T*>(static_cast<std::byte*>(scratch_.data()) + kScratchBytes * static_cast<std::size_t>(thread));
+    return reinterpret_cast<T*>(static_cast<std::byte*>(scratch_.data()) +
+                                kScratchBytes * static_cast<std::size_t>(thread));
   }
   float* shared() const { return static_cast<float*>(shared_.data()); }
 
@@ -42,13 +45,19 @@ class Cpu {
   std::size_t scratch_bytes() const { return scratch_bytes(pool_.threads()); }
 
   void copy_in(float* to, const float* host, std::int64_t count) const { copy(to, host, count); }
-  void copy_in(std::int32_t* to, const std::int32_t* host, std::int64_t count) const { copy(to, host, count); }
-  void copy_in(std::uint64_t* to, const std::uint64_t* host, std::int64_t count) const { copy(to, host, count); }
+  void copy_in(std::int32_t* to, const std::int32_t* host, std::int64_t count) const {
+    copy(to, host, count);
+  }
+  void copy_in(std::uint64_t* to, const std::uint64_t* host, std::int64_t count) const {
+    copy(to, host, count);
+  }
   void copy_out(float* host, const float* from, std::int64_t count) const { copy(host, from, count); }
   /// To the host in the device's own precision.
   void read(float* host, const float* from, std::int64_t count) const { copy(host, from, count); }
   void copy(float* to, const float* from, std::int64_t count) const { copy<float>(to, from, count); }
-  void zero(float* at, std::int64_t count) const { std::memset(at, 0, static_cast<std::size_t>(count) * sizeof(float)); }
+  void zero(float* at, std::int64_t count) const {
+    std::memset(at, 0, static_cast<std::size_t>(count) * sizeof(float));
+  }
 
  private:
   template <class T>
@@ -62,30 +71,37 @@ class Cpu {
   Buffer shared_;
 };
 
-/// The oracle: double precision, one thread, plain loops that follow the formulas. For proofs, never for speed.
+/// The oracle: double precision, one thread, plain loops that follow the formulas. For proofs, never for
+/// speed.
 class Reference {
  public:
   using Real = double;
 
   void copy_in(double* to, const float* host, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = host[i];
+    for (std::int64_t i = 0; i < count; ++i)
+      to[i] = host[i];
   }
   void copy_in(std::int32_t* to, const std::int32_t* host, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = host[i];
+    for (std::int64_t i = 0; i < count; ++i)
+      to[i] = host[i];
   }
   void copy_in(std::uint64_t* to, const std::uint64_t* host, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = host[i];
+    for (std::int64_t i = 0; i < count; ++i)
+      to[i] = host[i];
   }
   void copy_out(float* host, const double* from, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; ++i) host[i] = static_cast<float>(from[i]);
+    for (std::int64_t i = 0; i < count; ++i)
+      host[i] = static_cast<float>(from[i]);
   }
   void read(double* host, const double* from, std::int64_t count) const { copy(host, from, count); }
   std::size_t scratch_bytes() const { return 0; }
   void copy(double* to, const double* from, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = from[i];
+    for (std::int64_t i = 0; i < count; ++i)
+      to[i] = from[i];
   }
   void zero(double* at, std::int64_t count) const {
-    for (std::int64_t i = 0; i < count; ++i) at[i] = 0;
+    for (std::int64_t i = 0; i < count; ++i)
+      at[i] = 0;
   }
 };
 

@@ -8,7 +8,7 @@ namespace finetuned::tensor {
 
 /// One named part of what a run holds in memory.
 struct MemoryLine {
-  std::string name;         ///< `frozen weights`, `activations`, ...
+  std::string name;  ///< `frozen weights`, `activations`, ...
   std::uint64_t bytes = 0;
 };
 

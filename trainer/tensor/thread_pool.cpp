@@ -10,7 +10,8 @@ namespace finetuned::tensor {
 
 namespace {
 
-// Kernels follow each other within microseconds: a worker looks for the next for about 20 us before it sleeps.
+// Kernels follow each other within microseconds: a worker looks for the next for about 20 us before it
+// sleeps.
 constexpr int kSpins = 2000;
 
 inline void relax() {
@@ -25,20 +26,23 @@ inline void relax() {
 
 ThreadPool::ThreadPool(int threads) {
   base::expects(threads >= 1, "a pool has at least its caller's thread");
-  for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { worker(thread); });
+  for (int thread = 1; thread < threads; ++thread)
+    workers_.emplace_back([this, thread] { worker(thread); });
 }
 
 ThreadPool::~ThreadPool() {
   stopping_ = true;
   ++round_;
   round_.notify_all();
-  for (auto& worker : workers_) worker.join();
+  for (auto& worker : workers_)
+    worker.join();
 }
 
 void ThreadPool::run_blocks(std::int64_t blocks, void* context, Block block) {
   if (blocks <= 0) return;
   if (workers_.empty() || blocks == 1) {
-    for (std::int64_t i = 0; i < blocks; ++i) block(context, i, 0);
+    for (std::int64_t i = 0; i < blocks; ++i)
+      block(context, i, 0);
     return;
   }
   block_ = block;
@@ -61,14 +65,17 @@ void ThreadPool::run_blocks(std::int64_t blocks, void* context, Block block) {
 }
 
 void ThreadPool::work_off(int thread) {
-  for (std::int64_t i = next_++; i < blocks_; i = next_++) block_(context_, i, thread);
+  for (std::int64_t i = next_++; i < blocks_; i = next_++)
+    block_(context_, i, thread);
 }
 
 void ThreadPool::worker(int thread) {
   std::uint32_t seen = 0;
   while (true) {
-    for (int spins = 0; spins < kSpins && round_ == seen; ++spins) relax();
-    while (round_ == seen) round_.wait(seen);
+    for (int spins = 0; spins < kSpins && round_ == seen; ++spins)
+      relax();
+    while (round_ == seen)
+      round_.wait(seen);
     ++seen;
     if (stopping_) return;
     work_off(thread);

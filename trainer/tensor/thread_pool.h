@@ -8,9 +8,9 @@
 
 namespace finetuned::tensor {
 
-/// `threads` workers, the caller among them, that run numbered blocks of work. Who runs a block is left to chance; what
-/// a block is and where its result goes must depend on its number alone, which makes results independent of `threads`.
-/// One caller at a time. Blocks must not throw and must not call the pool.
+/// `threads` workers, the caller among them, that run numbered blocks of work. Who runs a block is left to
+/// chance; what a block is and where its result goes must depend on its number alone, which makes results
+/// independent of `threads`. One caller at a time. Blocks must not throw and must not call the pool.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);  ///< >= 1
@@ -20,12 +20,15 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Calls work(block, thread) for every block in [0, blocks), thread in [0, threads()); returns when all are done.
+  /// Calls work(block, thread) for every block in [0, blocks), thread in [0, threads()); returns when all are
+  /// done.
   template <class Work>
   void run(std::int64_t blocks, Work&& work) {
     using Plain = std::remove_reference_t<Work>;
     run_blocks(blocks, const_cast<void*>(static_cast<const void*>(&work)),
-               [](void* context, std::int64_t block, int thread) { (*static_cast<Plain*>(context))(block, thread); });
+               [](void* context, std::int64_t block, int thread) {
+                 (*static_cast<Plain*>(context))(block, thread);
+               });
   }
 
  private:

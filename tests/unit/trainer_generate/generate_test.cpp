@@ -1,7 +1,6 @@
 #include "trainer/generate/generate.h"
 
 #include <gtest/gtest.h>
-
 #include <map>
 
 #include "base/errors.h"
@@ -52,7 +51,8 @@ TEST_P(EachFamily, AnswersWithTheTrainingForwardsOwnLogits) {
   trainer.extend(std::span(kPrompt).subspan(3, 1), cache, logits);
   row.labels.back() = row.ids.back();
   double total = 0;
-  for (const double logit : logits) total += std::exp(logit);
+  for (const double logit : logits)
+    total += std::exp(logit);
   const double expected = std::log(total) - logits[static_cast<std::size_t>(kPrompt.back())];
   EXPECT_NEAR(trainer.evaluate(model::pack({row})).loss, expected, 1e-12);
 }

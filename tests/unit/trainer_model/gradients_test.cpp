@@ -1,6 +1,5 @@
-#include <gtest/gtest.h>
-
 #include <algorithm>
+#include <gtest/gtest.h>
 
 #include "tests/unit/trainer_model/tiny_models.h"
 
@@ -29,12 +28,14 @@ double difference(Transformer<tensor::Reference>& model, const PackedBatch& batc
   return (4 * slope(width / 2) - slope(width)) / 3;
 }
 
-void expect_differences(Transformer<tensor::Reference>& model, const PackedBatch& batch, std::size_t samples) {
+void expect_differences(Transformer<tensor::Reference>& model, const PackedBatch& batch,
+                        std::size_t samples) {
   model.zero_gradients();
   model.accumulate_gradients(batch, 1.0 / static_cast<double>(batch.supervised()), 1);
   for (const auto& trainable : model.trainables()) {
     double greatest = 0, worst = 0;
-    for (const double gradient : trainable.gradient) greatest = std::max(greatest, std::abs(gradient));
+    for (const double gradient : trainable.gradient)
+      greatest = std::max(greatest, std::abs(gradient));
     ASSERT_GT(greatest, 0) << trainable.name;
     const std::size_t stride = std::max<std::size_t>(1, trainable.value.size() / samples);
     for (std::size_t i = 0; i < trainable.value.size(); i += stride)
@@ -59,8 +60,8 @@ TEST_P(Gradients, OfEveryWeightAreFiniteDifferences) {
 }
 
 template <class Device>
-Transformer<Device> trained_once(Device& device, const formats::ModelConfig& config, const ModelSettings& settings,
-                                 const PackedBatch& batch) {
+Transformer<Device> trained_once(Device& device, const formats::ModelConfig& config,
+                                 const ModelSettings& settings, const PackedBatch& batch) {
   Transformer<Device> model(device, config, lively_weights(), settings);
   if (settings.mode == Mode::kLora) stir_adapter(model);
   model.zero_gradients();
@@ -88,7 +89,9 @@ void expect_equal_on_both_devices(const formats::ModelConfig& config, const Mode
   }
 }
 
-TEST_P(Gradients, InFloatAreThoseInDouble) { expect_equal_on_both_devices(GetParam().config, lora_settings()); }
+TEST_P(Gradients, InFloatAreThoseInDouble) {
+  expect_equal_on_both_devices(GetParam().config, lora_settings());
+}
 
 TEST_P(Gradients, InFloatAreThoseInDoubleWithDropout) {
   expect_equal_on_both_devices(GetParam().config, lora_settings(0.25));

@@ -1,6 +1,5 @@
-#include <gtest/gtest.h>
-
 #include <cstring>
+#include <gtest/gtest.h>
 
 #include "base/errors.h"
 #include "tests/unit/trainer_model/tiny_models.h"
@@ -88,14 +87,16 @@ TEST(Steps, GiveARowTheSameBitsAloneAndPacked) {
     Model model(cpu, config(), lively_weights(), settings);
     stir_adapter(model);
     auto rows = random_rows({50, 13, 61, 7}, 37);
-    for (auto& row : rows) std::fill(row.labels.begin(), row.labels.end(), text::kIgnoreLabel);
+    for (auto& row : rows)
+      std::fill(row.labels.begin(), row.labels.end(), text::kIgnoreLabel);
     rows[2].labels.back() = rows[2].ids.back();
     PackedBatch alone;
     alone.append(rows[2], 2);
     const double loss = model.accumulate_gradients(alone, 1, 4).loss;
     EXPECT_EQ(loss, model.accumulate_gradients(pack(rows), 1, 4).loss);
     PackedBatch turned;
-    for (const std::size_t i : {3, 2, 1, 0}) turned.append(rows[i], i);
+    for (const std::size_t i : {3, 2, 1, 0})
+      turned.append(rows[i], i);
     EXPECT_EQ(loss, model.accumulate_gradients(turned, 1, 4).loss);
     EXPECT_EQ(model.evaluate(alone).loss, model.evaluate(pack(rows)).loss);
   }
@@ -158,7 +159,8 @@ TEST(Adapter, StartsAtTheBaseAndTravelsWhole) {
   EXPECT_EQ(drawn.name, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
   EXPECT_EQ(drawn.shape, (std::vector<std::int64_t>{3, 24}));
   const float bound = 1 / std::sqrt(24.0f);
-  for (const float value : drawn.value) EXPECT_LE(std::abs(value), bound);
+  for (const float value : drawn.value)
+    EXPECT_LE(std::abs(value), bound);
   stir_adapter(model);
   const double loss = model.evaluate(batch).loss;
   EXPECT_NE(loss, base.evaluate(batch).loss);
@@ -192,7 +194,8 @@ TEST(Settings, FindTheGreatestBudgetThatFits) {
   auto settings = lora_settings();
   settings.max_tokens = 200;
   std::uint64_t bytes = 0;
-  for (const auto& line : plan_memory(config(), settings)) bytes += line.bytes;
+  for (const auto& line : plan_memory(config(), settings))
+    bytes += line.bytes;
   EXPECT_EQ(fit_tokens(config(), settings, bytes, 16, 4096), 200);
   EXPECT_EQ(fit_tokens(config(), settings, 1000, 16, 4096), 0);
 }
@@ -223,7 +226,8 @@ TEST(Weights, OfAFreshModelDependOnSeedAndNameAlone) {
   EXPECT_NE(a, b);
   EXPECT_EQ(norm, std::vector<float>(10, 1.0f));
   double squares = 0;
-  for (const float value : a) squares += static_cast<double>(value) * value;
+  for (const float value : a)
+    squares += static_cast<double>(value) * value;
   EXPECT_NEAR(std::sqrt(squares / 1000), 0.02, 0.002);
 }
 

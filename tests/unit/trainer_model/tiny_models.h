@@ -56,7 +56,8 @@ inline std::vector<TinyModel> tiny_models() {
 
 inline std::uint64_t text_key(const std::string& text) {
   std::uint64_t key = 7;
-  for (const char c : text) key = kernels::mix(key ^ static_cast<unsigned char>(c));
+  for (const char c : text)
+    key = kernels::mix(key ^ static_cast<unsigned char>(c));
   return key;
 }
 
@@ -79,7 +80,8 @@ inline std::vector<text::TokenRow> random_rows(const std::vector<int>& lengths, 
     text::TokenRow row;
     for (int i = 0; i < lengths[r]; ++i) {
       const std::uint64_t key = kernels::random_key(seed, r, static_cast<std::uint64_t>(i));
-      row.ids.push_back(static_cast<std::int32_t>(kernels::random_bits(key, 0) % static_cast<std::uint64_t>(vocabulary)));
+      row.ids.push_back(
+          static_cast<std::int32_t>(kernels::random_bits(key, 0) % static_cast<std::uint64_t>(vocabulary)));
       row.labels.push_back(kernels::random_bits(key, 1) % 3 == 0 ? text::kIgnoreLabel : row.ids.back());
     }
     row.labels.back() = row.ids.back();
@@ -90,7 +92,8 @@ inline std::vector<text::TokenRow> random_rows(const std::vector<int>& lengths, 
 
 inline PackedBatch pack(const std::vector<text::TokenRow>& rows, std::uint64_t first_key = 0) {
   PackedBatch batch;
-  for (std::size_t i = 0; i < rows.size(); ++i) batch.append(rows[i], first_key + i);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    batch.append(rows[i], first_key + i);
   return batch;
 }
 

@@ -13,7 +13,9 @@ namespace {
 constexpr std::int64_t kQueries = 48;
 constexpr std::int64_t kKeys = 96;  // a multiple of every panel width
 
-std::int64_t round_up(std::int64_t count, std::int64_t to) { return (count + to - 1) / to * to; }
+std::int64_t round_up(std::int64_t count, std::int64_t to) {
+  return (count + to - 1) / to * to;
+}
 
 /// One sequence and one query head; rows are counted from the sequence's start.
 struct Lane {
@@ -65,15 +67,16 @@ bool meets(const Attention& shape, const Lane& lane, std::int64_t row, std::int6
 
 class Forward {
  public:
-  Forward(const tensor::Cpu& device, const Attention& shape) : device_(device), tile_(tiles(device.isa())), shape_(shape) {
+  Forward(const tensor::Cpu& device, const Attention& shape)
+      : device_(device), tile_(tiles(device.isa())), shape_(shape) {
     const auto d = static_cast<std::size_t>(round_up(shape.head_dim, 48));
     base::expects((2 * kKeys * d + kQueries * (kKeys + d)) * sizeof(float) <= tensor::Cpu::kScratchBytes,
                   "attention's tiles fit a thread's scratch");
   }
 
   /// A block of up to kQueries queries of one head walks over its keys.
-  void block(std::int64_t sequence, std::int64_t head, std::int64_t row, int thread, const float* q, const float* k,
-             const float* v, float* out, float* lse) const;
+  void block(std::int64_t sequence, std::int64_t head, std::int64_t row, int thread, const float* q,
+             const float* k, const float* v, float* out, float* lse) const;
 
  private:
   const tensor::Cpu& device_;
@@ -94,9 +97,9 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
   k += lane.key_at * kv_stride + kv_head * d;
   v += lane.key_at * kv_stride + kv_head * d;
 
-  float* key_panels = device_.scratch(thread);                              // [d, kKeys]
-  float* value_panels = key_panels + kKeys * d;                             // [kKeys, d]
-  float* scores = value_panels + kKeys * round_up(d, tile_.panel_width);    // [kQueries, kKeys]
+  float* key_panels = device_.scratch(thread);                            // [d, kKeys]
+  float* value_panels = key_panels + kKeys * d;                           // [kKeys, d]
+  float* scores = value_panels + kKeys * round_up(d, tile_.panel_width);  // [kQueries, kKeys]
   SoftmaxRow softmax[kQueries];
   bool started = false;
   for (std::int64_t begin = 0; begin < lane.keys; begin += kKeys) {
@@ -136,10 +139,12 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
   }
 }
 
-/// dq, dk and dv of one sequence and key head: its query heads in turn, each over blocks of keys, then of queries.
+/// dq, dk and dv of one sequence and key head: its query heads in turn, each over blocks of keys, then of
+/// queries.
 class Backward {
  public:
-  Backward(const tensor::Cpu& device, const Attention& shape) : device_(device), tile_(tiles(device.isa())), shape_(shape) {}
+  Backward(const tensor::Cpu& device, const Attention& shape)
+      : device_(device), tile_(tiles(device.isa())), shape_(shape) {}
 
   struct Arrays {
     const float *q, *k, *v, *out, *lse, *d_out;
@@ -154,8 +159,8 @@ class Backward {
     float *p, *ds;                              ///< [kQueries, kKeys]
   };
   Panels panels(int thread) const;
-  void product(std::int64_t m, std::int64_t n, std::int64_t k, const LeftOperand& left, const float* right, float* c,
-               std::int64_t c_stride, bool accumulate, float alpha = 1) const;
+  void product(std::int64_t m, std::int64_t n, std::int64_t k, const LeftOperand& left, const float* right,
+               float* c, std::int64_t c_stride, bool accumulate, float alpha = 1) const;
   void tile(const Lane& lane, std::int64_t row, std::int64_t begin, std::int64_t count, bool first_keys,
             bool first_queries, const Panels& panel, const Arrays& at) const;
 
@@ -185,8 +190,9 @@ Backward::Panels Backward::panels(int thread) const {
   return panel;
 }
 
-void Backward::product(std::int64_t m, std::int64_t n, std::int64_t k, const LeftOperand& left, const float* right,
-                       float* c, std::int64_t c_stride, bool accumulate, float alpha) const {
+void Backward::product(std::int64_t m, std::int64_t n, std::int64_t k, const LeftOperand& left,
+                       const float* right, float* c, std::int64_t c_stride, bool accumulate,
+                       float alpha) const {
   GemmBlock block;
   block.m = m;
   block.n = n;
@@ -200,8 +206,8 @@ void Backward::product(std::int64_t m, std::int64_t n, std::int64_t k, const Lef
 
 /// `at` points at this head and sequence. p = e^(s - lse); dv += p^T dout; ds = p (dout v^T - row_dot) scale;
 /// dq += ds k; dk += ds^T q.
-void Backward::tile(const Lane& lane, std::int64_t row, std::int64_t begin, std::int64_t count, bool first_keys,
-                    bool first_queries, const Panels& panel, const Arrays& at) const {
+void Backward::tile(const Lane& lane, std::int64_t row, std::int64_t begin, std::int64_t count,
+                    bool first_keys, bool first_queries, const Panels& panel, const Arrays& at) const {
   const std::int64_t d = shape_.head_dim, rows = std::min(kQueries, lane.queries - row);
   const auto [q_stride, kv_stride] = strides_of(shape_);
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(d)));
@@ -219,9 +225,12 @@ void Backward::tile(const Lane& lane, std::int64_t row, std::int64_t begin, std:
   }
   tile_.pack({d_out, q_stride, false}, rows, d, 0, d, panel.d_out);
   tile_.pack({q, q_stride, false}, rows, d, 0, d, panel.q);
-  product(count, d, rows, {panel.p, 1, kKeys}, panel.d_out, at.dv + begin * kv_stride, kv_stride, !first_queries);
-  product(count, d, rows, {panel.ds, 1, kKeys}, panel.q, at.dk + begin * kv_stride, kv_stride, !first_queries);
-  product(rows, d, count, {panel.ds, kKeys, 1}, panel.k_backward, at.dq + row * q_stride, q_stride, !first_keys);
+  product(count, d, rows, {panel.p, 1, kKeys}, panel.d_out, at.dv + begin * kv_stride, kv_stride,
+          !first_queries);
+  product(count, d, rows, {panel.ds, 1, kKeys}, panel.q, at.dk + begin * kv_stride, kv_stride,
+          !first_queries);
+  product(rows, d, count, {panel.ds, kKeys, 1}, panel.k_backward, at.dq + row * q_stride, q_stride,
+          !first_keys);
 }
 
 void Backward::key_head(std::int64_t sequence, std::int64_t kv_head, int thread, const Arrays& arrays) const {
@@ -235,11 +244,13 @@ void Backward::key_head(std::int64_t sequence, std::int64_t kv_head, int thread,
     const std::int64_t count = std::min(kKeys, lane.keys - begin);
     const float* k = arrays.k + kv_offset + begin * kv_stride;
     tile_.pack({k, kv_stride, true}, d, count, 0, count, panel.k_forward);
-    tile_.pack({arrays.v + kv_offset + begin * kv_stride, kv_stride, true}, d, count, 0, count, panel.v_forward);
+    tile_.pack({arrays.v + kv_offset + begin * kv_stride, kv_stride, true}, d, count, 0, count,
+               panel.v_forward);
     tile_.pack({k, kv_stride, false}, count, d, 0, d, panel.k_backward);
     bool first_queries = true;
     for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      const std::int64_t offset = lane.query_at * q_stride + head * d, row_offset = head * tokens + lane.query_at;
+      const std::int64_t offset = lane.query_at * q_stride + head * d,
+                         row_offset = head * tokens + lane.query_at;
       Arrays at = arrays;
       at.q += offset;
       at.d_out += offset;
@@ -261,8 +272,8 @@ void Backward::key_head(std::int64_t sequence, std::int64_t kv_head, int thread,
 
 }  // namespace
 
-void attention(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k, const float* v,
-               float* out, float* lse) {
+void attention(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
+               const float* v, float* out, float* lse) {
   const Forward forward(device, shape);
   const auto blocks_of = [&](std::int64_t sequence) {
     return (shape.cu_queries[sequence + 1] - shape.cu_queries[sequence] + kQueries - 1) / kQueries;
@@ -284,8 +295,8 @@ void attention(const tensor::Cpu& device, const Attention& shape, const float* q
 }
 
 void attention_backward(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
-                        const float* v, const float* out, const float* lse, const float* d_out, float* dq, float* dk,
-                        float* dv, float* row_dot) {
+                        const float* v, const float* out, const float* lse, const float* d_out, float* dq,
+                        float* dk, float* dv, float* row_dot) {
   const Tiles& tile = tiles(device.isa());
   const std::int64_t tokens = shape.cu_queries[shape.sequences], d = shape.head_dim;
   constexpr std::int64_t kTokens = 32;

@@ -21,14 +21,21 @@ struct RowState {
 };
 static_assert(sizeof(RowState) == kHeadLossState * sizeof(float));
 
-std::int64_t round_up(std::int64_t count, std::int64_t to) { return (count + to - 1) / to * to; }
+std::int64_t round_up(std::int64_t count, std::int64_t to) {
+  return (count + to - 1) / to * to;
+}
 
 class HeadPass {
  public:
   HeadPass(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
            const std::int32_t* targets, float* state)
-      : device_(device), tile_(tiles(device.isa())), shape_(shape), hidden_(hidden), weight_(weight),
-        targets_(targets), rows_(reinterpret_cast<RowState*>(state)),
+      : device_(device),
+        tile_(tiles(device.isa())),
+        shape_(shape),
+        hidden_(hidden),
+        weight_(weight),
+        targets_(targets),
+        rows_(reinterpret_cast<RowState*>(state)),
         padded_hidden_(round_up(shape.hidden_size, tile_.panel_width)) {
     // The chunk depends on the model alone, so that sums are made in the same order for every batch.
     const std::int64_t fit = (kSharedFloats / 2 / padded_hidden_ - kGroupOfRows / 2) / 48 * 48;
@@ -66,7 +73,8 @@ void HeadPass::pack_chunk(std::int64_t begin, std::int64_t count, bool backward)
   device_.pool().run(forward_panels + backward_panels, [&](std::int64_t panel, int) {
     if (panel < forward_panels) {
       const std::int64_t at = panel * width;
-      tile_.pack({from, size, true}, size, count, at, std::min(count, at + width), device_.shared() + at * size);
+      tile_.pack({from, size, true}, size, count, at, std::min(count, at + width),
+                 device_.shared() + at * size);
     } else {
       const std::int64_t at = (panel - forward_panels) * width;
       tile_.pack({from, size, false}, count, size, at, std::min(size, at + width), second + at * count);
@@ -78,7 +86,8 @@ void HeadPass::logits_of(std::int64_t row, std::int64_t rows, std::int64_t count
   GemmBlock block;
   block.m = rows;
   block.n = count;
-  block.first = {{hidden_ + row * shape_.hidden_size, shape_.hidden_size, 1}, device_.shared(), shape_.hidden_size};
+  block.first = {
+      {hidden_ + row * shape_.hidden_size, shape_.hidden_size, 1}, device_.shared(), shape_.hidden_size};
   block.c = logits;
   block.c_stride = columns_;
   tile_.gemm(block);
@@ -120,7 +129,8 @@ LossSums HeadPass::finish(double loss_scale, float* d_hidden) {
   sums.supervised = shape_.rows;
   for (std::int64_t row = 0; row < shape_.rows; ++row) {
     const RowState& state = rows_[row];
-    sums.loss += static_cast<double>(state.softmax.maximum) - state.target_logit + std::log(static_cast<double>(state.softmax.sum));
+    sums.loss += static_cast<double>(state.softmax.maximum) - state.target_logit +
+                 std::log(static_cast<double>(state.softmax.sum));
     sums.correct += state.softmax.best == targets_[row];
   }
   if (!d_hidden) return sums;
@@ -136,8 +146,8 @@ LossSums HeadPass::finish(double loss_scale, float* d_hidden) {
   return sums;
 }
 
-/// Logits once more, now with the softmax known: groups of rows become a tile of probabilities, whose product with the
-/// rows' hidden states is added to the chunk's gradient.
+/// Logits once more, now with the softmax known: groups of rows become a tile of probabilities, whose product
+/// with the rows' hidden states is added to the chunk's gradient.
 void HeadPass::d_weight(double loss_scale, float* gradient) {
   const std::int64_t size = shape_.hidden_size, width = tile_.panel_width;
   float* hidden_panels = device_.shared() + columns_ * size;
@@ -160,7 +170,8 @@ void HeadPass::d_weight(double loss_scale, float* gradient) {
         logits_of(group + first, rows, count, chunk);
         for (std::int64_t i = 0; i < rows; ++i, chunk += columns_) {
           const RowState& state = rows_[group + first + i];
-          tile_.exp_shifted(chunk, count, state.softmax.maximum, static_cast<float>(loss_scale / state.softmax.sum));
+          tile_.exp_shifted(chunk, count, state.softmax.maximum,
+                            static_cast<float>(loss_scale / state.softmax.sum));
           const std::int64_t target = targets_[group + first + i] - begin;
           if (target >= 0 && target < count) chunk[target] -= static_cast<float>(loss_scale);
         }
@@ -183,7 +194,8 @@ void HeadPass::d_weight(double loss_scale, float* gradient) {
 }  // namespace
 
 LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
-                   const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight, float* state) {
+                   const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight,
+                   float* state) {
   HeadPass pass(device, shape, hidden, weight, targets, state);
   pass.losses_and_d_hidden(d_hidden);
   const LossSums sums = pass.finish(loss_scale, d_hidden);

@@ -12,10 +12,12 @@ namespace {
 constexpr std::int64_t kRowsPerBlock = 48;
 constexpr std::int64_t kSharedFloats = tensor::Cpu::kSharedBytes / sizeof(float);
 
-std::int64_t blocks_of(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
+std::int64_t blocks_of(std::int64_t count, std::int64_t size) {
+  return (count + size - 1) / size;
+}
 
-/// Columns [begin, end) of the product: their panels are packed into the device's shared memory, then every block of
-/// rows and columns is a task.
+/// Columns [begin, end) of the product: their panels are packed into the device's shared memory, then every
+/// block of rows and columns is a task.
 void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float>& g, std::int64_t begin,
                   std::int64_t end) {
   const std::int64_t columns = end - begin;
@@ -35,10 +37,12 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
     GemmBlock block;
     block.m = std::min(kRowsPerBlock, g.m - row);
     block.n = std::min(columns, to_panel * tile.panel_width) - from;
-    block.first = {{g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, first + from * g.k, g.k};
+    block.first = {
+        {g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, first + from * g.k, g.k};
     if (g.k2 > 0) {
-      block.second = {
-          {g.left2.data + row * g.left2.row_stride, g.left2.row_stride, g.left2.k_stride}, second + from * g.k2, g.k2};
+      block.second = {{g.left2.data + row * g.left2.row_stride, g.left2.row_stride, g.left2.k_stride},
+                      second + from * g.k2,
+                      g.k2};
     }
     block.c = g.c + row * g.c_stride + begin + from;
     block.c_stride = g.c_stride;
@@ -50,7 +54,8 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
 
   const std::int64_t row_blocks = blocks_of(g.m, kRowsPerBlock);
   if (row_blocks == 1) {  // each task packs what it alone reads
-    const std::int64_t step = std::max<std::int64_t>(1, std::min<std::int64_t>(8, panels / (4 * device.pool().threads())));
+    const std::int64_t step =
+        std::max<std::int64_t>(1, std::min<std::int64_t>(8, panels / (4 * device.pool().threads())));
     device.pool().run(blocks_of(panels, step), [&](std::int64_t task, int) {
       const std::int64_t to = std::min(panels, (task + 1) * step);
       pack(task * step, to);
@@ -58,9 +63,8 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
     });
     return;
   }
-  device.pool().run(blocks_of(panels, 2), [&](std::int64_t task, int) {
-    pack(task * 2, std::min(panels, task * 2 + 2));
-  });
+  device.pool().run(blocks_of(panels, 2),
+                    [&](std::int64_t task, int) { pack(task * 2, std::min(panels, task * 2 + 2)); });
   // Enough tasks for the threads to end together; how the columns are cut changes no bits.
   const std::int64_t wanted = 8 * device.pool().threads();
   const std::int64_t cuts = std::clamp<std::int64_t>(blocks_of(wanted, row_blocks), 1, panels);

@@ -4,8 +4,8 @@ namespace finetuned::kernels::FINETUNED_ISA {
 
 namespace {
 
-// A tile's sums live in registers: Rows x Vectors accumulators. Each is one chain of multiply-adds over k in order,
-// whatever Rows and Vectors are: that is what makes a row's bits independent of the batch around it.
+// A tile's sums live in registers: Rows x Vectors accumulators. Each is one chain of multiply-adds over k in
+// order, whatever Rows and Vectors are: that is what makes a row's bits independent of the batch around it.
 template <int Rows, int Vectors, bool Transposed>
 __attribute__((always_inline)) inline void multiply(const BlockProduct& product, std::int64_t row,
                                                     const float* panel, Vector (&sums)[Rows][Vectors]) {
@@ -15,25 +15,29 @@ __attribute__((always_inline)) inline void multiply(const BlockProduct& product,
     left[0] = product.left.data + row;
   } else {
 #pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) left[i] = product.left.data + (row + i) * product.left.row_stride;
+    for (int i = 0; i < Rows; ++i)
+      left[i] = product.left.data + (row + i) * product.left.row_stride;
   }
   for (std::int64_t k = 0; k < product.k; ++k) {
     Vector right[Vectors];
 #pragma GCC unroll 4
-    for (int j = 0; j < Vectors; ++j) right[j] = load(panel + j * kLanes);
+    for (int j = 0; j < Vectors; ++j)
+      right[j] = load(panel + j * kLanes);
     panel += kPanel;
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
       const Vector x = broadcast(Transposed ? left[0][i] : left[i][k]);
 #pragma GCC unroll 4
-      for (int j = 0; j < Vectors; ++j) sums[i][j] += x * right[j];
+      for (int j = 0; j < Vectors; ++j)
+        sums[i][j] += x * right[j];
     }
     if constexpr (Transposed) left[0] += k_stride;
   }
 }
 
 template <int Rows, int Vectors>
-void write(const GemmBlock& block, std::int64_t row, std::int64_t column, const Vector (&sums)[Rows][Vectors]) {
+void write(const GemmBlock& block, std::int64_t row, std::int64_t column,
+           const Vector (&sums)[Rows][Vectors]) {
   const Vector alpha = broadcast(block.alpha);
   for (int i = 0; i < Rows; ++i) {
     float* c = block.c + (row + i) * block.c_stride + column;
@@ -101,17 +105,19 @@ void transpose_panel(const float* from, std::int64_t stride, std::int64_t k, int
     for (int n = 0; n < columns; ++n) {
       const float* row = from + n * stride + begin;
       float* to = panel + begin * kPanel + n;
-      for (int i = 0; i < depth; ++i) to[i * kPanel] = row[i];
+      for (int i = 0; i < depth; ++i)
+        to[i * kPanel] = row[i];
     }
     for (int i = 0; i < depth; ++i)
-      for (int n = columns; n < kPanel; ++n) panel[(begin + i) * kPanel + n] = 0;
+      for (int n = columns; n < kPanel; ++n)
+        panel[(begin + i) * kPanel + n] = 0;
   }
 }
 
 }  // namespace
 
-void pack_panels(const RightOperand& right, std::int64_t k, std::int64_t n, std::int64_t begin, std::int64_t end,
-                 float* panels) {
+void pack_panels(const RightOperand& right, std::int64_t k, std::int64_t n, std::int64_t begin,
+                 std::int64_t end, float* panels) {
   for (std::int64_t column = begin; column < end; column += kPanel, panels += k * kPanel) {
     const int columns = static_cast<int>(n - column < kPanel ? n - column : kPanel);
     if (right.transposed) {
@@ -122,9 +128,11 @@ void pack_panels(const RightOperand& right, std::int64_t k, std::int64_t n, std:
       const float* from = right.data + i * right.stride + column;
       float* to = panels + i * kPanel;
       if (columns == kPanel) {
-        for (int j = 0; j < kTileVectors; ++j) store(to + j * kLanes, load(from + j * kLanes));
+        for (int j = 0; j < kTileVectors; ++j)
+          store(to + j * kLanes, load(from + j * kLanes));
       } else {
-        for (int j = 0; j < kPanel; ++j) to[j] = j < columns ? from[j] : 0;
+        for (int j = 0; j < kPanel; ++j)
+          to[j] = j < columns ? from[j] : 0;
       }
     }
   }
@@ -133,7 +141,8 @@ void pack_panels(const RightOperand& right, std::int64_t k, std::int64_t n, std:
 void gemm_block(const GemmBlock& block) {
   for (std::int64_t column = 0; column < block.n; column += kPanel) {
     std::int64_t row = 0;
-    for (; row + kTileRows <= block.m; row += kTileRows) panel_of_rows<kTileRows>(block, row, column);
+    for (; row + kTileRows <= block.m; row += kTileRows)
+      panel_of_rows<kTileRows>(block, row, column);
     if (row < block.m) last_rows<kTileRows - 1>(block, row, column, block.m - row);
   }
 }

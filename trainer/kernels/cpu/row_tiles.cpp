@@ -8,7 +8,8 @@ namespace {
 template <class Step>
 FINETUNED_INLINE void each(std::int64_t count, Step step) {
   std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) step(i, kLanes);
+  for (; i + kLanes <= count; i += kLanes)
+    step(i, kLanes);
   if (i < count) step(i, count - i);
 }
 FINETUNED_INLINE Vector get(const float* from, std::int64_t lanes) {
@@ -22,9 +23,13 @@ FINETUNED_INLINE void put(float* to, Vector v, std::int64_t lanes) {
   }
 }
 
-FINETUNED_INLINE Vector sigmoid(Vector x) { return broadcast(1.0f) / (broadcast(1.0f) + exp(-x)); }
+FINETUNED_INLINE Vector sigmoid(Vector x) {
+  return broadcast(1.0f) / (broadcast(1.0f) + exp(-x));
+}
 
-FINETUNED_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+FINETUNED_INLINE float square_root(float x) {
+  return __builtin_sqrtf(x);
+}
 
 }  // namespace
 
@@ -34,8 +39,8 @@ float dot(const float* a, const float* b, std::int64_t count) {
   return sum(total);
 }
 
-void rmsnorm(const float* x, const float* weight, std::int64_t rows, std::int64_t size, std::int64_t stride, float eps,
-             float* y, float* rstd) {
+void rmsnorm(const float* x, const float* weight, std::int64_t rows, std::int64_t size, std::int64_t stride,
+             float eps, float* y, float* rstd) {
   for (std::int64_t row = 0; row < rows; ++row) {
     const float mean = dot(x + row * stride, x + row * stride, size) / static_cast<float>(size);
     rstd[row] = 1.0f / square_root(mean + eps);
@@ -43,8 +48,8 @@ void rmsnorm(const float* x, const float* weight, std::int64_t rows, std::int64_
   rmsnorm_apply(x, weight, rstd, rows, size, stride, y);
 }
 
-void rmsnorm_apply(const float* x, const float* weight, const float* rstd, std::int64_t rows, std::int64_t size,
-                   std::int64_t stride, float* y) {
+void rmsnorm_apply(const float* x, const float* weight, const float* rstd, std::int64_t rows,
+                   std::int64_t size, std::int64_t stride, float* y) {
   for (std::int64_t row = 0; row < rows; ++row, x += stride, y += stride) {
     const Vector factor = broadcast(rstd[row]);
     each(size, [&](std::int64_t i, std::int64_t lanes) {
@@ -53,8 +58,8 @@ void rmsnorm_apply(const float* x, const float* weight, const float* rstd, std::
   }
 }
 
-void rmsnorm_backward(const float* dy, const float* x, const float* weight, const float* rstd, std::int64_t rows,
-                      std::int64_t size, std::int64_t stride, bool add, float* dx) {
+void rmsnorm_backward(const float* dy, const float* x, const float* weight, const float* rstd,
+                      std::int64_t rows, std::int64_t size, std::int64_t stride, bool add, float* dx) {
   for (std::int64_t row = 0; row < rows; ++row, x += stride, dy += stride, dx += stride) {
     Vector total{};
     each(size, [&](std::int64_t i, std::int64_t lanes) {
@@ -88,7 +93,8 @@ void swiglu_backward(const float* d_out, float* gate, float* up, std::int64_t co
   });
 }
 
-void rotate(float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half, float sign) {
+void rotate(float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half,
+            float sign) {
   const Vector turn = broadcast(sign);
   for (std::int64_t head = 0; head < heads; ++head, x += 2 * half) {
     each(half, [&](std::int64_t i, std::int64_t lanes) {
@@ -104,14 +110,17 @@ float softmax_chunk(float* logits, std::int64_t count, std::int64_t first_id, So
   float chunk = -__builtin_inff();
   Vector top = broadcast(chunk);
   std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t i = 0; i < whole; i += kLanes) top = max(load(logits + i), top);
+  for (std::int64_t i = 0; i < whole; i += kLanes)
+    top = max(load(logits + i), top);
   if (whole > 0) chunk = greatest(top);
-  for (std::int64_t i = whole; i < count; ++i) chunk = logits[i] > chunk ? logits[i] : chunk;
+  for (std::int64_t i = whole; i < count; ++i)
+    chunk = logits[i] > chunk ? logits[i] : chunk;
 
   float rescale = 1;
   if (chunk > row.maximum) {
     std::int64_t at = 0;
-    while (logits[at] != chunk) ++at;
+    while (logits[at] != chunk)
+      ++at;
     row.best = static_cast<std::int32_t>(first_id + at);
     rescale = row.sum == 0 ? 1 : exp(broadcast(row.maximum - chunk))[0];
     row.maximum = chunk;
@@ -127,7 +136,8 @@ float softmax_chunk(float* logits, std::int64_t count, std::int64_t first_id, So
   if (whole < count) {
     const Vector e = exp(load_part(logits + whole, count - whole) - maximum);
     store_part(logits + whole, e, count - whole);
-    for (std::int64_t i = whole; i < count; ++i) sum_of_chunk += logits[i];
+    for (std::int64_t i = whole; i < count; ++i)
+      sum_of_chunk += logits[i];
   }
   row.sum = row.sum * rescale + sum_of_chunk;
   return rescale;

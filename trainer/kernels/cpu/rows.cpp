@@ -57,13 +57,15 @@ void rmsnorm_backward(const tensor::Cpu& device, const RmsNorm& shape, const flo
       const std::int64_t begin = block * kColumns, end = std::min(shape.size, begin + kColumns);
       for (std::int64_t row = 0; row < shape.rows; ++row) {
         const std::int64_t at = row * shape.size;
-        for (std::int64_t i = begin; i < end; ++i) d_weight[i] += dy[at + i] * x[at + i] * rstd[row];
+        for (std::int64_t i = begin; i < end; ++i)
+          d_weight[i] += dy[at + i] * x[at + i] * rstd[row];
       }
     });
   }
   over_rows(device, shape.rows, shape.size, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t at = begin * shape.size;
-    tile.rmsnorm_backward(dy + at, x + at, weight, rstd + begin, end - begin, shape.size, shape.size, add, dx + at);
+    tile.rmsnorm_backward(dy + at, x + at, weight, rstd + begin, end - begin, shape.size, shape.size, add,
+                          dx + at);
   });
 }
 
@@ -74,7 +76,8 @@ void rope(const tensor::Cpu& device, const Rope& shape, const float* cosines, co
   over_rows(device, shape.tokens, row, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t token = begin; token < end; ++token) {
       const std::int64_t angle = positions[token] * half;
-      tile.rotate(x + token * row, cosines + angle, sines + angle, shape.heads, half, shape.backward ? -1.0f : 1.0f);
+      tile.rotate(x + token * row, cosines + angle, sines + angle, shape.heads, half,
+                  shape.backward ? -1.0f : 1.0f);
     }
   });
 }
@@ -86,7 +89,8 @@ void swiglu(const tensor::Cpu& device, const float* gate, const float* up, std::
   });
 }
 
-void swiglu_backward(const tensor::Cpu& device, const float* d_out, float* gate, float* up, std::int64_t count) {
+void swiglu_backward(const tensor::Cpu& device, const float* d_out, float* gate, float* up,
+                     std::int64_t count) {
   const Tiles& tile = tiles(device.isa());
   over_rows(device, count, 1, [&](std::int64_t begin, std::int64_t end) {
     tile.swiglu_backward(d_out + begin, gate + begin, up + begin, end - begin);
@@ -96,12 +100,13 @@ void swiglu_backward(const tensor::Cpu& device, const float* d_out, float* gate,
 void gather_rows(const tensor::Cpu& device, const float* table, const std::int32_t* ids, std::int64_t rows,
                  std::int64_t size, float* out) {
   over_rows(device, rows, size, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) device.copy(out + i * size, table + ids[i] * size, size);
+    for (std::int64_t i = begin; i < end; ++i)
+      device.copy(out + i * size, table + ids[i] * size, size);
   });
 }
 
-void scatter_add_rows(const tensor::Cpu& device, const float* from, const std::int32_t* ids, std::int64_t rows,
-                      std::int64_t size, float* table) {
+void scatter_add_rows(const tensor::Cpu& device, const float* from, const std::int32_t* ids,
+                      std::int64_t rows, std::int64_t size, float* table) {
   // Threads share columns, not rows: equal ids then add up in the order of i.
   const Tiles& tile = tiles(device.isa());
   device.pool().run((size + kColumns - 1) / kColumns, [&](std::int64_t block, int) {
@@ -111,8 +116,8 @@ void scatter_add_rows(const tensor::Cpu& device, const float* from, const std::i
   });
 }
 
-void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, double gradient_scale, float* value,
-           const float* gradient, float* first, float* second, std::int64_t count) {
+void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, double gradient_scale,
+           float* value, const float* gradient, float* first, float* second, std::int64_t count) {
   const Tiles& tile = tiles(device.isa());
   const double correction1 = 1 - std::pow(settings.beta1, static_cast<double>(step));
   const double correction2 = 1 - std::pow(settings.beta2, static_cast<double>(step));
@@ -130,7 +135,8 @@ void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, 
 
 void dropout(const tensor::Cpu& device, const Dropout& shape, const float* x, bool add, float* out) {
   over_rows(device, shape.tokens, shape.size, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t token = begin; token < end; ++token) dropout_token(shape, token, x, add, out);
+    for (std::int64_t token = begin; token < end; ++token)
+      dropout_token(shape, token, x, add, out);
   });
 }
 
@@ -146,10 +152,12 @@ double square_sum(const tensor::Cpu& device, const float* values, std::int64_t c
       const float* from = values + group + block * kBlock;
       const std::int64_t size = std::min(kBlock, in_group - block * kBlock);
       double lanes[4] = {};
-      for (std::int64_t i = 0; i < size; ++i) lanes[i % 4] += static_cast<double>(from[i]) * from[i];
+      for (std::int64_t i = 0; i < size; ++i)
+        lanes[i % 4] += static_cast<double>(from[i]) * from[i];
       sums[block] = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
     });
-    for (std::int64_t block = 0; block < blocks; ++block) total += sums[block];
+    for (std::int64_t block = 0; block < blocks; ++block)
+      total += sums[block];
   }
   return total;
 }
@@ -159,7 +167,8 @@ void add_column_sums(const tensor::Cpu& device, const float* from, std::int64_t 
   const Tiles& tile = tiles(device.isa());
   device.pool().run((columns + kColumns - 1) / kColumns, [&](std::int64_t block, int) {
     const std::int64_t begin = block * kColumns, count = std::min(kColumns, columns - begin);
-    for (std::int64_t row = 0; row < rows; ++row) tile.add_scaled(to + begin, from + row * columns + begin, 1, count);
+    for (std::int64_t row = 0; row < rows; ++row)
+      tile.add_scaled(to + begin, from + row * columns + begin, 1, count);
   });
 }
 

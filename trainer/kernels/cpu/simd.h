@@ -31,8 +31,12 @@ FINETUNED_INLINE Vector load(const float* from) {
   __builtin_memcpy(&v, from, sizeof v);
   return v;
 }
-FINETUNED_INLINE void store(float* to, Vector v) { __builtin_memcpy(to, &v, sizeof v); }
-FINETUNED_INLINE Vector broadcast(float x) { return x - Vector{}; }
+FINETUNED_INLINE void store(float* to, Vector v) {
+  __builtin_memcpy(to, &v, sizeof v);
+}
+FINETUNED_INLINE Vector broadcast(float x) {
+  return x - Vector{};
+}
 
 FINETUNED_INLINE Vector load_part(const float* from, std::int64_t count) {
   Vector v{};
@@ -48,20 +52,27 @@ FINETUNED_INLINE float sum(Vector v) {
   float lanes[kLanes];
   __builtin_memcpy(lanes, &v, sizeof v);
   for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    for (int i = 0; i < half; ++i)
+      lanes[i] += lanes[i + half];
   return lanes[0];
 }
 FINETUNED_INLINE float greatest(Vector v) {
   float result = v[0];
-  for (int i = 1; i < kLanes; ++i) result = v[i] > result ? v[i] : result;
+  for (int i = 1; i < kLanes; ++i)
+    result = v[i] > result ? v[i] : result;
   return result;
 }
 /// Where `b` is not a number the result is `b`: a diverged run shows, instead of being clamped.
-FINETUNED_INLINE Vector max(Vector a, Vector b) { return a > b ? a : b; }
-FINETUNED_INLINE Vector min(Vector a, Vector b) { return a < b ? a : b; }
+FINETUNED_INLINE Vector max(Vector a, Vector b) {
+  return a > b ? a : b;
+}
+FINETUNED_INLINE Vector min(Vector a, Vector b) {
+  return a < b ? a : b;
+}
 
-/// e^x within 2 ulp for x in [-87, 88]; 0 or the bounds' values beyond. x = n ln 2 + r, |r| <= ln(2) / 2, and a
-/// polynomial of degree 6 in r (Taylor's, its last terms fitted); ln 2 is split in two so that r keeps its bits.
+/// e^x within 2 ulp for x in [-87, 88]; 0 or the bounds' values beyond. x = n ln 2 + r, |r| <= ln(2) / 2, and
+/// a polynomial of degree 6 in r (Taylor's, its last terms fitted); ln 2 is split in two so that r keeps its
+/// bits.
 FINETUNED_INLINE Vector exp(Vector x) {
   const Vector zero{};
   const IntVector underflow = x < broadcast(-87.33f);

@@ -6,7 +6,8 @@
 
 namespace finetuned::kernels {
 
-/// Reads element (row, k) of a left operand at data[row * row_stride + k * k_stride]: a matrix or its transpose.
+/// Reads element (row, k) of a left operand at data[row * row_stride + k * k_stride]: a matrix or its
+/// transpose.
 struct LeftOperand {
   const float* data = nullptr;
   std::int64_t row_stride = 0;
@@ -25,7 +26,7 @@ struct GemmBlock {
   std::int64_t m = 0;
   std::int64_t n = 0;
   BlockProduct first;
-  BlockProduct second;          ///< k = 0: none
+  BlockProduct second;  ///< k = 0: none
   float* c = nullptr;
   std::int64_t c_stride = 0;
   bool accumulate = false;
@@ -33,8 +34,8 @@ struct GemmBlock {
   const float* bias = nullptr;  ///< [n] or null
 };
 
-/// A right operand [k, n]: element (k, n) at data[n * stride + k] where `transposed` (a linear's weight [out, in] used
-/// forward), else data[k * stride + n].
+/// A right operand [k, n]: element (k, n) at data[n * stride + k] where `transposed` (a linear's weight [out,
+/// in] used forward), else data[k * stride + n].
 struct RightOperand {
   const float* data = nullptr;
   std::int64_t stride = 0;
@@ -44,48 +45,55 @@ struct RightOperand {
 /// A softmax whose inputs come in chunks.
 struct SoftmaxRow {
   float maximum = -__builtin_inff();
-  float sum = 0;            ///< of e^(logit - maximum)
-  std::int32_t best = -1;   ///< id of the maximum, the lowest among equals
+  float sum = 0;           ///< of e^(logit - maximum)
+  std::int32_t best = -1;  ///< id of the maximum, the lowest among equals
 };
 
-/// AdamW with what is constant over a step worked out: value = keep value - step first / (sqrt(second) spread + epsilon).
+/// AdamW with what is constant over a step worked out: value = keep value - step first / (sqrt(second) spread
+/// + epsilon).
 struct AdamWFactors {
   float keep, step, spread, epsilon, beta1, beta2, scale;
 };
 
-/// The inner loops, built once for each instruction set. All are single-threaded; each output element is a fixed chain
-/// of operations that depends on neither its neighbours nor its place, so that a row has the same bits in any batch.
+/// The inner loops, built once for each instruction set. All are single-threaded; each output element is a
+/// fixed chain of operations that depends on neither its neighbours nor its place, so that a row has the same
+/// bits in any batch.
 struct Tiles {
   int panel_width;
   int tile_rows;
-  /// Packs columns [begin, end) of a right operand into panels; begin is a multiple of panel_width; the last panel is
-  /// filled up with zeros. `panels` is where panel begin / panel_width goes.
-  void (*pack)(const RightOperand& right, std::int64_t k, std::int64_t n, std::int64_t begin, std::int64_t end,
-               float* panels);
+  /// Packs columns [begin, end) of a right operand into panels; begin is a multiple of panel_width; the last
+  /// panel is filled up with zeros. `panels` is where panel begin / panel_width goes.
+  void (*pack)(const RightOperand& right, std::int64_t k, std::int64_t n, std::int64_t begin,
+               std::int64_t end, float* panels);
   void (*gemm)(const GemmBlock& block);
 
-  /// The first of `rows` rows of `size`, all `stride` apart: rstd = 1 / sqrt(mean(x^2) + eps); y = x rstd weight.
-  void (*rmsnorm)(const float* x, const float* weight, std::int64_t rows, std::int64_t size, std::int64_t stride,
-                  float eps, float* y, float* rstd);
+  /// The first of `rows` rows of `size`, all `stride` apart: rstd = 1 / sqrt(mean(x^2) + eps); y = x rstd
+  /// weight.
+  void (*rmsnorm)(const float* x, const float* weight, std::int64_t rows, std::int64_t size,
+                  std::int64_t stride, float eps, float* y, float* rstd);
   /// y = x rstd weight, with a known rstd.
-  void (*rmsnorm_apply)(const float* x, const float* weight, const float* rstd, std::int64_t rows, std::int64_t size,
-                        std::int64_t stride, float* y);
-  /// dx (+)= rstd (weight dy - x_hat mean(weight dy x_hat)), x_hat = x rstd. `dx` may be `dy` where not `add`.
-  void (*rmsnorm_backward)(const float* dy, const float* x, const float* weight, const float* rstd, std::int64_t rows,
-                           std::int64_t size, std::int64_t stride, bool add, float* dx);
+  void (*rmsnorm_apply)(const float* x, const float* weight, const float* rstd, std::int64_t rows,
+                        std::int64_t size, std::int64_t stride, float* y);
+  /// dx (+)= rstd (weight dy - x_hat mean(weight dy x_hat)), x_hat = x rstd. `dx` may be `dy` where not
+  /// `add`.
+  void (*rmsnorm_backward)(const float* dy, const float* x, const float* weight, const float* rstd,
+                           std::int64_t rows, std::int64_t size, std::int64_t stride, bool add, float* dx);
   /// out = gate sigmoid(gate) up
   void (*swiglu)(const float* gate, const float* up, std::int64_t count, float* out);
   /// In place: gate becomes d_gate, up becomes d_up.
   void (*swiglu_backward)(const float* d_out, float* gate, float* up, std::int64_t count);
-  /// Rotates `heads` heads of size 2 half by the angles whose cosines and sines are given; sign -1 turns back.
-  void (*rotate)(float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half, float sign);
-  /// logits become e^(logit - maximum), with the running maximum, sum and argmax of `row`; returns the factor by which
-  /// what was summed before must be multiplied. `first_id`: the first logit's.
+  /// Rotates `heads` heads of size 2 half by the angles whose cosines and sines are given; sign -1 turns
+  /// back.
+  void (*rotate)(float* x, const float* cosines, const float* sines, std::int64_t heads, std::int64_t half,
+                 float sign);
+  /// logits become e^(logit - maximum), with the running maximum, sum and argmax of `row`; returns the factor
+  /// by which what was summed before must be multiplied. `first_id`: the first logit's.
   float (*softmax_chunk)(float* logits, std::int64_t count, std::int64_t first_id, SoftmaxRow& row);
   /// values = factor e^(values - offset)
   void (*exp_shifted)(float* values, std::int64_t count, float offset, float factor);
   /// ds = factor p (dp - d). `ds` may be `dp`.
-  void (*softmax_backward)(const float* p, const float* dp, float d, float factor, std::int64_t count, float* ds);
+  void (*softmax_backward)(const float* p, const float* dp, float d, float factor, std::int64_t count,
+                           float* ds);
   float (*dot)(const float* a, const float* b, std::int64_t count);
   void (*scale)(float* values, std::int64_t count, float factor);
   void (*add_scaled)(float* to, const float* from, float factor, std::int64_t count);
@@ -95,8 +103,14 @@ struct Tiles {
 
 const Tiles& tiles(tensor::Isa isa);
 
-namespace baseline { extern const Tiles kTiles; }
-namespace avx2 { extern const Tiles kTiles; }
-namespace avx512 { extern const Tiles kTiles; }
+namespace baseline {
+extern const Tiles kTiles;
+}
+namespace avx2 {
+extern const Tiles kTiles;
+}
+namespace avx512 {
+extern const Tiles kTiles;
+}
 
 }  // namespace finetuned::kernels

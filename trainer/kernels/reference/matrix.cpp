@@ -29,7 +29,8 @@ std::int64_t first_key(const Attention& shape, std::int64_t position) {
 
 double dot(const double* a, const double* b, std::int64_t count) {
   double total = 0;
-  for (std::int64_t i = 0; i < count; ++i) total += a[i] * b[i];
+  for (std::int64_t i = 0; i < count; ++i)
+    total += a[i] * b[i];
   return total;
 }
 
@@ -53,7 +54,8 @@ template <class Use>
 void each_row(const Attention& shape, const Use& use) {
   for (std::int64_t sequence = 0; sequence < shape.sequences; ++sequence)
     for (std::int64_t query = 0; query < shape.cu_queries[sequence + 1] - shape.cu_queries[sequence]; ++query)
-      for (std::int64_t head = 0; head < shape.heads; ++head) use(row_of(shape, sequence, query, head));
+      for (std::int64_t head = 0; head < shape.heads; ++head)
+        use(row_of(shape, sequence, query, head));
 }
 
 }  // namespace
@@ -68,19 +70,22 @@ void gemm(const tensor::Reference&, const Gemm<double>& g) {
     }
 }
 
-LossSums head_loss(const tensor::Reference&, const HeadLoss& shape, const double* hidden, const double* weight,
-                   const std::int32_t* targets, double loss_scale, double* d_hidden, double* d_weight, double*) {
+LossSums head_loss(const tensor::Reference&, const HeadLoss& shape, const double* hidden,
+                   const double* weight, const std::int32_t* targets, double loss_scale, double* d_hidden,
+                   double* d_weight, double*) {
   LossSums sums;
   const std::int64_t size = shape.hidden_size;
   std::vector<double> p(static_cast<std::size_t>(shape.vocab_size));
   for (std::int64_t row = 0; row < shape.rows; ++row) {
     const double* h = hidden + row * size;
-    for (std::int64_t id = 0; id < shape.vocab_size; ++id) p[static_cast<std::size_t>(id)] = dot(h, weight + id * size, size);
+    for (std::int64_t id = 0; id < shape.vocab_size; ++id)
+      p[static_cast<std::size_t>(id)] = dot(h, weight + id * size, size);
     const auto best = std::max_element(p.begin(), p.end());
     const double maximum = *best, target = p[static_cast<std::size_t>(targets[row])];
     sums.correct += best - p.begin() == targets[row];
     double total = 0;
-    for (double& value : p) total += value = std::exp(value - maximum);
+    for (double& value : p)
+      total += value = std::exp(value - maximum);
     sums.loss += maximum + std::log(total) - target;
     ++sums.supervised;
     if (d_hidden) std::fill_n(d_hidden + row * size, size, 0.0);
@@ -95,8 +100,8 @@ LossSums head_loss(const tensor::Reference&, const HeadLoss& shape, const double
   return sums;
 }
 
-void attention(const tensor::Reference&, const Attention& shape, const double* q, const double* k, const double* v,
-               double* out, double* lse) {
+void attention(const tensor::Reference&, const Attention& shape, const double* q, const double* k,
+               const double* v, double* out, double* lse) {
   const std::int64_t d = shape.head_dim;
   const double scale = 1 / std::sqrt(static_cast<double>(d));
   std::vector<double> p;
@@ -105,10 +110,12 @@ void attention(const tensor::Reference&, const Attention& shape, const double* q
       return from + ((row.key_at + key) * shape.kv_heads + row.kv_head) * d;
     };
     p.clear();
-    for (std::int64_t key = row.first; key <= row.last; ++key) p.push_back(scale * dot(q + row.q_at, kv(k, key), d));
+    for (std::int64_t key = row.first; key <= row.last; ++key)
+      p.push_back(scale * dot(q + row.q_at, kv(k, key), d));
     const double maximum = *std::max_element(p.begin(), p.end());
     double total = 0;
-    for (double& value : p) total += value = std::exp(value - maximum);
+    for (double& value : p)
+      total += value = std::exp(value - maximum);
     lse[row.lse_at] = maximum + std::log(total);
     std::fill_n(out + row.q_at, d, 0.0);
     for (std::int64_t key = row.first; key <= row.last; ++key)
@@ -118,8 +125,8 @@ void attention(const tensor::Reference&, const Attention& shape, const double* q
 }
 
 void attention_backward(const tensor::Reference&, const Attention& shape, const double* q, const double* k,
-                        const double* v, const double* out, const double* lse, const double* d_out, double* dq,
-                        double* dk, double* dv, double* row_dot) {
+                        const double* v, const double* out, const double* lse, const double* d_out,
+                        double* dq, double* dk, double* dv, double* row_dot) {
   const std::int64_t d = shape.head_dim;
   const double scale = 1 / std::sqrt(static_cast<double>(d));
   std::fill_n(dq, shape.cu_queries[shape.sequences] * shape.heads * d, 0.0);

@@ -19,21 +19,22 @@ void rmsnorm(const Reference& device, const RmsNorm& shape, const double* x, con
              double* rstd) {
   for (std::int64_t row = 0; row < shape.rows; ++row) {
     double total = 0;
-    for (std::int64_t i = 0; i < shape.size; ++i) total += x[row * shape.size + i] * x[row * shape.size + i];
+    for (std::int64_t i = 0; i < shape.size; ++i)
+      total += x[row * shape.size + i] * x[row * shape.size + i];
     rstd[row] = 1 / std::sqrt(total / static_cast<double>(shape.size) + shape.eps);
   }
   rmsnorm_apply(device, shape, x, weight, rstd, y);
 }
 
-void rmsnorm_apply(const Reference&, const RmsNorm& shape, const double* x, const double* weight, const double* rstd,
-                   double* y) {
+void rmsnorm_apply(const Reference&, const RmsNorm& shape, const double* x, const double* weight,
+                   const double* rstd, double* y) {
   for (std::int64_t row = 0; row < shape.rows; ++row)
     for (std::int64_t i = 0; i < shape.size; ++i)
       y[row * shape.size + i] = x[row * shape.size + i] * rstd[row] * weight[i];
 }
 
-void rmsnorm_backward(const Reference&, const RmsNorm& shape, const double* dy, const double* x, const double* weight,
-                      const double* rstd, bool add, double* dx, double* d_weight) {
+void rmsnorm_backward(const Reference&, const RmsNorm& shape, const double* dy, const double* x,
+                      const double* weight, const double* rstd, bool add, double* dx, double* d_weight) {
   for (std::int64_t row = 0; row < shape.rows; ++row) {
     const std::int64_t at = row * shape.size;
     const double r = rstd[row];
@@ -66,7 +67,8 @@ void rope(const Reference&, const Rope& shape, const double* cosines, const doub
 }
 
 void swiglu(const Reference&, const double* gate, const double* up, std::int64_t count, double* out) {
-  for (std::int64_t i = 0; i < count; ++i) out[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
+  for (std::int64_t i = 0; i < count; ++i)
+    out[i] = gate[i] / (1 + std::exp(-gate[i])) * up[i];
 }
 
 void swiglu_backward(const Reference&, const double* d_out, double* gate, double* up, std::int64_t count) {
@@ -79,13 +81,15 @@ void swiglu_backward(const Reference&, const double* d_out, double* gate, double
 
 void gather_rows(const Reference& device, const double* table, const std::int32_t* ids, std::int64_t rows,
                  std::int64_t size, double* out) {
-  for (std::int64_t i = 0; i < rows; ++i) device.copy(out + i * size, table + ids[i] * size, size);
+  for (std::int64_t i = 0; i < rows; ++i)
+    device.copy(out + i * size, table + ids[i] * size, size);
 }
 
 void scatter_add_rows(const Reference&, const double* from, const std::int32_t* ids, std::int64_t rows,
                       std::int64_t size, double* table) {
   for (std::int64_t i = 0; i < rows; ++i)
-    for (std::int64_t j = 0; j < size; ++j) table[ids[i] * size + j] += from[i * size + j];
+    for (std::int64_t j = 0; j < size; ++j)
+      table[ids[i] * size + j] += from[i * size + j];
 }
 
 void adamw(const Reference&, const AdamW& settings, std::int64_t step, double gradient_scale, double* value,
@@ -103,18 +107,22 @@ void adamw(const Reference&, const AdamW& settings, std::int64_t step, double gr
 }
 
 void dropout(const Reference&, const Dropout& shape, const double* x, bool add, double* out) {
-  for (std::int64_t token = 0; token < shape.tokens; ++token) dropout_token(shape, token, x, add, out);
+  for (std::int64_t token = 0; token < shape.tokens; ++token)
+    dropout_token(shape, token, x, add, out);
 }
 
 double square_sum(const Reference&, const double* values, std::int64_t count) {
   double total = 0;
-  for (std::int64_t i = 0; i < count; ++i) total += values[i] * values[i];
+  for (std::int64_t i = 0; i < count; ++i)
+    total += values[i] * values[i];
   return total;
 }
 
-void add_column_sums(const Reference&, const double* from, std::int64_t rows, std::int64_t columns, double* to) {
+void add_column_sums(const Reference&, const double* from, std::int64_t rows, std::int64_t columns,
+                     double* to) {
   for (std::int64_t row = 0; row < rows; ++row)
-    for (std::int64_t i = 0; i < columns; ++i) to[i] += from[row * columns + i];
+    for (std::int64_t i = 0; i < columns; ++i)
+      to[i] += from[row * columns + i];
 }
 
 }  // namespace finetuned::kernels

@@ -1,0 +1,92 @@
+#include "trainer/kernels/gemm.h"
+
+#include <cstring>
+
+#include "tests/unit/trainer_kernels/close.h"
+
+namespace finetuned::kernels {
+namespace {
+
+struct Case {
+  std::int64_t m, n, k, k2;
+  bool left_transposed, right_transposed, accumulate, bias;
+};
+
+template <class Real>
+Gemm<Real> product(const Case& c, const Real* left, const Real* right, const Real* low, const Real* high,
+                   const Real* bias, Real* to) {
+  Gemm<Real> g;
+  g.m = c.m;
+  g.n = c.n;
+  g.k = c.k;
+  g.left = c.left_transposed ? Left<Real>{left, 1, c.m} : Left<Real>{left, c.k, 1};
+  g.right = c.right_transposed ? Right<Real>{right, c.k, true} : Right<Real>{right, c.n, false};
+  g.k2 = c.k2;
+  g.left2 = {low, c.k2, 1};
+  g.right2 = {high, c.k2, true};
+  g.c = to;
+  g.c_stride = c.n;
+  g.accumulate = c.accumulate;
+  g.alpha = Real(0.5);
+  g.bias = c.bias ? bias : nullptr;
+  return g;
+}
+
+TEST(Gemm, IsTheOraclesInEveryForm) {
+  std::vector<Case> cases;
+  for (const std::int64_t m : {1, 5, 8, 13, 97})
+    for (const std::int64_t n : {1, 3, 8, 16, 31, 48, 100})
+      for (const int form : {0, 1, 2, 3, 4, 5}) {
+        cases.push_back({m, n, 1 + (m * 7 + n) % 40, form % 2 ? 0 : 1 + n % 9, form >= 4, form % 3 != 0,
+                         form % 2 == 0, form > 2});
+      }
+  cases.push_back({200, 300, 288, 8, false, true, true, false});
+  cases.push_back({8, 300, 500, 0, true, false, true, false});
+  on_each_cpu([&](const tensor::Cpu& cpu) {
+    for (const Case& c : cases) {
+      const Numbers left(c.m * c.k, 1), right(c.k * c.n, 2), low(c.m * c.k2, 3), high(c.n * c.k2, 4),
+          bias(c.n, 5);
+      Numbers to(c.m * c.n, 6);
+      gemm(cpu, product(c, left.single.data(), right.single.data(), low.single.data(), high.single.data(),
+                        bias.single.data(), to.single.data()));
+      gemm(tensor::Reference(), product(c, left.exact.data(), right.exact.data(), low.exact.data(),
+                                        high.exact.data(), bias.exact.data(), to.exact.data()));
+      expect_close(to.single, to.exact,
+                   "m " + std::to_string(c.m) + " n " + std::to_string(c.n) + " k " + std::to_string(c.k));
+    }
+  });
+}
+
+TEST(Gemm, OfMoreThanTheSharedPanelsIsDoneInColumns) {
+  const std::int64_t m = 3, n = 700, k = 8000;  // 700 x 8000 floats are 22 MB
+  const Numbers left(m * k, 1, 0.1), right(n * k, 2, 0.1);
+  std::vector<double> oracle(static_cast<std::size_t>(m * n));
+  const Case c{m, n, k, 0, false, true, false, false};
+  auto exact =
+      product<double>(c, left.exact.data(), right.exact.data(), nullptr, nullptr, nullptr, oracle.data());
+  gemm(tensor::Reference(), exact);
+  const tensor::Cpu cpu(2);
+  std::vector<float> ours(oracle.size());
+  gemm(cpu,
+       product<float>(c, left.single.data(), right.single.data(), nullptr, nullptr, nullptr, ours.data()));
+  expect_close(ours, oracle, "columns");
+}
+
+/// A row of the product has the same bits in a batch of any size, at any place.
+TEST(Gemm, GivesARowTheSameBitsInAnyBatch) {
+  const std::int64_t n = 100, k = 77;
+  const Numbers left(120 * k, 1), right(n * k, 2);
+  on_each_cpu([&](const tensor::Cpu& cpu) {
+    std::vector<float> whole(120 * n), alone(n);
+    gemm(cpu, product<float>({120, n, k, 0, false, true, false, false}, left.single.data(),
+                             right.single.data(), nullptr, nullptr, nullptr, whole.data()));
+    for (std::int64_t row = 0; row < 120; ++row) {
+      gemm(cpu, product<float>({1, n, k, 0, false, true, false, false}, left.single.data() + row * k,
+                               right.single.data(), nullptr, nullptr, nullptr, alone.data()));
+      ASSERT_EQ(std::memcmp(alone.data(), whole.data() + row * n, n * sizeof(float)), 0) << "row " << row;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace finetuned::kernels
