@@ -1,0 +1,263 @@
+#include "billing/ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "base/ids.h"
+#include "tests/integration/support/services.h"
+#include "tests/integration/support/tenants.h"
+#include "storage/job_store.h"
+
+namespace finetuned {
+namespace {
+
+using billing::InsufficientFunds;
+using billing::Ledger;
+using billing::TransferConflict;
+using postgres::Scope;
+using postgres::Transaction;
+using tests::pool;
+
+class LedgerTest : public testing::Test {
+ protected:
+  storage::Project project = tests::make_project(pool());
+  storage::BaseModel model = tests::make_base_model(pool());
+  storage::File file = tests::make_file(pool(), project);
+
+  template <class Work>
+  auto in_project(Work work) {
+    return pool().transact(Scope::project(project.id), work);
+  }
+
+  /// A job in validating_files, for holds to name.
+  std::string make_job() {
+    const auto job = tests::new_job(project, model, file);
+    in_project([&](Transaction& tx) { storage::JobStore(tx).insert(job); });
+    return job.id;
+  }
+
+  billing::Balance balance() {
+    return in_project([&](Transaction& tx) { return Ledger(tx).balance(project.id); });
+  }
+
+  /// Faults but I4: here holds have no life beyond this test's own transfers.
+  std::vector<billing::LedgerFault> faults() {
+    auto verification = pool().transact(Scope::system(), billing::verify_ledger);
+    std::erase_if(verification.faults, [](const auto& fault) { return fault.rule == "I4"; });
+    return verification.faults;
+  }
+};
+
+TEST_F(LedgerTest, HoldPostAndReleaseMoveWhatTheySay) {
+  const std::string job = make_job();
+  const std::string hold = base::make_uuid(), second = base::make_uuid();
+  tests::give_credit(pool(), project, 1000);
+  in_project([&](Transaction& tx) {
+    Ledger ledger(tx);
+    EXPECT_TRUE(ledger.hold(hold, project.id, {600}, job, 1));
+    EXPECT_TRUE(ledger.hold(second, project.id, {400}, job, 1));
+    EXPECT_EQ(ledger.balance(project.id).available.value, 0);
+    EXPECT_TRUE(ledger.post(base::make_uuid(), hold, {250}, "trained"));
+    EXPECT_TRUE(ledger.release(base::make_uuid(), second, "cancelled"));
+  });
+  const auto after = balance();
+  EXPECT_EQ(after.credited.value, 1000);
+  EXPECT_EQ(after.spent.value, 250);
+  EXPECT_EQ(after.held.value, 0);
+  EXPECT_EQ(after.available.value, 750);
+  const auto page = in_project([&](Transaction& tx) { return Ledger(tx).list(project.id, {.after = {}, .limit = 2}); });
+  ASSERT_EQ(page.data.size(), 2u);
+  EXPECT_TRUE(page.has_more);
+  EXPECT_EQ(page.data[0].kind, billing::TransferKind::kVoid);
+  EXPECT_EQ(page.data[1].kind, billing::TransferKind::kPost);
+  EXPECT_EQ(page.data[1].pending_id, hold);
+  EXPECT_THROW(in_project([&](Transaction& tx) { return Ledger(tx).list(project.id, {.after = "'; --"}); }),
+               base::ApiError);
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, TheSameTransferTwiceMovesMoneyOnce) {
+  const std::string job = make_job();
+  const std::string credit = base::make_uuid(), hold = base::make_uuid(), post = base::make_uuid();
+  for (int i = 0; i < 2; ++i)
+    in_project([&](Transaction& tx) {
+      Ledger ledger(tx);
+      EXPECT_EQ(ledger.credit(credit, project.id, {1000}, "gift"), i == 0);
+      EXPECT_EQ(ledger.hold(hold, project.id, {600}, job, 1), i == 0);
+      EXPECT_EQ(ledger.post(post, hold, {500}, "trained"), i == 0);
+    });
+  EXPECT_EQ(balance().available.value, 500);
+  EXPECT_EQ(balance().spent.value, 500);
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).credit(credit, project.id, {999}, "gift"); }),
+               TransferConflict);
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).release(base::make_uuid(), hold, "again"); }),
+               TransferConflict);
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).post(base::make_uuid(), base::make_uuid(), {1}, "none"); }),
+               TransferConflict);
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, ThirtyTwoThreadsWithOneTransferIdMoveMoneyOnce) {
+  const std::string credit = base::make_uuid();
+  const auto many = tests::make_pool(8);
+  std::atomic<int> moved{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 32; ++i)
+      threads.emplace_back([&] {
+        if (many->transact(Scope::project(project.id),
+                           [&](Transaction& tx) { return Ledger(tx).credit(credit, project.id, {1000}, "gift"); }))
+          ++moved;
+      });
+  }
+  EXPECT_EQ(moved, 1);
+  EXPECT_EQ(balance().available.value, 1000);
+}
+
+TEST_F(LedgerTest, AChargeBeyondItsHoldIsRefused) {
+  const std::string job = make_job();
+  const std::string hold = base::make_uuid();
+  tests::give_credit(pool(), project, 1000);
+  in_project([&](Transaction& tx) { Ledger(tx).hold(hold, project.id, {100}, job, 1); });
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).post(base::make_uuid(), hold, {101}, "more"); }),
+               TransferConflict);
+  EXPECT_EQ(balance().held.value, 100);
+}
+
+TEST_F(LedgerTest, FiftyThreadsOnOneDollarOverspendNothing) {
+  constexpr std::int64_t kDollar = 1'000'000'000;
+  constexpr std::int64_t kPrice = 30'000'000;  // 33 fit, 167 do not
+  tests::give_credit(pool(), project, kDollar);
+  std::vector<std::string> jobs;
+  for (int i = 0; i < 50; ++i) jobs.push_back(make_job());
+  const auto many = tests::make_pool(50);
+  std::atomic<int> held{0}, refused{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 50; ++i)
+      threads.emplace_back([&, i] {
+        for (int round = 0; round < 4; ++round) {
+          try {
+            many->transact(Scope::project(project.id), [&](Transaction& tx) {
+              Ledger(tx).hold(base::make_uuid(), project.id, {kPrice}, jobs[i], 1);
+            });
+            ++held;
+          } catch (const InsufficientFunds& error) {
+            EXPECT_EQ(error.shortfall().value, kPrice - kDollar % kPrice);
+            ++refused;
+          }
+        }
+      });
+  }
+  EXPECT_EQ(held, 33);
+  EXPECT_EQ(refused, 200 - 33);
+  EXPECT_EQ(balance().held.value, 33 * kPrice);
+  EXPECT_EQ(balance().available.value, kDollar - 33 * kPrice);
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, TheDatabaseItselfRefusesAnOverdraft) {
+  tests::give_credit(pool(), project, 100);
+  try {
+    in_project([&](Transaction& tx) {
+      tx.execute("UPDATE account SET debits_posted = 101 WHERE project_id = $1 AND kind = 'prepaid'", {project.id});
+    });
+    FAIL() << "an overdrawn account was written";
+  } catch (const postgres::SqlError& error) {
+    EXPECT_TRUE(error.is_check_violation());
+  }
+}
+
+TEST_F(LedgerTest, RandomOperationsKeepTheRules) {
+  constexpr int kThreads = 4;
+  constexpr int kOperations = 250;
+  std::vector<std::string> jobs;
+  for (int i = 0; i < kThreads; ++i) jobs.push_back(make_job());
+  const auto many = tests::make_pool(kThreads);
+  std::atomic<std::int64_t> credited{0}, charged{0}, refused{0};
+  const auto operate = [&](int thread) {
+    std::mt19937_64 random(20261123u + static_cast<unsigned>(thread));
+    const auto up_to = [&](std::int64_t most) { return std::uniform_int_distribution<std::int64_t>(1, most)(random); };
+    std::map<std::string, std::int64_t> open;  // hold -> amount
+    for (int i = 0; i < kOperations; ++i) {
+      const auto choice = up_to(10);
+      const std::string id = base::make_uuid();
+      const std::int64_t amount = up_to(1'000'000);
+      const bool resolves = choice > 6 && !open.empty();
+      const std::string hold = resolves ? open.begin()->first : "";
+      const std::int64_t charge = resolves && choice <= 8 ? 1 + amount % open.begin()->second : 0;
+      bool held = false;
+      many->transact(Scope::project(project.id), [&](Transaction& tx) {
+        Ledger ledger(tx);
+        held = false;
+        if (charge > 0) {
+          ledger.post(id, hold, {charge}, "random");
+        } else if (resolves) {
+          ledger.release(id, hold, "random");
+        } else if (choice <= 2) {
+          ledger.credit(id, project.id, {amount}, "random");
+        } else {
+          try {
+            held = ledger.hold(id, project.id, {amount}, jobs[thread], 1);
+          } catch (const InsufficientFunds&) {
+            ++refused;
+          }
+        }
+      });
+      if (resolves) open.erase(hold);
+      if (held) open.emplace(id, amount);
+      if (!resolves && choice <= 2) credited += amount;
+      charged += charge;
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < kThreads; ++t) threads.emplace_back(operate, t);
+  }
+  const auto after = balance();
+  EXPECT_EQ(after.credited.value, credited);
+  EXPECT_EQ(after.spent.value, charged);
+  EXPECT_GT(charged, 0);
+  EXPECT_GT(refused, 0) << "some holds found the purse empty";
+  EXPECT_EQ(after.available.value + after.held.value + after.spent.value, after.credited.value);
+  for (const auto& fault : faults()) ADD_FAILURE() << fault.rule << " " << fault.detail;
+}
+
+TEST_F(LedgerTest, TransfersUsageAndPricesAreAppendOnly) {
+  tests::give_credit(pool(), project, 100);
+  for (const char* statement :
+       {"UPDATE transfer SET amount = amount + 1", "DELETE FROM transfer", "TRUNCATE transfer CASCADE",
+        "UPDATE usage SET tokens_cum = 0", "DELETE FROM usage", "TRUNCATE usage", "UPDATE price SET nano_per_1k = 0",
+        "DELETE FROM price"}) {
+    try {
+      pool().transact(Scope::system(), [&](Transaction& tx) { tx.execute(statement); });
+      ADD_FAILURE() << statement << " went through";
+    } catch (const postgres::SqlError& error) {
+      EXPECT_EQ(error.sqlstate, "23000") << statement;
+    }
+  }
+}
+
+TEST_F(LedgerTest, VerifyNamesAnAlteredBalance) {
+  tests::give_credit(pool(), project, 1000);
+  const auto alter = [&](int by) {
+    pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("UPDATE account SET credits_posted = credits_posted + $2::bigint WHERE project_id = $1 AND kind = 'prepaid'",
+                 {project.id, by});
+    });
+  };
+  alter(1);
+  const auto found = faults();
+  alter(-1);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].rule, "I1");
+  EXPECT_EQ(found[1].rule, "I3");
+  EXPECT_TRUE(faults().empty());
+}
+
+}  // namespace
+}  // namespace finetuned
