@@ -5,6 +5,7 @@
 #include "base/files.h"
 #include "services/cli/api_commands.h"
 #include "services/engine_commands.h"
+#include "services/evaluate_command.h"
 #include "services/fresh_model_commands.h"
 #include "services/operator_commands.h"
 #include "services/role_commands.h"
@@ -62,6 +63,7 @@ int main(int argc, char** argv) {
   services::add_operator_commands(app, options);
   services::add_fresh_model_commands(app);
   cli::add_engine_commands(app);
+  services::add_evaluate_command(app);
   cli::add_api_commands(app);
   return run(app, argc, argv, role_status);
 }
