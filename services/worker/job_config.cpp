@@ -79,6 +79,16 @@ training::LrScheduler scheduler_of(const std::string& name) {
   throw base::FormatError("hyperparameters", "lr_scheduler", "must be linear, cosine or constant, not " + name);
 }
 
+/// A label as a part of a model's name: what a colon-separated name or a URL cannot hold becomes `-`.
+std::string name_part(std::string label) {
+  for (char& c : label) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
+                       c == '_' || c == '-';
+    if (!plain) c = '-';
+  }
+  return label;
+}
+
 template <class Target, class Value>
 void assign(Target& target, const std::optional<Value>& value) {
   if (value) target = static_cast<Target>(*value);
@@ -121,7 +131,7 @@ std::string fine_tuned_model_name(const std::string& base_model, const std::stri
                                   const std::string& suffix, const std::string& job_id) {
   const auto dash = job_id.find('-');
   base::expects(dash != std::string::npos, "a job's id has its prefix");
-  return "ft:" + base_model + ":" + organization + ":" + suffix + ":" + job_id.substr(dash + 1, 8);
+  return "ft:" + base_model + ":" + name_part(organization) + ":" + name_part(suffix) + ":" + job_id.substr(dash + 1, 8);
 }
 
 std::string checkpoint_model_name(const std::string& model, std::int64_t step) {

@@ -23,7 +23,7 @@ struct JobConfig {
 JobConfig job_config(const base::json::object& hyperparameters, std::int64_t seed, std::int64_t context);
 
 /// `ft:BASE:ORGANIZATION:SUFFIX:ID`, ID being the first eight characters of the job's own; an absent suffix leaves
-/// nothing between its colons, as OpenAI does.
+/// nothing between its colons, as OpenAI does. Characters of the labels other than letters, digits and `._-` become `-`.
 std::string fine_tuned_model_name(const std::string& base_model, const std::string& organization,
                                   const std::string& suffix, const std::string& job_id);
 

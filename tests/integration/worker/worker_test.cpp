@@ -1,0 +1,267 @@
+#include "services/worker/worker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "base/ids.h"
+#include "billing/admission.h"
+#include "billing/ledger.h"
+#include "billing/settlement.h"
+#include "services/intake/intake.h"
+#include "services/scheduler/scheduler.h"
+#include "storage/job_store.h"
+#include "tests/integration/platform/data_directory.h"
+#include "tests/integration/platform/eventually.h"
+#include "tests/integration/platform/tiny_model.h"
+#include "tests/integration/support/services.h"
+#include "tests/integration/support/tenants.h"
+#include "trainer/formats/peft.h"
+
+namespace finetuned::worker {
+namespace {
+
+namespace fs = std::filesystem;
+namespace json = base::json;
+using postgres::Scope;
+using postgres::Transaction;
+using storage::JobState;
+
+constexpr std::int64_t kCredit = 1'000'000'000;
+
+class WorkerTest : public testing::Test {
+ protected:
+  WorkerTest() : project_(tests::make_project(tests::pool())) {
+    tests::pool().transact(Scope::system(), [](Transaction& tx) {  // what other tests left behind
+      tx.execute("UPDATE job SET state = 'cancelled', lease_until = NULL, finished_at = clock_timestamp()"
+                 " WHERE finished_at IS NULL");
+    });
+    tests::give_credit(tests::pool(), project_, kCredit);
+    model_ = data_.import_tiny_model(tests::pool());
+    options_.name = "test";
+    options_.scratch_directory = data_.path() / "jobs";
+    options_.link.heartbeat = std::chrono::milliseconds(500);
+    options_.link.peek = std::chrono::milliseconds(100);
+  }
+
+  storage::File checked_file(int rows) {
+    const auto file = data_.upload(tests::pool(), project_, tests::chat_dataset(rows));
+    intake::IntakeOptions options;
+    options.owner = "test";
+    intake::Intake intake(tests::pool(), data_.store(), options);
+    while (intake.check_one({})) {
+    }
+    return file;
+  }
+
+  storage::Job create_job(const json::object& settings, int rows = 12, const std::string& model = "") {
+    storage::NewJob job = tests::new_job(project_, model_, checked_file(rows));
+    job.hyperparameters = settings;
+    job.method = json::object{{"type", "supervised"}, {"supervised", json::object{{"hyperparameters", settings}}}};
+    if (!model.empty()) job.model = model;
+    job.suffix = "fruit";
+    return tests::pool().transact(Scope::project(project_.id),
+                                  [&](Transaction& tx) { return billing::create_job(tx, job); });
+  }
+
+  void run_one(const std::stop_token& stop = {}) {
+    Worker worker(tests::pool(), data_.store(), options_);
+    ASSERT_TRUE(worker.run_one(stop));
+  }
+
+  storage::Job job(const std::string& id) {
+    return tests::pool().transact(Scope::system(), [&](Transaction& tx) { return *storage::JobStore(tx).find(id); });
+  }
+  billing::Balance balance() {
+    return tests::pool().transact(Scope::system(),
+                                  [&](Transaction& tx) { return billing::Ledger(tx).balance(project_.id); });
+  }
+  std::vector<billing::LedgerFault> ledger_faults() {
+    return tests::pool()
+        .transact(Scope::system(), [](Transaction& tx) { return billing::verify_ledger(tx); })
+        .faults;
+  }
+  std::vector<storage::Event> events(const std::string& id) {
+    return tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      return storage::JobStore(tx)
+          .list_events(id, {.after = std::nullopt, .limit = 10'000, .ascending = true})
+          .data;
+    });
+  }
+  std::vector<storage::Checkpoint> checkpoints(const std::string& id) {
+    return tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      return storage::JobStore(tx)
+          .list_checkpoints(id, {.after = std::nullopt, .limit = 1'000, .ascending = true})
+          .data;
+    });
+  }
+  bool scratch_is_empty() const {
+    for (const auto& entry : fs::directory_iterator(options_.scratch_directory))
+      if (entry.is_directory()) return false;
+    return true;
+  }
+
+  tests::DataDirectory data_;
+  storage::Project project_;
+  storage::BaseModel model_;
+  WorkerOptions options_;
+};
+
+json::object settings(int epochs, int batch_size = 4) {
+  return {{"n_epochs", epochs}, {"batch_size", batch_size}, {"learning_rate", 1e-3}, {"lora_rank", 4}};
+}
+
+TEST_F(WorkerTest, TrainsPublishesAndBillsExactly) {
+  const auto created = create_job(settings(2));
+  ASSERT_EQ(created.state, JobState::kQueued);
+  run_one();
+  const auto done = job(created.id);
+  ASSERT_EQ(done.state, JobState::kSucceeded) << (done.error ? done.error->message : "");
+  EXPECT_EQ(done.trained_tokens, created.quoted_tokens);
+  EXPECT_TRUE(done.settled);
+  EXPECT_EQ(balance().held.value, 0);
+  EXPECT_EQ(balance().spent.value, *created.quoted_tokens * 1'000);
+  EXPECT_THAT(ledger_faults(), testing::IsEmpty());
+  EXPECT_THAT(done.fine_tuned_model.value_or(""), testing::StartsWith("ft:" + model_.name + ":Acme-"));
+  EXPECT_THAT(done.fine_tuned_model.value_or(""), testing::HasSubstr(":fruit:" + created.id.substr(6, 8)));
+  EXPECT_TRUE(scratch_is_empty());
+
+  ASSERT_EQ(done.result_files.size(), 4u);
+  const fs::path adapter = data_.path() / "adapter";
+  fs::create_directories(adapter);
+  std::vector<std::string> names;
+  for (const std::string& id : done.result_files) {
+    const auto file = tests::pool().transact(
+        Scope::project(project_.id), [&](Transaction& tx) { return *storage::FileStore(tx).find(id); });
+    EXPECT_EQ(file.purpose, "fine-tune-results");
+    EXPECT_EQ(file.status, storage::FileStatus::kProcessed);
+    names.push_back(file.filename);
+    objects::fetch_file(data_.store(), file.object_id, adapter / file.filename);
+  }
+  EXPECT_THAT(names, testing::ElementsAre("adapter_model.safetensors", "adapter_config.json", "step_metrics.csv",
+                                          "manifest.json"));
+  const auto read = formats::read_adapter(adapter, formats::read_model_config(model_.directory));
+  EXPECT_EQ(read.config.rank, 4);
+  EXPECT_EQ(read.config.base_model_name_or_path, model_.name);
+}
+
+TEST_F(WorkerTest, TellsEachStepOnceAndInOrder) {
+  const auto created = create_job(settings(3));
+  run_one();
+  std::int64_t step = 0;
+  for (const auto& event : events(created.id)) {
+    if (!event.is_metrics) continue;
+    const json::object& data = event.data.as_object();
+    EXPECT_EQ(data.at("step").as_int64(), ++step);
+    for (const char* key : {"train_loss", "train_mean_token_accuracy", "learning_rate", "grad_norm", "tokens_per_second"})
+      EXPECT_TRUE(data.at(key).is_double() || data.at(key).is_int64()) << key;
+  }
+  EXPECT_EQ(step, 9);  // 12 rows in batches of 4, three epochs
+  EXPECT_EQ(job(created.id).step, 9);
+  EXPECT_EQ(events(created.id).back().message, "The job has successfully completed");
+  const auto kept = checkpoints(created.id);
+  ASSERT_EQ(kept.size(), 3u);
+  EXPECT_EQ(kept.back().step, 9);
+  EXPECT_THAT(kept.back().model_name, testing::EndsWith(":ckpt-step-9"));
+  EXPECT_EQ(kept.back().objects.size(), 2u);
+}
+
+TEST_F(WorkerTest, GoesOnFromAnOwnModel) {
+  const auto first = create_job(settings(1));
+  run_one();
+  const auto second = create_job(settings(1), 12, *job(first.id).fine_tuned_model);
+  run_one();
+  EXPECT_EQ(job(second.id).state, JobState::kSucceeded);
+}
+
+TEST_F(WorkerTest, ACancelStopsTheRunAndPaysForTheLastCheckpoint) {
+  const auto created = create_job(settings(200, 2), 40);
+  std::jthread worker([&] { run_one(); });
+  ASSERT_TRUE(tests::eventually([&] { return !checkpoints(created.id).empty(); }, 60));
+  tests::pool().transact(Scope::project(project_.id),
+                         [&](Transaction& tx) { storage::JobStore(tx).request_cancel(created.id); });
+  ASSERT_TRUE(tests::eventually([&] { return job(created.id).state == JobState::kCancelled; }, 6));
+  worker.join();
+  const auto done = job(created.id);
+  const auto last = checkpoints(created.id).back();
+  EXPECT_TRUE(done.settled);
+  EXPECT_LT(last.trained_tokens, *created.quoted_tokens);
+  EXPECT_EQ(balance().spent.value, last.trained_tokens * 1'000);
+  EXPECT_EQ(balance().held.value, 0);
+  EXPECT_THAT(ledger_faults(), testing::IsEmpty());
+  EXPECT_TRUE(scratch_is_empty());
+}
+
+TEST_F(WorkerTest, AShutdownHandsTheJobBackAndAnotherWorkerEndsIt) {
+  const auto created = create_job(settings(60, 2), 40);
+  {
+    std::jthread worker([&](const std::stop_token& stop) { run_one(stop); });
+    ASSERT_TRUE(tests::eventually([&] { return job(created.id).step > 0; }, 60));
+  }
+  const auto released = job(created.id);
+  EXPECT_EQ(released.state, JobState::kQueued);
+  EXPECT_EQ(released.attempts, 0);
+  EXPECT_FALSE(released.settled);
+  run_one();
+  const auto done = job(created.id);
+  EXPECT_EQ(done.state, JobState::kSucceeded);
+  EXPECT_EQ(done.trained_tokens, created.quoted_tokens);
+  EXPECT_EQ(balance().spent.value, *created.quoted_tokens * 1'000);
+  EXPECT_THAT(ledger_faults(), testing::IsEmpty());
+}
+
+TEST_F(WorkerTest, SettingsThatCannotRunFailTheJobAndBillNothing) {
+  json::object wrong = settings(1);
+  wrong["target_modules"] = json::array{"no_such_proj"};
+  const auto created = create_job(wrong);
+  run_one();
+  const auto failed = job(created.id);
+  EXPECT_EQ(failed.state, JobState::kFailed);
+  ASSERT_TRUE(failed.error);
+  EXPECT_EQ(failed.error->code, "invalid_hyperparameters");
+  EXPECT_THAT(failed.error->message, testing::HasSubstr("no_such_proj"));
+  EXPECT_EQ(balance().available.value, kCredit);
+  EXPECT_EQ(balance().held.value, 0);
+}
+
+TEST_F(WorkerTest, AnUnexpectedErrorIsTriedThreeTimesAndThenCrashed) {
+  redis::Client redis(tests::redis_address());
+  scheduler::Scheduler scheduler(tests::pool(), redis, {});
+  const auto created = create_job(settings(1));
+  const auto file = tests::pool().transact(
+      Scope::system(), [&](Transaction& tx) { return *storage::FileStore(tx).find(created.training_file); });
+  data_.store().remove(file.object_id);
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    run_one();
+    scheduler.sweep_leases();
+    EXPECT_EQ(job(created.id).attempts, attempt);
+  }
+  const auto failed = job(created.id);
+  EXPECT_EQ(failed.state, JobState::kFailed);
+  EXPECT_EQ(failed.error.value().code, "worker_crashed");
+  EXPECT_EQ(balance().available.value, kCredit);
+}
+
+TEST_F(WorkerTest, AStaleWorkerChangesNothing) {
+  const auto created = create_job(settings(60, 2), 40);
+  std::jthread stale([&] { run_one(); });
+  ASSERT_TRUE(tests::eventually([&] { return job(created.id).step > 0; }, 60));
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) {  // the sweep, were the lease over
+    tx.execute("UPDATE job SET state = 'queued', lease_until = NULL, worker = NULL, attempts = attempts + 1"
+               " WHERE id = $1",
+               {created.id});
+  });
+  run_one();  // the new owner, beside the stale one
+  stale.join();
+  const auto done = job(created.id);
+  EXPECT_EQ(done.state, JobState::kSucceeded);
+  EXPECT_EQ(done.lease_epoch, 2);
+  EXPECT_EQ(done.trained_tokens, created.quoted_tokens);
+  EXPECT_EQ(balance().spent.value, *created.quoted_tokens * 1'000);
+  EXPECT_THAT(ledger_faults(), testing::IsEmpty());
+  EXPECT_TRUE(scratch_is_empty());
+}
+
+}  // namespace
+}  // namespace finetuned::worker
