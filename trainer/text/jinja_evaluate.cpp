@@ -13,7 +13,8 @@ using Node = Expression::Kind;
 
 [[noreturn]] void fail_undefined(const Value& value) { fail("'" + value.str() + "' is undefined"); }
 
-std::int64_t checked(bool overflow, std::int64_t result) {
+// `result` by reference: the operation that `overflow` comes from writes it while the arguments are evaluated.
+std::int64_t checked(bool overflow, const std::int64_t& result) {
   if (overflow) fail("an integer is too large");
   return result;
 }
@@ -288,8 +289,9 @@ Value Interpreter::loop_attribute(const LoopState& loop, const std::string& name
   if (name == "first") return boolean(index == 0);
   if (name == "last") return boolean(index + 1 == count);
   if (name == "length") return integer(count);
-  if (name == "depth") return integer(static_cast<std::int64_t>(loop.depth) + 1);
-  if (name == "depth0") return integer(static_cast<std::int64_t>(loop.depth));
+  // Jinja2 counts the depth of recursive loops only.
+  if (name == "depth") return integer(1);
+  if (name == "depth0") return integer(0);
   if (name == "previtem" && index > 0) return (*loop.items)[loop.index - 1];
   if (name == "nextitem" && index + 1 < count) return (*loop.items)[loop.index + 1];
   return undefined("loop." + name);

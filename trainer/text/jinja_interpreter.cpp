@@ -127,12 +127,11 @@ void Interpreter::run_for(const Statement& statement, Scope& scope) {
   }
   if (items.empty()) return execute(statement.otherwise, scope);
   arena_.charge(8);
-  LoopState& loop = loops_.emplace_back(LoopState{&items, 0, loop_depth_, std::nullopt});
+  LoopState& loop = loops_.emplace_back(LoopState{&items, 0, std::nullopt});
   Value loop_value;
   loop_value.kind = Kind::kLoop;
   loop_value.loop = &loop;
   const std::size_t outer_message = message_;
-  ++loop_depth_;
   for (loop.index = 0; loop.index < items.size(); ++loop.index) {
     arena_.charge(8);
     const Frame frame(*this, &scope);
@@ -144,7 +143,6 @@ void Interpreter::run_for(const Statement& statement, Scope& scope) {
     execute(statement.body, inner);
     message_ = outer_message;
   }
-  --loop_depth_;
   loop.items = nullptr;  // the value may have been kept; its list is gone
 }
 

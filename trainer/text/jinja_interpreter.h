@@ -33,7 +33,6 @@ struct Callable {
 struct LoopState {
   const std::vector<Value>* items = nullptr;
   std::size_t index = 0;
-  std::size_t depth = 0;
   std::optional<std::vector<Value>> changed;
 };
 
@@ -139,7 +138,6 @@ class Interpreter {
   std::size_t message_ = Dict::kNoMessage;  // the message a `for` stands at
   std::size_t depth_ = 0;
   std::size_t calls_ = 0;
-  std::size_t loop_depth_ = 0;
 };
 
 }  // namespace finetuned::text::jinja

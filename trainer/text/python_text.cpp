@@ -182,7 +182,7 @@ std::vector<std::string> split(std::string_view text, std::optional<std::string_
   text = strip_left(text, std::nullopt);
   while (!text.empty()) {
     if (most >= 0 && std::ssize(parts) == most) {
-      parts.emplace_back(strip_right(text, std::nullopt));
+      parts.emplace_back(text);
       break;
     }
     std::size_t end = 0;
