@@ -189,7 +189,7 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
       longest_row, std::min(wanted, std::max(largest_sum(training, config.batch_size),
                                              largest_sum(validation, kMaxMicroBatchRows))));
   plan.settings = model_settings(config);
-  plan.settings.max_rows = std::min(kMaxMicroBatchRows, std::max<std::int64_t>(config.batch_size, 64));
+  const std::int64_t wanted_rows = std::min(kMaxMicroBatchRows, std::max<std::int64_t>(config.batch_size, 64));
   std::vector<tensor::MemoryLine> beside{{"dataset rows", rows_bytes(training) + rows_bytes(validation)}};
   if (!config.full_parameter)
     beside.push_back({"adapter being saved", 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters)});
@@ -197,18 +197,18 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
   const std::uint64_t machine = machine_memory_bytes();
   const std::uint64_t limit = config.memory_limit_bytes > 0 ? config.memory_limit_bytes : machine - machine / 10;
   const std::uint64_t for_model = limit > sum_of(beside) ? limit - sum_of(beside) : 0;
-  plan.settings.max_tokens = most;
-  plan.told.memory = model::plan_memory(base, plan.settings, config.threads);
-  if (sum_of(plan.told.memory) > for_model) {
-    plan.settings.max_tokens = model::fit_tokens(base, plan.settings, for_model, longest_row, most);
-    const bool fits = plan.settings.max_tokens > 0;
-    if (!fits) plan.settings.max_tokens = longest_row;
+  const auto plan_for = [&](std::int64_t tokens) {
+    plan.settings.max_tokens = tokens;
+    plan.settings.max_rows = std::min(wanted_rows, tokens / 2);  // a row has at least 2 tokens
     plan.told.memory = model::plan_memory(base, plan.settings, config.threads);
-    plan.told.memory.insert(plan.told.memory.end(), beside.begin(), beside.end());
-    if (!fits) refuse_memory(plan.told.memory, limit, longest_row);
-  } else {
-    plan.told.memory.insert(plan.told.memory.end(), beside.begin(), beside.end());
-  }
+  };
+  plan_for(most);
+  const bool fits_whole = sum_of(plan.told.memory) <= for_model;
+  const std::int64_t fitting =
+      fits_whole ? most : model::fit_tokens(base, plan.settings, for_model, longest_row, most);
+  if (!fits_whole) plan_for(fitting > 0 ? fitting : longest_row);
+  plan.told.memory.insert(plan.told.memory.end(), beside.begin(), beside.end());
+  if (fitting == 0) refuse_memory(plan.told.memory, limit, longest_row);
   plan.told.micro_batch_tokens = plan.settings.max_tokens;
   return plan;
 }
