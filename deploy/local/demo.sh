@@ -7,7 +7,7 @@ demo_program=$demo_repo/build/release/finetuned
 demo_data=$demo_repo/deploy/demo
 demo_out=$demo_repo/var/quickstart
 demo_model=demo
-demo_settings=(--epochs 6 --batch-size 8 --learning-rate 2e-3 --lora-rank 8 --lora-alpha 16 --seed 7)
+demo_settings=(--method "$demo_data/job.json" --seed 7)
 
 demo_import() {
   "$demo_program" models import "$demo_data/model" --name "$demo_model" >&2

@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 
 #include "base/errors.h"
+#include "base/files.h"
 
 namespace finetuned::cli {
 
@@ -26,8 +27,7 @@ json::object metadata_of(const std::vector<std::string>& pairs) {
   return metadata;
 }
 
-json::object hyperparameters_of(const JobRequest& request) {
-  json::object settings;
+void set_hyperparameters(json::object& settings, const JobRequest& request) {
   set(settings, "n_epochs", request.epochs);
   set(settings, "batch_size", request.batch_size);
   set(settings, "learning_rate", request.learning_rate);
@@ -44,17 +44,28 @@ json::object hyperparameters_of(const JobRequest& request) {
     settings["target_modules"] = json::array(request.target_modules.begin(), request.target_modules.end());
   if (request.use_rslora) settings["use_rslora"] = true;
   if (request.train_on_inputs) settings["train_on_inputs"] = true;
-  return settings;
+}
+
+/// The object in `parent` by that name, made where it is missing.
+json::object& object_in(json::object& parent, std::string_view name) {
+  json::value& child = parent[name];
+  if (child.is_null()) child.emplace_object();
+  if (!child.is_object()) throw base::UsageError("the method's '" + std::string(name) + "' is not an object");
+  return child.get_object();
+}
+
+json::object method_of(const JobRequest& request) {
+  json::object method = request.method;
+  if (!method.contains("type")) method["type"] = "supervised";
+  const json::value& type = method["type"];
+  if (!type.is_string()) throw base::UsageError("the method's 'type' is not a text");
+  set_hyperparameters(object_in(object_in(method, type.get_string()), "hyperparameters"), request);
+  return method;
 }
 
 }  // namespace
 
 json::object job_body(const JobRequest& request) {
-  json::object supervised;
-  supervised["hyperparameters"] = hyperparameters_of(request);
-  json::object method;
-  method["type"] = "supervised";
-  method["supervised"] = std::move(supervised);
   json::object body;
   body["model"] = request.model;
   body["training_file"] = request.training_file;
@@ -62,8 +73,18 @@ json::object job_body(const JobRequest& request) {
   if (!request.suffix.empty()) body["suffix"] = request.suffix;
   set(body, "seed", request.seed);
   if (!request.metadata.empty()) body["metadata"] = metadata_of(request.metadata);
-  body["method"] = std::move(method);
+  body["method"] = method_of(request);
   return body;
+}
+
+json::object read_method(const std::filesystem::path& file) {
+  try {
+    json::value method = base::parse_json(base::read_file(file, 1 << 20));
+    if (method.is_object()) return std::move(method.get_object());
+  } catch (const std::exception& error) {
+    throw base::UsageError(file.string() + " cannot be read as JSON: " + error.what());
+  }
+  throw base::UsageError(file.string() + " holds no JSON object");
 }
 
 }  // namespace finetuned::cli

@@ -61,6 +61,9 @@ void print_end(ApiClient& api, const json::value& job, bool as_json) {
 }
 
 void add_request_options(CLI::App& command, JobRequest& request) {
+  command.add_option_function<std::string>(
+      "--method", [&request](const std::string& file) { request.method = read_method(file); },
+      "a JSON file with the API's `method` object; the options here go over its hyperparameters");
   command.add_option("--model", request.model, "the base model, see GET /v1/models")->required();
   command.add_option("--training-file", request.training_file, "id of an uploaded file")->required();
   command.add_option("--validation-file", request.validation_file, "id of an uploaded file to measure on");

@@ -48,6 +48,27 @@ TEST(JobBody, CarriesEverySetting) {
       "lr_scheduler":"cosine","target_modules":["q_proj","v_proj"],"use_rslora":true,"train_on_inputs":true}}}})"));
 }
 
+TEST(JobBody, TakesAMethodAndLetsSettingsGoOverIt) {
+  JobRequest request;
+  request.model = "demo";
+  request.training_file = "file-1";
+  request.method = base::parse_json(R"({"type":"supervised","supervised":{"hyperparameters":{"n_epochs":6,"lora_rank":16}}})")
+                       .as_object();
+  request.epochs = 2;
+  EXPECT_EQ(job_body(request)["method"],
+            base::parse_json(R"({"type":"supervised","supervised":{"hyperparameters":{"n_epochs":2,"lora_rank":16}}})"));
+}
+
+TEST(JobBody, RefusesAMethodThatIsNone) {
+  JobRequest request;
+  request.method["type"] = 1;
+  EXPECT_THROW(job_body(request), base::UsageError);
+  request.method["type"] = "supervised";
+  request.method["supervised"] = "x";
+  EXPECT_THROW(job_body(request), base::UsageError);
+  EXPECT_THROW(read_method("no/such/file.json"), base::UsageError);
+}
+
 TEST(JobBody, RefusesMetadataWithoutAName) {
   JobRequest request;
   request.metadata = {"=x"};
