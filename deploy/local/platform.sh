@@ -154,9 +154,10 @@ platform_report_log() {
 }
 
 platform_wait_ready() {  # PORT
-  local deadline=$((SECONDS + platform_ready_seconds))
+  local deadline=$((SECONDS + platform_ready_seconds)) pid
+  pid=$(cat "$platform_run/finetuned.pid")
   until [ "$(platform_http_status "$1" /readyz)" = 200 ]; do
-    platform_serve_pid >/dev/null || { platform_report_log "finetuned serve stopped"; return 1; }
+    kill -0 "$pid" 2>/dev/null || { platform_report_log "finetuned serve stopped"; return 1; }
     [ "$SECONDS" -lt "$deadline" ] || { platform_report_log "not ready after $platform_ready_seconds s"; return 1; }
     sleep 0.1
   done
