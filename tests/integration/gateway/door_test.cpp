@@ -1,0 +1,185 @@
+#include <gmock/gmock.h>
+
+#include <chrono>
+
+#include "storage/key_store.h"
+#include "tests/integration/gateway/running_gateway.h"
+#include "tests/integration/support/services.h"
+
+namespace finetuned::tests {
+namespace {
+
+using std::chrono::milliseconds;
+
+class DoorTest : public GatewayTest {};
+
+TEST_F(DoorTest, HealthNeedsNoKey) {
+  const Answer health = send_as("", "GET", "/healthz");
+  EXPECT_EQ(health.status, 200);
+  const Answer ready = send_as("", "GET", "/readyz");
+  EXPECT_EQ(ready.status, 200) << ready.body;
+  const auto checks = ready.json();
+  for (const char* name : {"postgresql", "redis", "storage"}) EXPECT_EQ(checks.at("checks").at(name), "ok");
+}
+
+TEST_F(DoorTest, KeysAreChecked) {
+  const Answer without = send_as("", "GET", "/v1/files");
+  EXPECT_EQ(without.status, 401);
+  EXPECT_EQ(without.code(), "missing_api_key");
+  const Answer wrong = send_as("sk-ft-wrong", "GET", "/v1/files");
+  EXPECT_EQ(wrong.status, 401);
+  EXPECT_EQ(wrong.code(), "invalid_api_key");
+  const Answer basic = send("GET", "/v1/files", "", {"openai-project: proj-other"});
+  EXPECT_EQ(basic.code(), "mismatched_project");
+  EXPECT_EQ(send("GET", "/v1/files", "", {"openai-project: " + tenant_.project.id,
+                                          "openai-organization: " + tenant_.project.organization_id}).status, 200);
+}
+
+TEST_F(DoorTest, ARevokedKeyIsRefusedAtOnce) {
+  EXPECT_EQ(get("/v1/files").status, 200);
+  pool().transact(postgres::Scope::system(), [&](postgres::Transaction& tx) {
+    storage::KeyStore keys(tx);
+    keys.revoke(keys.authenticate(tenant_.key)->id);
+  });
+  EXPECT_EQ(get("/v1/files").status, 401);
+}
+
+TEST_F(DoorTest, TheKeyIsCheckedBeforeTheBodyIsRead) {
+  Wire wire(gateway_->port());
+  wire.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer sk-ft-no\r\nContent-Length: 1000000\r\n\r\n");
+  const auto answer = wire.read();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 401);
+  EXPECT_EQ(answer->header("connection"), "close");
+}
+
+TEST_F(DoorTest, UnknownUrlsAndMethods) {
+  EXPECT_EQ(get("/").status, 404);
+  const Answer unknown = get("/v1/unknown");
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(unknown.code(), "unknown_url");
+  EXPECT_EQ(send("PUT", "/v1/files").status, 405);
+  EXPECT_EQ(get("/v1/files/%00").status, 400);
+  EXPECT_EQ(get("/v1//files").status, 400);
+}
+
+TEST_F(DoorTest, AConnectionServesManyRequests) {
+  Wire wire(gateway_->port());
+  Call request;
+  request.path = "/v1/models";
+  request.key = tenant_.key;
+  const std::string bytes = to_bytes(request);
+  wire.send(bytes + bytes);  // pipelined
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(wire.read().value_or(Answer{}).status, 200);
+  request.method = "POST";
+  request.path = "/v1/nothing";
+  request.body = "a small body that nobody reads";
+  wire.send(to_bytes(request));
+  EXPECT_EQ(wire.read().value_or(Answer{}).status, 404);
+  wire.send(bytes);
+  const auto last = wire.read();
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->header("connection"), "keep-alive");
+}
+
+TEST_F(DoorTest, AnswersToHeadHaveNoBody) {
+  Wire wire(gateway_->port());
+  wire.send("HEAD /v1/files HTTP/1.1\r\nHost: t\r\n\r\nGET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+  const auto head = wire.read(true);
+  ASSERT_TRUE(head);
+  EXPECT_EQ(head->status, 405);
+  EXPECT_NE(head->header("content-length"), "0");
+  const auto next = wire.read();
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->status, 200);
+  EXPECT_EQ(next->header("connection"), "close");
+  EXPECT_TRUE(wire.closes_within(milliseconds(1000)));
+}
+
+TEST_F(DoorTest, AmbiguousFramingIsRefusedAndTheConnectionClosed) {
+  for (const std::string& bad :
+       {std::string("GET /healthz HTTP/1.1\r\n\r\n"), std::string("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+        std::string("POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        std::string("GET /healthz HTTP/1.1\nHost: a\n\n"), std::string("GET /healthz HTTP/1.1\r\nHost: a\r\n b\r\n\r\n"),
+        std::string("\x16\x03\x01\x02\x00\n")}) {
+    Wire wire(gateway_->port());
+    wire.send(bad);
+    const auto answer = wire.read();
+    ASSERT_TRUE(answer) << bad;
+    EXPECT_EQ(answer->status, 400) << bad;
+    EXPECT_EQ(answer->code(), "invalid_request_head");
+    EXPECT_TRUE(wire.closes_within(milliseconds(6000)));
+  }
+}
+
+TEST_F(DoorTest, ABrokenChunkIsRefused) {
+  Wire wire(gateway_->port());
+  wire.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer " + tenant_.key +
+            "\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+  const auto answer = wire.read();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 400);
+  EXPECT_EQ(answer->code(), "invalid_chunk");
+}
+
+TEST_F(DoorTest, HeadsAreBounded) {
+  Wire wire(gateway_->port());
+  wire.send("GET /healthz HTTP/1.1\r\nHost: t\r\nX: " + std::string(9000, 'a') + "\r\n\r\n");
+  const auto answer = wire.read();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 431);
+}
+
+TEST(DoorLimitsTest, SlowAndIdleClientsAreClosed) {
+  RunningGateway gateway([](base::Settings& settings) {
+    settings.gateway.header_timeout_seconds = 1;
+    settings.gateway.idle_timeout_seconds = 1;
+    settings.gateway.request_timeout_seconds = 1;
+  });
+  const Tenant tenant = make_tenant();
+  Wire silent(gateway.port()), slow(gateway.port()), idle(gateway.port()), body(gateway.port());
+  slow.send("GET /healthz HT");
+  idle.send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
+  EXPECT_EQ(idle.read().value_or(Answer{}).status, 200);
+  body.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer " + tenant.key + "\r\nContent-Length: 10\r\n\r\n{");
+  EXPECT_EQ(slow.read().value_or(Answer{}).status, 408);
+  EXPECT_EQ(body.read().value_or(Answer{}).status, 408);
+  EXPECT_TRUE(silent.closes_within(milliseconds(3000)));
+  EXPECT_TRUE(idle.closes_within(milliseconds(3000)));
+}
+
+TEST(DoorLimitsTest, ConnectionsBeyondTheLimitAreTold) {
+  RunningGateway gateway([](base::Settings& settings) { settings.gateway.max_connections = 2; });
+  Wire first(gateway.port()), second(gateway.port());
+  for (Wire* wire : {&first, &second}) {
+    wire->send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
+    EXPECT_EQ(wire->read().value_or(Answer{}).status, 200);
+  }
+  Wire third(gateway.port());
+  const auto answer = third.read();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 503);
+  EXPECT_EQ(answer->code(), "overloaded");
+}
+
+TEST(DoorLimitsTest, WithoutADatabaseRequestsGet503) {
+  RunningGateway gateway([](base::Settings& settings) { settings.database.url = "postgresql:///nothing?host=/nonexistent"; });
+  Call request;
+  request.path = "/v1/files";
+  request.key = "sk-ft-any";
+  const Answer answer = call(gateway.port(), request);
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_EQ(answer.header("retry-after"), "1");
+  EXPECT_EQ(answer.header("x-should-retry"), "true");
+  request.path = "/readyz";
+  const Answer ready = call(gateway.port(), request);
+  EXPECT_EQ(ready.status, 503);
+  const auto checks = ready.json();
+  EXPECT_EQ(checks.at("checks").at("postgresql"), "unavailable");
+  EXPECT_EQ(checks.at("checks").at("redis"), "ok");
+  request.path = "/healthz";
+  EXPECT_EQ(call(gateway.port(), request).status, 200);
+}
+
+}  // namespace
+}  // namespace finetuned::tests

@@ -1,0 +1,61 @@
+#include "base/sha256.h"
+#include "tests/integration/gateway/running_gateway.h"
+
+namespace finetuned::tests {
+namespace {
+
+class FileContentTest : public GatewayTest {
+ protected:
+  std::string content_ = [] {
+    std::string text;
+    for (int i = 0; text.size() < 700'000; ++i) text += std::to_string(i * 7919) + "\n";
+    return text;
+  }();
+};
+
+TEST_F(FileContentTest, IsTheBytesThatWereSent) {
+  const std::string id = upload(content_, "user_data");
+  const Answer answer = get("/v1/files/" + id + "/content");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, content_);
+  EXPECT_EQ(answer.header("etag"), "\"" + base::sha256_hex(content_) + "\"");
+  EXPECT_EQ(answer.header("content-type"), "application/octet-stream");
+  EXPECT_EQ(answer.header("content-disposition"), "attachment; filename=\"train.jsonl\"");
+}
+
+TEST_F(FileContentTest, RangesAreParts) {
+  const std::string path = "/v1/files/" + upload(content_, "user_data") + "/content";
+  const std::string size = std::to_string(content_.size());
+  const Answer part = send("GET", path, "", {"Range: bytes=200000-399999"});
+  EXPECT_EQ(part.status, 206);
+  EXPECT_EQ(part.body, content_.substr(200'000, 200'000));
+  EXPECT_EQ(part.header("content-range"), "bytes 200000-399999/" + size);
+  EXPECT_EQ(send("GET", path, "", {"Range: bytes=-5"}).body, content_.substr(content_.size() - 5));
+  const Answer beyond = send("GET", path, "", {"Range: bytes=" + size + "-"});
+  EXPECT_EQ(beyond.status, 416);
+  EXPECT_EQ(beyond.code(), "range_not_satisfiable");
+}
+
+TEST_F(FileContentTest, ETagsSaveADownload) {
+  const std::string path = "/v1/files/" + upload(content_, "user_data") + "/content";
+  const std::string etag = "\"" + base::sha256_hex(content_) + "\"";
+  Wire wire(gateway_->port());
+  Call request;
+  request.path = path;
+  request.key = tenant_.key;
+  request.headers = {"If-None-Match: " + etag};
+  wire.send(to_bytes(request));
+  const auto same = wire.read();
+  ASSERT_TRUE(same);
+  EXPECT_EQ(same->status, 304);
+  EXPECT_EQ(same->body, "");
+  request.headers = {"Range: bytes=0-3", "If-Range: \"another\""};
+  wire.send(to_bytes(request));  // the connection stayed in step
+  const auto whole = wire.read();
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->status, 200);
+  EXPECT_EQ(whole->body, content_);
+}
+
+}  // namespace
+}  // namespace finetuned::tests
