@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <istream>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -71,16 +70,15 @@ struct DatasetLimits {
 ///   while (std::optional<Row> row = reader.next()) use(*row);
 ///   report(reader.faults());
 ///
-/// Fault codes of a file: empty_file, too_few_examples, unreadable_file; of a line: line_too_long, blank_line,
-/// byte_order_mark, invalid_utf8, invalid_json, not_an_object; of a row: unknown_format, missing_field, invalid_type,
-/// invalid_value, unknown_field, empty_messages, too_many_messages, unknown_role, empty_content, invalid_weight,
-/// missing_assistant_message, no_trained_message, misplaced_system_message, invalid_tool_call, invalid_tool,
+/// Fault codes of a file: empty_file, too_few_examples, unreadable_file; of a line: line_too_long, blank_line (not at the
+/// end of the file), byte_order_mark, invalid_utf8, invalid_json, not_an_object; of a row: unknown_format, missing_field,
+/// invalid_type, invalid_value, unknown_field, empty_messages, too_many_messages, unknown_role, empty_content,
+/// invalid_weight, missing_assistant_message, no_trained_message, invalid_tool_call, invalid_tool,
 /// unknown_tool_call_id, unsupported_content_part, empty_completion.
 class DatasetReader {
  public:
   /// `stream` outlives the reader.
   explicit DatasetReader(std::istream& stream, const DatasetLimits& limits = {});
-  ~DatasetReader();
 
   /// The next row without a fault; absent at the end of the file, when the faults of the whole file are known too.
   std::optional<Row> next();
@@ -92,7 +90,9 @@ class DatasetReader {
 
  private:
   bool read_line(std::string& line);
-  bool acceptable(std::string_view& line);
+  bool refill();
+  std::optional<Row> read_row(std::string_view line);
+  void add_fault(std::string code, std::string message);
   void finish();
 
   std::istream& stream_;
@@ -102,6 +102,8 @@ class DatasetReader {
   std::int64_t examples_ = 0;
   bool finished_ = false;
   bool line_too_long_ = false;
+  std::int64_t blank_from_ = 0;  // blank lines not yet known to be inside the file
+  std::int64_t blank_lines_ = 0;
   std::string buffer_;
   std::size_t buffer_at_ = 0;
 };

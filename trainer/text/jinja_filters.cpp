@@ -107,9 +107,8 @@ Value Interpreter::text_filter(const std::string& name, const Value& input, cons
   if (name == "replace") {
     const std::string old_text = to_text(arguments.find(0, "old") ? *arguments.find(0, "old") : undefined("old"));
     const std::string new_text = to_text(arguments.find(1, "new") ? *arguments.find(1, "new") : undefined("new"));
-    const std::size_t most_made = old_text.empty() ? text.size() + 1 : text.size() / old_text.size();
-    if (most_made * new_text.size() > arena_.limits().output_bytes * 4) arena_.charge(arena_.limits().steps / 4);
-    return arena_.text(replace(text, old_text, new_text, arguments.integer(2, "count", -1)));
+    return arena_.text(replace(text, old_text, new_text, arguments.integer(2, "count", -1),
+                               arena_.limits().output_bytes));
   }
   if (name == "indent") {
     const Value* width = arguments.find(0, "width");

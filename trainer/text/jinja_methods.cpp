@@ -75,9 +75,8 @@ Value Interpreter::text_method(const std::string& name, const Value& object, con
   if (name == "replace") {
     const std::string& old_text = arguments.text(0, "old");
     const std::string& new_text = arguments.text(1, "new");
-    const std::size_t most_made = old_text.empty() ? text.size() + 1 : text.size() / old_text.size();
-    if (most_made * new_text.size() > arena_.limits().output_bytes * 4) arena_.charge(arena_.limits().steps / 4);
-    return arena_.text(replace(text, old_text, new_text, arguments.integer(2, "count", -1)));
+    return arena_.text(replace(text, old_text, new_text, arguments.integer(2, "count", -1),
+                               arena_.limits().output_bytes));
   }
   if (name == "split") {
     const auto separator = optional_text(arguments, 0, "sep");

@@ -193,11 +193,12 @@ std::vector<std::string> split(std::string_view text, std::optional<std::string_
   return parts;
 }
 
-std::string replace(std::string_view text, std::string_view old_text, std::string_view new_text, std::int64_t most) {
+std::string replace(std::string_view text, std::string_view old_text, std::string_view new_text, std::int64_t most,
+                    std::size_t longest) {
   std::string out;
   std::int64_t made = 0;
   if (old_text.empty()) {  // Python puts the new text between all characters
-    for (std::size_t at = 0; at <= text.size(); ++made) {
+    for (std::size_t at = 0; at <= text.size() && out.size() <= longest; ++made) {
       if (most < 0 || made < most) out += new_text;
       if (at == text.size()) break;
       const std::size_t size = step(text, at).size;
@@ -207,8 +208,8 @@ std::string replace(std::string_view text, std::string_view old_text, std::strin
     return out;
   }
   std::size_t done = 0;
-  for (std::size_t found = text.find(old_text); found != std::string_view::npos && (most < 0 || made < most);
-       found = text.find(old_text, done), ++made) {
+  for (std::size_t found = text.find(old_text);
+       found != std::string_view::npos && (most < 0 || made < most) && out.size() <= longest; found = text.find(old_text, done), ++made) {
     out += text.substr(done, found - done);
     out += new_text;
     done = found + old_text.size();

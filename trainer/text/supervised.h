@@ -17,7 +17,7 @@ namespace finetuned::text {
 
 /// A row that parses but cannot be trained on with this model. Codes: template_refused (the template's own
 /// raise_exception), template_failed, template_limit, assistant_not_found (the template does not print an assistant
-/// turn), no_supervised_tokens.
+/// turn or its tool calls), no_supervised_tokens.
 struct RowError : std::runtime_error {
   std::string field;
   std::string code;
@@ -49,6 +49,9 @@ struct SupervisedRow {
 /// writes for that message, less the header that the generation prompt would have given (`<|im_start|>assistant\n`),
 /// up to and with its end-of-turn token (`<|im_end|>`), less the whitespace behind that.
 ///
+/// A chat template sees a developer turn as a system turn, and a tool call's arguments as an object where it takes one,
+/// else as JSON text. strftime_now shows a fixed date.
+///
 /// Where the model has no chat template, a prompt/completion row is prompt + completion + eos with bos in front as the
 /// tokenizer says, and a chat row is rendered by kPlainChatTemplate. With a chat template a prompt/completion row is a
 /// user turn and an assistant turn.
@@ -68,8 +71,8 @@ class RowEncoder {
   /// min(context, tokens). Throws RowError.
   RowCount count(const Row& row) const;
 
-  /// The text whose ids encode() gives, for people and for generation: with `add_generation_prompt` it ends where
-  /// the assistant goes on. Encode it with add_special = false.
+  /// The text whose ids encode() gives, for people and for generation: with `add_generation_prompt` a last assistant
+  /// turn is left out and the text ends where the assistant goes on. Encode it with add_special = false. Throws RowError.
   std::string render(const Row& row, bool add_generation_prompt) const;
 
   const Tokenizer& tokenizer() const;
