@@ -96,7 +96,9 @@ bool IntakeStore::finish(const IntakeLease& lease, FileStatus status, const std:
 }
 
 bool IntakeStore::release(const IntakeLease& lease) {
-  return tx_.execute(std::string("UPDATE file SET intake_until = NULL, intake_owner = NULL, intake_attempts = 0 WHERE") + kFence,
+  return tx_.execute(std::string("UPDATE file SET intake_until = NULL, intake_owner = NULL, intake_attempts = 0"
+                                 " WHERE") +
+                         kFence,
                      {lease.file_id, lease.epoch})
              .affected_rows() == 1;
 }
@@ -128,7 +130,7 @@ std::optional<TokenCounts> IntakeStore::counts(const std::string& file_id, const
                      .error_message = row.maybe_text("error_message")};
   const std::string packed = row.bytes("row_tokens");
   counts.row_tokens.resize(packed.size() / sizeof(std::uint32_t));
-  std::memcpy(counts.row_tokens.data(), packed.data(), counts.row_tokens.size() * sizeof(std::uint32_t));
+  if (!packed.empty()) std::memcpy(counts.row_tokens.data(), packed.data(), counts.row_tokens.size() * sizeof(std::uint32_t));
   return counts;
 }
 

@@ -8,8 +8,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/expects.h"
 #include "storage/postgres/errors.h"
 
 namespace finetuned::postgres {
@@ -17,14 +19,18 @@ namespace finetuned::postgres {
 /// Whom a transaction serves: row-level security shows it that project's rows, or all of them.
 class Scope {
  public:
-  static Scope project(std::string id) { return Scope(std::move(id)); }
-  static Scope system() { return Scope({}); }
-  bool is_system() const { return project_.empty(); }
+  static Scope project(std::string id) {
+    base::expects(!id.empty(), "a project's scope names the project");
+    return Scope(std::move(id), false);
+  }
+  static Scope system() { return Scope({}, true); }
+  bool is_system() const { return is_system_; }
   const std::string& project_id() const { return project_; }
 
  private:
-  explicit Scope(std::string project) : project_(std::move(project)) {}
+  Scope(std::string project, bool is_system) : project_(std::move(project)), is_system_(is_system) {}
   std::string project_;
+  bool is_system_;
 };
 
 /// A statement's parameter in PostgreSQL's text form, or NULL. Cast in the SQL where the type is not plain (`$1::jsonb`).

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/sha256.h"
@@ -87,8 +88,10 @@ TEST_F(LocalStoreTest, NothingOutsideTheRootIsReached) {
   std::ofstream(directory / "secret") << "secret";
   const auto stored = put("x");
   const std::string hex(30, 'a');
-  for (const std::string id : {"../secret", "..", "", "/etc/passwd", "ab/../../secret", "tmp", stored.id.substr(1).c_str(),
-                               "ABCDEF00000000000000000000000000"}) {
+  const std::vector<std::string> ids{"../secret", "..",  "",
+                                     "/etc/passwd", "tmp", "ab/../../secret",
+                                     stored.id.substr(1), "ABCDEF00000000000000000000000000"};
+  for (const std::string& id : ids) {
     EXPECT_THROW(store->open(id), objects::ObjectMissing) << id;
     EXPECT_FALSE(store->remove(id)) << id;
   }
