@@ -7,9 +7,10 @@
 
 namespace finetuned::kernels {
 
-/// Dropout of rows by counters: element i of token t is kept where number i / 2's half of the sequence of
-/// random_key(key, row_keys[sequence of t], position of t) is below the threshold; kept ones are divided by
-/// 1 - probability. The mask depends on the row and position, never on the token's place in the batch.
+/// Dropout of rows by counters: element i of a token is kept where half i % 2 of random_bits(token key, i /
+/// 2) is at most 1 - probability of the way, the token key being random_key(key, the row's key, the token's
+/// position). Kept ones are divided by 1 - probability. So the mask depends on row and position, never on the
+/// token's place in the batch.
 struct Dropout {
   double probability = 0;
   std::uint64_t key = 0;  ///< of seed, step, layer and module

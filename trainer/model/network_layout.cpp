@@ -30,8 +30,10 @@ Network<Device>::Network(Device* on, const formats::ModelConfig& model, const Mo
     : device(on), config(model), settings(how), layers(static_cast<std::size_t>(model.layers)) {
   check_settings(config, settings);
   max_positions = settings.max_positions;
-  if (max_positions == 0)
-    max_positions = settings.trains() ? settings.max_tokens : config.max_position_embeddings;
+  if (max_positions == 0) {
+    max_positions = config.max_position_embeddings;
+    if (settings.trains()) max_positions = std::min(max_positions, settings.max_tokens);
+  }
   add_slots();
   reserve_parameters();
   reserve_activations();

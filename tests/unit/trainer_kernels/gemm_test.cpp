@@ -27,7 +27,7 @@ Gemm<Real> product(const Case& c, const Real* left, const Real* right, const Rea
   g.c = to;
   g.c_stride = c.n;
   g.accumulate = c.accumulate;
-  g.alpha = Real(0.5);
+  g.alpha = Real(0.3f);
   g.bias = c.bias ? bias : nullptr;
   return g;
 }

@@ -8,8 +8,10 @@ namespace {
 
 class Gradients : public testing::TestWithParam<TinyModel> {};
 
+/// The mean loss, under the dropout of step 1 where there is any.
 double loss_of(Transformer<tensor::Reference>& model, const PackedBatch& batch) {
-  const auto sums = model.evaluate(batch);
+  const bool drops = model.settings().lora.dropout > 0;
+  const auto sums = drops ? model.accumulate_gradients(batch, 0, 1) : model.evaluate(batch);
   return sums.loss / static_cast<double>(sums.supervised);
 }
 
@@ -49,6 +51,15 @@ TEST_P(Gradients, OfEveryAdapterTensorAreFiniteDifferences) {
   Transformer<tensor::Reference> model(device, GetParam().config, lively_weights(), lora_settings());
   stir_adapter(model);
   expect_differences(model, pack(random_rows({7, 1, 12}, 37)), 12);
+}
+
+TEST_P(Gradients, OfEveryAdapterTensorAreFiniteDifferencesUnderDropout) {
+  tensor::Reference device;
+  auto settings = lora_settings(0.3);
+  settings.lora.use_rslora = true;
+  Transformer<tensor::Reference> model(device, GetParam().config, lively_weights(), settings);
+  stir_adapter(model);
+  expect_differences(model, pack(random_rows({7, 1, 12}, 37)), 6);
 }
 
 TEST_P(Gradients, OfEveryWeightAreFiniteDifferences) {

@@ -175,6 +175,15 @@ TEST(Adapter, StartsAtTheBaseAndTravelsWhole) {
   EXPECT_THROW(other.load_adapter(model.adapter()), base::UsageError);
 }
 
+TEST(Settings, ScaleByRankOrItsRoot) {
+  LoraSettings lora;
+  lora.rank = 16;
+  lora.alpha = 8;
+  EXPECT_EQ(lora.scale(), 0.5);
+  lora.use_rslora = true;
+  EXPECT_EQ(lora.scale(), 2);
+}
+
 TEST(Settings, ArePlannedAsTheyAreUsed) {
   tensor::Cpu cpu(2);
   for (const Mode mode : {Mode::kInference, Mode::kAdapter, Mode::kLora, Mode::kFull}) {
