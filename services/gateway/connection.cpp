@@ -132,7 +132,8 @@ asio::awaitable<bool> Connection::State::serve_one() {
   co_return go_on;
 }
 
-/// Reads some bytes of a head; 0 when the client has gone, or stayed silent between two requests.
+/// Reads some bytes of a head; 0 when the client has gone or let the deadline pass (Beast has closed the socket then,
+/// so there is no answering it).
 asio::awaitable<std::size_t> Connection::State::receive(bool waiting_for_first, Steady::time_point deadline) {
   error_code ec;
   idle = waiting_for_first;
@@ -140,7 +141,6 @@ asio::awaitable<std::size_t> Connection::State::receive(bool waiting_for_first, 
   const auto space = buffer.prepare(waiting_for_first ? 512 : 4096);
   const std::size_t bytes = co_await stream.async_read_some(space, into(ec));
   idle = false;
-  if (ec == beast::error::timeout && !waiting_for_first) throw too_slow();
   if (ec) co_return 0;
   buffer.commit(bytes);
   co_return bytes;
@@ -299,9 +299,8 @@ asio::awaitable<std::size_t> Connection::State::read_body_some(char* buffer_begi
   body.more = true;
   error_code ec;
   co_await http::async_read_some(stream, buffer, *parser, into(ec));
-  if (ec == beast::error::timeout) throw too_slow();
   if (ec && ec != http::error::need_buffer) {
-    // A broken chunk is the client's fault; everything else means that it is gone.
+    // A broken chunk is the client's fault; everything else means that it is gone, or closed for being too slow.
     if (ec == http::error::bad_chunk || ec == http::error::bad_chunk_extension || ec == http::error::bad_transfer_encoding)
       throw base::bad_request("invalid_chunk", "The chunked body is not valid HTTP/1.1.");
     throw ClientGone();
@@ -316,11 +315,7 @@ asio::awaitable<bool> Connection::State::discard_body() {
   if (continue_owed || head.chunked || head.content_length.value_or(0) > kMostDiscardedBytes) co_return false;
   std::vector<char> scrap(16 * 1024);
   stream.expires_after(kDiscardTime);
-  try {
-    while (!parser->is_done()) co_await read_body_some(scrap.data(), scrap.size());
-  } catch (const base::ApiError&) {
-    co_return false;
-  }
+  while (!parser->is_done()) co_await read_body_some(scrap.data(), scrap.size());
   co_return true;
 }
 

@@ -101,7 +101,7 @@ TEST_F(DoorTest, AmbiguousFramingIsRefusedAndTheConnectionClosed) {
        {std::string("GET /healthz HTTP/1.1\r\n\r\n"), std::string("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
         std::string("POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         std::string("GET /healthz HTTP/1.1\nHost: a\n\n"), std::string("GET /healthz HTTP/1.1\r\nHost: a\r\n b\r\n\r\n"),
-        std::string("\x16\x03\x01\x02\x00\n")}) {
+        std::string("\x16\x03\x01\n")}) {
     Wire wire(gateway_->port());
     wire.send(bad);
     const auto answer = wire.read();
@@ -142,8 +142,8 @@ TEST(DoorLimitsTest, SlowAndIdleClientsAreClosed) {
   idle.send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
   EXPECT_EQ(idle.read().value_or(Answer{}).status, 200);
   body.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer " + tenant.key + "\r\nContent-Length: 10\r\n\r\n{");
-  EXPECT_EQ(slow.read().value_or(Answer{}).status, 408);
-  EXPECT_EQ(body.read().value_or(Answer{}).status, 408);
+  EXPECT_TRUE(slow.closes_within(milliseconds(3000)));
+  EXPECT_TRUE(body.closes_within(milliseconds(3000)));
   EXPECT_TRUE(silent.closes_within(milliseconds(3000)));
   EXPECT_TRUE(idle.closes_within(milliseconds(3000)));
 }

@@ -104,7 +104,7 @@ TEST_F(UploadTest, RefusedFormsLeaveNothing) {
        400, "expires_after.seconds"},
       {multipart({file, purpose_}) + "more", 400, ""},
       {"--cut\r\n" + file + "\r\n", 400, ""},
-      {multipart({file_part("a.jsonl", std::string((1 << 20) + 1, 'x')), purpose_}), 413, ""},
+      {multipart({file_part("a.jsonl", std::string((1 << 20) + 1, 'x')), purpose_}), 413, "file"},
       {multipart({file_part("a.jsonl", std::string(3 << 20, 'x')), purpose_}), 413, ""},
   };
   for (const Case& one : cases) {
