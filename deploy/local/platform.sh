@@ -166,6 +166,10 @@ platform_wait_ready() {  # PORT
 platform_start() {  # PORT, or nothing for the last one used (8080 at first)
   local port=${1:-$(platform_port)}
   port=${port:-8080}
+  if platform_serve_pid >/dev/null && [ "$platform_program" -nt "$platform_run/finetuned.pid" ]; then
+    platform_say "The program was built anew: the platform restarts with it."
+    platform_stop_serve
+  fi
   if platform_serve_pid >/dev/null; then
     if [ "$port" != "$(platform_port)" ]; then
       platform_say "The platform in $platform_dir already runs on port $(platform_port): deploy/local/down first."
@@ -187,7 +191,7 @@ platform_start() {  # PORT, or nothing for the last one used (8080 at first)
   platform_wait_ready "$port"
 }
 
-platform_stop() {
+platform_stop_serve() {
   local pid tries=0
   if pid=$(platform_serve_pid); then
     kill -TERM "$pid" 2>/dev/null || true
@@ -202,6 +206,10 @@ platform_stop() {
     done
   fi
   rm -f "$platform_run/finetuned.pid"
+}
+
+platform_stop() {
+  platform_stop_serve
   services_stop_redis "$platform_run"
   services_stop_postgres "$platform_dir/postgres" "$platform_run"
 }
