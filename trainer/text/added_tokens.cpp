@@ -80,7 +80,8 @@ void AddedTokenFinder::add(const AddedToken& token, std::string_view content) {
   first_bytes_[static_cast<std::uint8_t>(content.front())] = true;
 }
 
-AddedTokenFinder::Found AddedTokenFinder::longest_at(std::string_view text, std::size_t at, bool take_special) const {
+AddedTokenFinder::Found AddedTokenFinder::longest_at(std::string_view text, std::size_t at,
+                                                     bool take_special) const {
   Found best;
   std::uint32_t node = 0;
   for (std::size_t i = at; i < text.size(); ++i) {
@@ -95,7 +96,8 @@ AddedTokenFinder::Found AddedTokenFinder::longest_at(std::string_view text, std:
   return best;
 }
 
-std::vector<AddedTokenFinder::Found> AddedTokenFinder::find_all(std::string_view text, bool take_special) const {
+std::vector<AddedTokenFinder::Found> AddedTokenFinder::find_all(std::string_view text,
+                                                                bool take_special) const {
   std::vector<Found> found;
   if (empty()) return found;
   std::size_t done = 0;
@@ -112,7 +114,8 @@ std::vector<AddedTokenFinder::Found> AddedTokenFinder::find_all(std::string_view
     at = match.end;
     if (match.token->lstrip) {
       for (Utf8Character c = character_before(text, match.begin);
-           c.size > 0 && match.begin > done && is_white_space(c.code_point); c = character_before(text, match.begin))
+           c.size > 0 && match.begin > done && is_white_space(c.code_point);
+           c = character_before(text, match.begin))
         match.begin -= c.size;
     }
     while (match.token->rstrip && match.end < text.size()) {

@@ -17,7 +17,7 @@ struct AddedToken {
   bool single_word = false;  ///< only where no letter, digit or underscore touches it
   bool lstrip = false;       ///< takes the white space before it along
   bool rstrip = false;
-  bool normalized = false;   ///< looked for after the normalizer instead of before
+  bool normalized = false;  ///< looked for after the normalizer instead of before
   bool special = false;
 };
 
@@ -34,7 +34,8 @@ class AddedTokenFinder {
   };
 
   AddedTokenFinder() : nodes_(1) {}
-  /// `content` is what stands in the text (the normalized form, where the token is normalized). `token` outlives this.
+  /// `content` is what stands in the text (the normalized form, where the token is normalized). `token`
+  /// outlives this.
   void add(const AddedToken& token, std::string_view content);
   bool empty() const { return nodes_.size() == 1; }
   /// The tokens in `text`, in order. `take_special` false passes special tokens over.

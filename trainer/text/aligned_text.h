@@ -7,8 +7,8 @@
 
 namespace finetuned::text {
 
-/// A piece of the input as a normalizer left it, and for each of its bytes the bytes of the input it stands for.
-/// Nothing is copied while nothing was changed.
+/// A piece of the input as a normalizer left it, and for each of its bytes the bytes of the input it stands
+/// for. Nothing is copied while nothing was changed.
 class AlignedText {
  public:
   /// `text` as it stands in the input, from byte `base` on; the input outlives this.

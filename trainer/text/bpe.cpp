@@ -16,7 +16,8 @@ constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";
 
 std::uint64_t pair_of(std::int32_t left, std::int32_t right) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
+  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
+         static_cast<std::uint32_t>(right);
 }
 
 std::uint64_t mix(std::uint64_t key) {
@@ -53,11 +54,14 @@ std::optional<std::int32_t> BpeModel::id_of(std::string_view piece) const {
 
 void BpeModel::encode(const Slice& word, std::vector<TokenSpan>& out) const {
   if (!cut_before_metaspace_) return encode_part(word, out);
-  // Where no merge reaches over the beginning of a word, words are merged one by one: same tokens, no long heap.
+  // Where no merge reaches over the beginning of a word, words are merged one by one: same tokens, no long
+  // heap.
   const std::string_view text = word.text();
   std::size_t begin = 0;
-  for (std::size_t at = text.find(kMetaspace, 1); at != std::string_view::npos; at = text.find(kMetaspace, at + 1)) {
-    if (at >= kMetaspace.size() && text.substr(at - kMetaspace.size(), kMetaspace.size()) == kMetaspace) continue;
+  for (std::size_t at = text.find(kMetaspace, 1); at != std::string_view::npos;
+       at = text.find(kMetaspace, at + 1)) {
+    if (at >= kMetaspace.size() && text.substr(at - kMetaspace.size(), kMetaspace.size()) == kMetaspace)
+      continue;
     encode_part(Slice{word.source, word.begin + begin, word.begin + at}, out);
     begin = at;
   }
@@ -142,7 +146,8 @@ void BpeModel::character_symbols(std::string_view text, std::vector<Symbol>& sym
 void BpeModel::merge_short(std::vector<Symbol>& symbols) const {
   std::size_t count = symbols.size();
   const Merge* pairs[kShortWord] = {};
-  for (std::size_t i = 0; i + 1 < count; ++i) pairs[i] = find(symbols[i].id, symbols[i + 1].id);
+  for (std::size_t i = 0; i + 1 < count; ++i)
+    pairs[i] = find(symbols[i].id, symbols[i + 1].id);
   while (count > 1) {
     std::size_t best = count;
     for (std::size_t i = 0; i + 1 < count; ++i)
@@ -162,8 +167,8 @@ void BpeModel::merge_short(std::vector<Symbol>& symbols) const {
 }
 
 void BpeModel::merge_long(std::vector<Symbol>& symbols) const {
-  // Rank above, place below: the least is the next merge. An entry whose pair has changed since is passed over; a
-  // rank names one pair, so equal ranks mean the same pair.
+  // Rank above, place below: the least is the next merge. An entry whose pair has changed since is passed
+  // over; a rank names one pair, so equal ranks mean the same pair.
   std::vector<std::uint64_t> first;
   const auto entry = [&](std::uint32_t left) -> std::optional<std::uint64_t> {
     const std::uint32_t right = symbols[left].next;

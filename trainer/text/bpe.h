@@ -13,7 +13,8 @@
 
 namespace finetuned::text {
 
-/// tokenizer.json's `model` of type BPE. Symbols are merged by rank, ties from the left, in O(n log n) of the word.
+/// tokenizer.json's `model` of type BPE. Symbols are merged by rank, ties from the left, in O(n log n) of the
+/// word.
 class BpeModel {
  public:
   /// `byte_level`: the vocabulary is spelt in GPT-2's byte alphabet. Throws base::FormatError.
@@ -30,8 +31,8 @@ class BpeModel {
 
  private:
   struct Symbol {
-    std::int32_t id;       // -1: merged into its left neighbour
-    std::uint32_t begin;   // bytes of the word
+    std::int32_t id;      // -1: merged into its left neighbour
+    std::uint32_t begin;  // bytes of the word
     std::uint32_t end;
     std::uint32_t previous;
     std::uint32_t next;
@@ -61,11 +62,11 @@ class BpeModel {
   bool cut_before_metaspace_ = false;  // no merge crosses into a U+2581 from the left
   std::optional<std::int32_t> unknown_;
   std::vector<std::string> pieces_;
-  std::unordered_map<std::string_view, std::int32_t> ids_;  // into pieces_
+  std::unordered_map<std::string_view, std::int32_t> ids_;     // into pieces_
   std::unordered_map<std::string, std::int32_t> whole_words_;  // by bytes; filled where merges are ignored
-  std::vector<Merge> merges_;                               // open addressing, a power of two
+  std::vector<Merge> merges_;                                  // open addressing, a power of two
   std::uint64_t mask_ = 0;
-  std::vector<std::int32_t> bytes_;                         // by byte: its token, or -1
+  std::vector<std::int32_t> bytes_;  // by byte: its token, or -1
 };
 
 }  // namespace finetuned::text

@@ -1,6 +1,7 @@
 #include "trainer/text/bpe_trainer.h"
 
 #include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <map>
 #include <queue>
 #include <unordered_map>
@@ -13,15 +14,14 @@
 #include "trainer/text/regex.h"
 #include "trainer/text/utf8.h"
 
-#include <boost/json/serialize.hpp>
-
 namespace finetuned::text {
 
 namespace json = base::json;
 
 namespace {
 
-// Qwen2's words: contractions, letters with one sign before them, single digits, signs, line ends, white space.
+// Qwen2's words: contractions, letters with one sign before them, single digits, signs, line ends, white
+// space.
 constexpr std::string_view kWords =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
@@ -33,7 +33,8 @@ struct Word {
 std::vector<Word> words_of(std::string_view text) {
   const Regex regex("the training text", "", kWords);
   Regex::Search search(regex, text);
-  std::map<std::string, std::int64_t, std::less<>> counts;  // ordered: the order of words must not depend on hashing
+  std::map<std::string, std::int64_t, std::less<>>
+      counts;  // ordered: the order of words must not depend on hashing
   for (std::size_t at = 0; at < text.size();) {
     const std::optional<Match> match = search.next(at);
     if (!match || match->end == at) break;
@@ -43,7 +44,8 @@ std::vector<Word> words_of(std::string_view text) {
   std::vector<Word> words;
   for (const auto& [bytes, count] : counts) {
     Word word{{}, count};
-    for (const char byte : bytes) word.symbols.push_back(static_cast<std::uint8_t>(byte));
+    for (const char byte : bytes)
+      word.symbols.push_back(static_cast<std::uint8_t>(byte));
     words.push_back(std::move(word));
   }
   return words;
@@ -52,11 +54,13 @@ std::vector<Word> words_of(std::string_view text) {
 class Trainer {
  public:
   explicit Trainer(std::vector<Word> words) : words_(std::move(words)) {
-    for (int byte = 0; byte < 256; ++byte) pieces_.emplace_back(1, static_cast<char>(byte));
+    for (int byte = 0; byte < 256; ++byte)
+      pieces_.emplace_back(1, static_cast<char>(byte));
     for (std::uint32_t i = 0; i < words_.size(); ++i)
       for (std::size_t j = 0; j + 1 < words_[i].symbols.size(); ++j)
         change(pair_of(words_[i].symbols[j], words_[i].symbols[j + 1]), words_[i].count, i);
-    for (const auto& [pair, entry] : pairs_) queue_.push({entry.count, pair});
+    for (const auto& [pair, entry] : pairs_)
+      queue_.push({entry.count, pair});
   }
 
   std::vector<std::pair<std::string, std::string>> run(std::int32_t merges) {
@@ -117,7 +121,8 @@ class Trainer {
       const auto entry = pairs_.find(top.pair);
       if (entry == pairs_.end()) continue;
       if (entry->second.count == top.count) return top.pair;
-      if (entry->second.count > 1 && entry->second.count < top.count) queue_.push({entry->second.count, top.pair});
+      if (entry->second.count > 1 && entry->second.count < top.count)
+        queue_.push({entry->second.count, top.pair});
     }
     return std::nullopt;
   }
@@ -132,7 +137,8 @@ class Trainer {
       Word& word = words_[index];
       std::vector<std::int32_t> merged;
       for (std::size_t i = 0; i < word.symbols.size(); ++i) {
-        const bool here = i + 1 < word.symbols.size() && word.symbols[i] == left && word.symbols[i + 1] == right;
+        const bool here =
+            i + 1 < word.symbols.size() && word.symbols[i] == left && word.symbols[i + 1] == right;
         merged.push_back(here ? symbol : word.symbols[i]);
         if (here) ++i;
       }
@@ -154,15 +160,15 @@ class Trainer {
   }
 
   std::vector<Word> words_;
-  std::vector<std::string> pieces_;                          // by symbol
-  std::unordered_map<std::string, std::int32_t> symbols_;    // of the merged pieces
+  std::vector<std::string> pieces_;                        // by symbol
+  std::unordered_map<std::string, std::int32_t> symbols_;  // of the merged pieces
   std::unordered_map<std::uint64_t, Entry> pairs_;
   std::priority_queue<Candidate, std::vector<Candidate>, Worse> queue_{Worse{this}};
 };
 
 json::object special_entry(std::int32_t id, const std::string& content) {
-  return {{"id", id},          {"content", content}, {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},   {"normalized", false}, {"special", true}};
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
 json::object byte_level_part() {
@@ -172,7 +178,8 @@ json::object byte_level_part() {
 json::object tokenizer_json(const std::vector<std::pair<std::string, std::string>>& merges,
                             const std::vector<std::string>& specials) {
   std::vector<char32_t> bytes;
-  for (int byte = 0; byte < 256; ++byte) bytes.push_back(byte_to_printable(static_cast<std::uint8_t>(byte)));
+  for (int byte = 0; byte < 256; ++byte)
+    bytes.push_back(byte_to_printable(static_cast<std::uint8_t>(byte)));
   std::sort(bytes.begin(), bytes.end());
   json::object vocabulary;
   for (const char32_t c : bytes) {
@@ -189,7 +196,8 @@ json::object tokenizer_json(const std::vector<std::pair<std::string, std::string
   }
   json::array added;
   auto id = static_cast<std::int32_t>(vocabulary.size());
-  for (const std::string& special : specials) added.push_back(special_entry(id++, special));
+  for (const std::string& special : specials)
+    added.push_back(special_entry(id++, special));
   const json::object split{{"type", "Split"},
                            {"pattern", json::object{{"Regex", kWords}}},
                            {"behavior", "Isolated"},
@@ -208,8 +216,8 @@ json::object tokenizer_json(const std::vector<std::pair<std::string, std::string
                            {"ignore_merges", false},
                            {"vocab", vocabulary},
                            {"merges", merge_list}};
-  return {{"version", "1.0"},     {"truncation", nullptr}, {"padding", nullptr},
-          {"added_tokens", added}, {"normalizer", nullptr}, {"pre_tokenizer", pre},
+  return {{"version", "1.0"},          {"truncation", nullptr},        {"padding", nullptr},
+          {"added_tokens", added},     {"normalizer", nullptr},        {"pre_tokenizer", pre},
           {"post_processor", nullptr}, {"decoder", byte_level_part()}, {"model", model}};
 }
 
@@ -229,7 +237,8 @@ void check(const BpeTrainerOptions& options) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> train_bpe_merges(std::string_view text, std::int32_t merges) {
+std::vector<std::pair<std::string, std::string>> train_bpe_merges(std::string_view text,
+                                                                  std::int32_t merges) {
   if (valid_utf8_prefix(text) != text.size()) throw base::UsageError("the training text is not UTF-8");
   auto made = Trainer(words_of(text)).run(merges);
   for (auto& [left, right] : made) {
@@ -243,8 +252,9 @@ void train_bpe_tokenizer(std::string_view text, const BpeTrainerOptions& options
                          const std::filesystem::path& directory) {
   check(options);
   if (valid_utf8_prefix(text) != text.size()) throw base::UsageError("the training text is not UTF-8");
-  const auto merges = Trainer(words_of(text)).run(options.vocabulary_size - 256 -
-                                                  static_cast<std::int32_t>(options.special_tokens.size()));
+  const auto merges =
+      Trainer(words_of(text))
+          .run(options.vocabulary_size - 256 - static_cast<std::int32_t>(options.special_tokens.size()));
   json::object config{{"tokenizer_class", "PreTrainedTokenizerFast"},
                       {"add_bos_token", options.add_bos},
                       {"clean_up_tokenization_spaces", false},
@@ -259,7 +269,8 @@ void train_bpe_tokenizer(std::string_view text, const BpeTrainerOptions& options
   name("eos_token", options.eos_token);
   name("pad_token", options.pad_token);
   if (!options.chat_template.empty()) config["chat_template"] = options.chat_template;
-  base::write_durably(directory / "tokenizer.json", json::serialize(tokenizer_json(merges, options.special_tokens)));
+  base::write_durably(directory / "tokenizer.json",
+                      json::serialize(tokenizer_json(merges, options.special_tokens)));
   base::write_durably(directory / "tokenizer_config.json", json::serialize(config));
 }
 

@@ -31,12 +31,15 @@ const Alphabet& alphabet() {
 
 }  // namespace
 
-char32_t byte_to_printable(std::uint8_t byte) { return alphabet().printable[byte]; }
+char32_t byte_to_printable(std::uint8_t byte) {
+  return alphabet().printable[byte];
+}
 
 std::string to_printable(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size() * 2);
-  for (const char byte : bytes) append_utf8(out, byte_to_printable(static_cast<std::uint8_t>(byte)));
+  for (const char byte : bytes)
+    append_utf8(out, byte_to_printable(static_cast<std::uint8_t>(byte)));
   return out;
 }
 

@@ -35,11 +35,13 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 ChatTemplate::~ChatTemplate() = default;
 
-ChatTemplate ChatTemplate::parse(const std::string& file, std::string_view source, const TemplateLimits& limits) {
+ChatTemplate ChatTemplate::parse(const std::string& file, std::string_view source,
+                                 const TemplateLimits& limits) {
   return ChatTemplate(jinja::parse_program(file, source, limits), limits);
 }
 
-std::optional<ChatTemplate> ChatTemplate::load(const std::filesystem::path& model_dir, const TemplateLimits& limits) {
+std::optional<ChatTemplate> ChatTemplate::load(const std::filesystem::path& model_dir,
+                                               const TemplateLimits& limits) {
   const auto jinja_file = model_dir / "chat_template.jinja";
   if (std::filesystem::exists(jinja_file)) return parse(jinja_file.string(), read(jinja_file), limits);
   const auto config_file = model_dir / "tokenizer_config.json";
@@ -57,7 +59,9 @@ std::optional<ChatTemplate> ChatTemplate::load(const std::filesystem::path& mode
   return parse(name, *source, limits);
 }
 
-std::string ChatTemplate::render(const RenderInput& input) const { return render_spans(input).text; }
+std::string ChatTemplate::render(const RenderInput& input) const {
+  return render_spans(input).text;
+}
 
 Rendered ChatTemplate::render_spans(const RenderInput& input) const {
   return jinja::Interpreter(*program_, input, limits_).run();

@@ -15,11 +15,16 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 std::string_view role_name(Role role) {
   switch (role) {
-    case Role::kSystem: return "system";
-    case Role::kDeveloper: return "developer";
-    case Role::kUser: return "user";
-    case Role::kAssistant: return "assistant";
-    case Role::kTool: return "tool";
+    case Role::kSystem:
+      return "system";
+    case Role::kDeveloper:
+      return "developer";
+    case Role::kUser:
+      return "user";
+    case Role::kAssistant:
+      return "assistant";
+    case Role::kTool:
+      return "tool";
   }
   return "";
 }
@@ -44,7 +49,8 @@ bool DatasetReader::refill() {
   return !buffer_.empty();
 }
 
-// The next line without its end; of a line beyond the limit only that it was too long. False at the end of the file.
+// The next line without its end; of a line beyond the limit only that it was too long. False at the end of
+// the file.
 bool DatasetReader::read_line(std::string& line) {
   line.clear();
   line_too_long_ = false;
@@ -54,8 +60,10 @@ bool DatasetReader::read_line(std::string& line) {
     const std::size_t end = std::min(buffer_.find('\n', buffer_at_), buffer_.size());
     const std::size_t size = end - buffer_at_;
     if (line.size() + size > limits_.line_bytes) line_too_long_ = true;
-    if (line_too_long_) line.clear();
-    else line.append(buffer_, buffer_at_, size);
+    if (line_too_long_)
+      line.clear();
+    else
+      line.append(buffer_, buffer_at_, size);
     buffer_at_ = end;
     if (end < buffer_.size()) {
       ++buffer_at_;
@@ -77,7 +85,8 @@ std::optional<Row> DatasetReader::next() {
       continue;
     }
     for (; blank_lines_ > 0; --blank_lines_, ++blank_from_)
-      faults_.add({blank_from_, "", "blank_line", "the line is empty; remove it, every line must hold one example"});
+      faults_.add(
+          {blank_from_, "", "blank_line", "the line is empty; remove it, every line must hold one example"});
     ++examples_;
     if (std::optional<Row> row = read_row(line)) return row;
   }
@@ -99,7 +108,8 @@ std::optional<Row> DatasetReader::read_row(std::string_view line) {
   }
   const std::size_t valid = valid_utf8_prefix(line);
   if (valid < line.size()) {
-    add_fault("invalid_utf8", "byte " + std::to_string(valid + 1) + " of the line is not UTF-8; save the file as UTF-8");
+    add_fault("invalid_utf8",
+              "byte " + std::to_string(valid + 1) + " of the line is not UTF-8; save the file as UTF-8");
     return std::nullopt;
   }
   try {
@@ -107,8 +117,8 @@ std::optional<Row> DatasetReader::read_row(std::string_view line) {
     std::optional<Row> row = parse_row(value, line_, limits_, faults_);
     if (good) return row;
   } catch (const base::JsonError& error) {
-    add_fault("invalid_json", "the line is not valid JSON at byte " + std::to_string(error.offset + 1) + ": " +
-                                  error.what() + "; write one JSON object a line");
+    add_fault("invalid_json", "the line is not valid JSON at byte " + std::to_string(error.offset + 1) +
+                                  ": " + error.what() + "; write one JSON object a line");
   }
   return std::nullopt;
 }
@@ -119,11 +129,13 @@ void DatasetReader::finish() {
   if (stream_.bad()) {
     faults_.add({0, "", "unreadable_file", "the file could not be read to its end; upload it again"});
   } else if (examples_ == 0) {
-    faults_.add({0, "", "empty_file", "the file holds no example; it needs at least " +
-                                          std::to_string(limits_.min_examples) + ", one JSON object a line"});
+    faults_.add({0, "", "empty_file",
+                 "the file holds no example; it needs at least " + std::to_string(limits_.min_examples) +
+                     ", one JSON object a line"});
   } else if (examples_ < limits_.min_examples) {
-    faults_.add({0, "", "too_few_examples", "the file holds " + std::to_string(examples_) + " examples; add more, at least " +
-                                                std::to_string(limits_.min_examples) + " are needed"});
+    faults_.add({0, "", "too_few_examples",
+                 "the file holds " + std::to_string(examples_) + " examples; add more, at least " +
+                     std::to_string(limits_.min_examples) + " are needed"});
   }
 }
 

@@ -17,9 +17,10 @@ using ExpressionPtr = std::unique_ptr<Expression>;
 /// One node of an expression. `children` by kind, in this order:
 struct Expression {
   enum class Kind {
-    kConstant,   ///< value
-    kName,       ///< name
-    kList, kTuple,  ///< elements
+    kConstant,  ///< value
+    kName,      ///< name
+    kList,
+    kTuple,      ///< elements
     kDict,       ///< key, value, key, value, ...
     kAttribute,  ///< object; name
     kItem,       ///< object, index
@@ -28,12 +29,15 @@ struct Expression {
     kMethod,     ///< object, then arguments; name
     kFilter,     ///< input, then arguments; name
     kTest,       ///< input, then arguments; name; negated
-    kNot, kNegative, kPositive,
-    kAnd, kOr,   ///< left, right
-    kConcat,     ///< parts
-    kArithmetic, ///< left, right; name is the operator
-    kCompare,    ///< operand, operand, ...; operators
-    kCondition,  ///< then, condition, else or null
+    kNot,
+    kNegative,
+    kPositive,
+    kAnd,
+    kOr,          ///< left, right
+    kConcat,      ///< parts
+    kArithmetic,  ///< left, right; name is the operator
+    kCompare,     ///< operand, operand, ...; operators
+    kCondition,   ///< then, condition, else or null
   };
   Kind kind = Kind::kConstant;
   std::size_t offset = 0;
@@ -63,12 +67,12 @@ struct Parameter {
 struct Statement {
   enum class Kind { kText, kOutput, kIf, kFor, kSet, kSetBlock, kMacro };
   Kind kind = Kind::kText;
-  std::string text;                ///< kText; kMacro: its name
-  ExpressionPtr expression;        ///< output, condition, iterated or assigned value
-  ExpressionPtr filter;            ///< kFor: `if` on the sequence; kSetBlock: the filters on `kBlockInput`
+  std::string text;          ///< kText; kMacro: its name
+  ExpressionPtr expression;  ///< output, condition, iterated or assigned value
+  ExpressionPtr filter;      ///< kFor: `if` on the sequence; kSetBlock: the filters on `kBlockInput`
   Target target;
   Block body;
-  Block otherwise;                 ///< else, or a nested kIf for elif
+  Block otherwise;  ///< else, or a nested kIf for elif
   std::vector<Parameter> parameters;
 };
 

@@ -11,9 +11,12 @@ namespace {
 using Kind = Value::Kind;
 using Node = Expression::Kind;
 
-[[noreturn]] void fail_undefined(const Value& value) { fail("'" + value.str() + "' is undefined"); }
+[[noreturn]] void fail_undefined(const Value& value) {
+  fail("'" + value.str() + "' is undefined");
+}
 
-// `result` by reference: the operation that `overflow` comes from writes it while the arguments are evaluated.
+// `result` by reference: the operation that `overflow` comes from writes it while the arguments are
+// evaluated.
 std::int64_t checked(bool overflow, const std::int64_t& result) {
   if (overflow) fail("an integer is too large");
   return result;
@@ -37,7 +40,8 @@ Value integer_power(std::int64_t base, std::int64_t exponent) {
   if (base == 0 || base == 1) return integer(exponent == 0 ? 1 : base);
   if (base == -1) return integer(exponent % 2 == 0 ? 1 : -1);
   std::int64_t result = 1;
-  for (; exponent > 0; --exponent) checked(__builtin_mul_overflow(result, base, &result), result);
+  for (; exponent > 0; --exponent)
+    checked(__builtin_mul_overflow(result, base, &result), result);
   return integer(result);
 }
 
@@ -77,22 +81,29 @@ Value Interpreter::evaluate(const Expression& node, Scope& scope) {
   const Deeper deeper(*this);
   arena_.charge(1);
   switch (node.kind) {
-    case Node::kConstant: return node.value;
-    case Node::kName: return name(node, scope);
+    case Node::kConstant:
+      return node.value;
+    case Node::kName:
+      return name(node, scope);
     case Node::kList:
     case Node::kTuple: {
       std::vector<Value> items;
-      for (const auto& child : node.children) items.push_back(evaluate(*child, scope));
+      for (const auto& child : node.children)
+        items.push_back(evaluate(*child, scope));
       return arena_.list(std::move(items), node.kind == Node::kTuple);
     }
-    case Node::kDict: return dict(node, scope);
-    case Node::kAttribute: return attribute(operand(node, 0, scope), node.name);
+    case Node::kDict:
+      return dict(node, scope);
+    case Node::kAttribute:
+      return attribute(operand(node, 0, scope), node.name);
     case Node::kItem: {
       const Value object = operand(node, 0, scope);
       return item(object, operand(node, 1, scope));
     }
-    case Node::kSlice: return slice(node, scope);
-    case Node::kCall: return call(node, scope);
+    case Node::kSlice:
+      return slice(node, scope);
+    case Node::kCall:
+      return call(node, scope);
     case Node::kMethod: {
       const Value object = operand(node, 0, scope);
       return method(node.name, object, arguments(node, scope));
@@ -105,12 +116,14 @@ Value Interpreter::evaluate(const Expression& node, Scope& scope) {
       const Value input = operand(node, 0, scope);
       return boolean(test(node.name, input, arguments(node, scope)) != node.negated);
     }
-    case Node::kNot: return boolean(!truthy(operand(node, 0, scope)));
+    case Node::kNot:
+      return boolean(!truthy(operand(node, 0, scope)));
     case Node::kNegative:
     case Node::kPositive: {
       const Value zero = integer(0);
       const Value value = operand(node, 0, scope);
-      if (value.is(Kind::kFloat)) return floating(node.kind == Node::kNegative ? -value.number : value.number);
+      if (value.is(Kind::kFloat))
+        return floating(node.kind == Node::kNegative ? -value.number : value.number);
       return arithmetic(node.kind == Node::kNegative ? "-" : "+", zero, value);
     }
     case Node::kAnd: {
@@ -121,12 +134,14 @@ Value Interpreter::evaluate(const Expression& node, Scope& scope) {
       Value left = operand(node, 0, scope);
       return truthy(left) ? left : operand(node, 1, scope);
     }
-    case Node::kConcat: return concat(node, scope);
+    case Node::kConcat:
+      return concat(node, scope);
     case Node::kArithmetic: {
       const Value left = operand(node, 0, scope);
       return arithmetic(node.name, left, operand(node, 1, scope));
     }
-    case Node::kCompare: return compare_chain(node, scope);
+    case Node::kCompare:
+      return compare_chain(node, scope);
     case Node::kCondition:
       if (truthy(operand(node, 1, scope))) return operand(node, 0, scope);
       return node.children[2] ? operand(node, 2, scope) : undefined("the inline if without else");
@@ -142,7 +157,8 @@ Value Interpreter::name(const Expression& node, Scope& scope) {
   value.callable = nullptr;
   for (const Callable& known : functions_)
     if (known.name == node.name) value.callable = &known;
-  if (value.callable == nullptr) value.callable = &functions_.emplace_back(Callable{node.name, nullptr, nullptr});
+  if (value.callable == nullptr)
+    value.callable = &functions_.emplace_back(Callable{node.name, nullptr, nullptr});
   return value;
 }
 
@@ -181,14 +197,17 @@ Value Interpreter::slice(const Expression& node, Scope& scope) {
   if (!object.is(Kind::kList)) fail("'" + std::string(type_name(object)) + "' cannot be sliced");
   const auto& items = object.list->items;
   std::vector<Value> taken;
-  for (const std::size_t i : slice_indices(items.size(), parts[0], parts[1], step)) taken.push_back(items[i]);
+  for (const std::size_t i : slice_indices(items.size(), parts[0], parts[1], step))
+    taken.push_back(items[i]);
   return arena_.list(std::move(taken), object.list->tuple);
 }
 
 Arguments Interpreter::arguments(const Expression& node, Scope& scope) {
   Arguments made;
-  for (std::size_t i = 1; i < node.children.size(); ++i) made.positional.push_back(operand(node, i, scope));
-  for (const auto& [key, value] : node.named) made.named.emplace_back(key, evaluate(*value, scope));
+  for (std::size_t i = 1; i < node.children.size(); ++i)
+    made.positional.push_back(operand(node, i, scope));
+  for (const auto& [key, value] : node.named)
+    made.named.emplace_back(key, evaluate(*value, scope));
   return made;
 }
 
@@ -207,10 +226,14 @@ Value Interpreter::compare_chain(const Expression& node, Scope& scope) {
     Value right = operand(node, i + 1, scope);
     const std::string& sign = node.operators[i];
     bool holds = false;
-    if (sign == "==") holds = equal(left, right);
-    else if (sign == "!=") holds = !equal(left, right);
-    else if (sign == "in") holds = contains(right, left);
-    else if (sign == "not in") holds = !contains(right, left);
+    if (sign == "==")
+      holds = equal(left, right);
+    else if (sign == "!=")
+      holds = !equal(left, right);
+    else if (sign == "in")
+      holds = contains(right, left);
+    else if (sign == "not in")
+      holds = !contains(right, left);
     else {
       const int order = compare(left, right);
       holds = sign == "<" ? order < 0 : sign == ">" ? order > 0 : sign == "<=" ? order <= 0 : order >= 0;
@@ -223,40 +246,49 @@ Value Interpreter::compare_chain(const Expression& node, Scope& scope) {
 
 bool Interpreter::contains(const Value& container, const Value& element) {
   switch (container.kind) {
-    case Kind::kUndefined: return false;
+    case Kind::kUndefined:
+      return false;
     case Kind::kString:
-      if (!element.is(Kind::kString)) fail("'in <string>' needs a string, not '" + std::string(type_name(element)) + "'");
+      if (!element.is(Kind::kString))
+        fail("'in <string>' needs a string, not '" + std::string(type_name(element)) + "'");
       arena_.charge(1 + container.str().size() / 64);
       return container.str().find(element.str()) != std::string::npos;
-    case Kind::kDict: return element.is(Kind::kString) && container.dict->find(element.str()) != nullptr;
+    case Kind::kDict:
+      return element.is(Kind::kString) && container.dict->find(element.str()) != nullptr;
     case Kind::kList:
       for (const Value& one : container.list->items) {
         arena_.charge(1);
         if (equal(one, element)) return true;
       }
       return false;
-    default: fail("'" + std::string(type_name(container)) + "' contains nothing");
+    default:
+      fail("'" + std::string(type_name(container)) + "' contains nothing");
   }
 }
 
 Value Interpreter::attribute(const Value& object, const std::string& name) {
   switch (object.kind) {
-    case Kind::kUndefined: fail_undefined(object);
+    case Kind::kUndefined:
+      fail_undefined(object);
     case Kind::kDict:
       if (name == "items" || name == "keys" || name == "values" || name == "get")
-        fail("'." + name + "' is a method of a dictionary and must be called; its key is read by ['" + name + "']");
+        fail("'." + name + "' is a method of a dictionary and must be called; its key is read by ['" + name +
+             "']");
       [[fallthrough]];
     case Kind::kNamespace:
       if (const Value* value = object.dict->find(name)) return *value;
       return undefined(name);
-    case Kind::kLoop: return loop_attribute(*object.loop, name);
-    default: return undefined(name);
+    case Kind::kLoop:
+      return loop_attribute(*object.loop, name);
+    default:
+      return undefined(name);
   }
 }
 
 Value Interpreter::item(const Value& object, const Value& index) {
   switch (object.kind) {
-    case Kind::kUndefined: fail_undefined(object);
+    case Kind::kUndefined:
+      fail_undefined(object);
     case Kind::kDict:
       if (index.is(Kind::kString))
         if (const Value* value = object.dict->find(index.str())) return *value;
@@ -274,7 +306,8 @@ Value Interpreter::item(const Value& object, const Value& index) {
       std::optional<std::string> character = character_at(object.str(), index.as_int());
       return character ? arena_.text(std::move(*character)) : undefined("the text's character");
     }
-    default: return index.is(Kind::kString) ? attribute(object, index.str()) : undefined(to_text(index));
+    default:
+      return index.is(Kind::kString) ? attribute(object, index.str()) : undefined(to_text(index));
   }
 }
 
@@ -306,7 +339,8 @@ Value Interpreter::repeat(const Value& sequence, std::int64_t times) {
       throw TemplateError(TemplateError::Kind::kLimit, "a repeated text is too long");
     std::string text;
     text.reserve(size * count);
-    for (std::size_t i = 0; i < count; ++i) text += sequence.str();
+    for (std::size_t i = 0; i < count; ++i)
+      text += sequence.str();
     return arena_.text(std::move(text));
   }
   const auto& items = sequence.list->items;
@@ -315,7 +349,8 @@ Value Interpreter::repeat(const Value& sequence, std::int64_t times) {
     throw TemplateError(TemplateError::Kind::kLimit, "a repeated list is too long");
   arena_.charge(4 * count * items.size());
   std::vector<Value> all;
-  for (std::size_t i = 0; i < count; ++i) all.insert(all.end(), items.begin(), items.end());
+  for (std::size_t i = 0; i < count; ++i)
+    all.insert(all.end(), items.begin(), items.end());
   return arena_.list(std::move(all), sequence.list->tuple);
 }
 
@@ -339,7 +374,8 @@ Value Interpreter::arithmetic(const std::string& sign, const Value& a, const Val
   const auto sequence = [](const Value& value) { return value.is(Kind::kString) || value.is(Kind::kList); };
   if (sign == "*" && sequence(a) && b.is_integral()) return repeat(a, b.as_int());
   if (sign == "*" && a.is_integral() && sequence(b)) return repeat(b, a.as_int());
-  fail("'" + sign + "' cannot join '" + std::string(type_name(a)) + "' and '" + std::string(type_name(b)) + "'");
+  fail("'" + sign + "' cannot join '" + std::string(type_name(a)) + "' and '" + std::string(type_name(b)) +
+       "'");
 }
 
 }  // namespace finetuned::text::jinja

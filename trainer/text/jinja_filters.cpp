@@ -61,16 +61,19 @@ std::optional<double> parse_float(const std::string& text) {
   const std::string_view plain = strip_left(strip_right(text, std::nullopt), std::nullopt);
   double number = 0;
   const auto read = std::from_chars(plain.data(), plain.data() + plain.size(), number);
-  return read.ec == std::errc() && read.ptr == plain.data() + plain.size() ? std::optional(number) : std::nullopt;
+  return read.ec == std::errc() && read.ptr == plain.data() + plain.size() ? std::optional(number)
+                                                                           : std::nullopt;
 }
 
 }  // namespace
 
 Value Interpreter::filter(const std::string& name, const Value& input, const Arguments& arguments) {
-  if (name == "safe" || name == "string") return input.is(Kind::kString) ? input : arena_.text(to_text(input));
+  if (name == "safe" || name == "string")
+    return input.is(Kind::kString) ? input : arena_.text(to_text(input));
   if (name == "length" || name == "count") return integer(length(input));
   if (name == "default" || name == "d") {
-    const bool missing = input.is(Kind::kUndefined) || (arguments.truth(1, "boolean", false) && !truthy(input));
+    const bool missing =
+        input.is(Kind::kUndefined) || (arguments.truth(1, "boolean", false) && !truthy(input));
     if (!missing) return input;
     const Value* given = arguments.find(0, "default_value");
     return given != nullptr ? *given : string("");
@@ -83,7 +86,8 @@ Value Interpreter::filter(const std::string& name, const Value& input, const Arg
     return select(name, input, arguments);
   if (name == "items") {
     if (input.is(Kind::kUndefined)) return arena_.list({});
-    if (!input.is(Kind::kDict)) fail("'items' needs a dictionary, not '" + std::string(type_name(input)) + "'");
+    if (!input.is(Kind::kDict))
+      fail("'items' needs a dictionary, not '" + std::string(type_name(input)) + "'");
     return pairs(input);
   }
   if (name == "first" || name == "last" || name == "list" || name == "join")
@@ -100,23 +104,31 @@ Value Interpreter::text_filter(const std::string& name, const Value& input, cons
   if (name == "trim") {
     const Value* given = arguments.find(0, "chars");
     const bool some = given != nullptr && !given->is(Kind::kNone);
-    const std::optional<std::string_view> set = some ? std::optional<std::string_view>(arguments.text(0, "chars")) : std::nullopt;
+    const std::optional<std::string_view> set =
+        some ? std::optional<std::string_view>(arguments.text(0, "chars")) : std::nullopt;
     if (set) arena_.charge(text.size() / 16 * (1 + set->size() / 8));
     return arena_.text(std::string(strip_left(strip_right(text, set), set)));
   }
   if (name == "replace") {
-    const std::string old_text = to_text(arguments.find(0, "old") ? *arguments.find(0, "old") : undefined("old"));
-    const std::string new_text = to_text(arguments.find(1, "new") ? *arguments.find(1, "new") : undefined("new"));
-    return arena_.text(replace(text, old_text, new_text, arguments.integer(2, "count", -1),
-                               arena_.limits().output_bytes));
+    const std::string old_text =
+        to_text(arguments.find(0, "old") ? *arguments.find(0, "old") : undefined("old"));
+    const std::string new_text =
+        to_text(arguments.find(1, "new") ? *arguments.find(1, "new") : undefined("new"));
+    return arena_.text(
+        replace(text, old_text, new_text, arguments.integer(2, "count", -1), arena_.limits().output_bytes));
   }
   if (name == "indent") {
     const Value* width = arguments.find(0, "width");
     std::string by;
-    if (width != nullptr && width->is(Kind::kString)) by = width->str();
-    else by.assign(static_cast<std::size_t>(std::clamp<std::int64_t>(arguments.integer(0, "width", 4), 0, 1000)), ' ');
-    arena_.charge(static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n')) * (1 + by.size() / 16));
-    return arena_.text(indented(text, by, arguments.truth(1, "first", false), arguments.truth(2, "blank", false)));
+    if (width != nullptr && width->is(Kind::kString))
+      by = width->str();
+    else
+      by.assign(static_cast<std::size_t>(std::clamp<std::int64_t>(arguments.integer(0, "width", 4), 0, 1000)),
+                ' ');
+    arena_.charge(static_cast<std::uint64_t>(std::count(text.begin(), text.end(), '\n')) *
+                  (1 + by.size() / 16));
+    return arena_.text(
+        indented(text, by, arguments.truth(1, "first", false), arguments.truth(2, "blank", false)));
   }
   fail("the filter '" + name + "' is not supported");
 }
@@ -176,7 +188,8 @@ Value Interpreter::int_filter(const Value& input, const Arguments& arguments) {
 }
 
 Value Interpreter::dict_sort(const Value& input, const Arguments& arguments) {
-  if (!input.is(Kind::kDict)) fail("'dictsort' needs a dictionary, not '" + std::string(type_name(input)) + "'");
+  if (!input.is(Kind::kDict))
+    fail("'dictsort' needs a dictionary, not '" + std::string(type_name(input)) + "'");
   const Value* by = arguments.find(1, "by");
   const bool by_value = by != nullptr && to_text(*by) == "value";
   const bool exact = arguments.truth(0, "case_sensitive", false);
@@ -192,7 +205,8 @@ Value Interpreter::dict_sort(const Value& input, const Arguments& arguments) {
     return reverse ? compare(b.first, a.first) < 0 : compare(a.first, b.first) < 0;
   });
   std::vector<Value> sorted;
-  for (auto& [key, pair] : keyed) sorted.push_back(std::move(pair));
+  for (auto& [key, pair] : keyed)
+    sorted.push_back(std::move(pair));
   return arena_.list(std::move(sorted));
 }
 
@@ -201,8 +215,10 @@ Value Interpreter::path(const Value& object, const Value& path) {
   if (path.is(Kind::kInt)) return item(object, path);
   Value at = object;
   for (const std::string& part : split(to_text(path), ".", -1)) {
-    const auto index = !part.empty() && part.size() < 10 && std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; })
-                           ? parse_int(part, 10) : std::nullopt;
+    const auto index = !part.empty() && part.size() < 10 &&
+                               std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; })
+                           ? parse_int(part, 10)
+                           : std::nullopt;
     at = item(at, index ? integer(*index) : arena_.text(part));
   }
   return at;
@@ -231,7 +247,8 @@ Value Interpreter::map(const Value& input, const Arguments& arguments) {
   rest.positional.assign(arguments.positional.begin() + 1, arguments.positional.end());
   rest.named = arguments.named;
   const Deeper deeper(*this);
-  for (const Value& one : items) made.push_back(filter(name, one, rest));
+  for (const Value& one : items)
+    made.push_back(filter(name, one, rest));
   return arena_.list(std::move(made));
 }
 
@@ -244,8 +261,9 @@ Value Interpreter::select(const std::string& name, const Value& input, const Arg
   if (tested && !is_known_test(arguments.text(test_at, "test")))
     fail("the test '" + arguments.text(test_at, "test") + "' is not supported");
   Arguments rest;
-  if (tested) rest.positional.assign(arguments.positional.begin() + static_cast<std::ptrdiff_t>(test_at) + 1,
-                                     arguments.positional.end());
+  if (tested)
+    rest.positional.assign(arguments.positional.begin() + static_cast<std::ptrdiff_t>(test_at) + 1,
+                           arguments.positional.end());
   std::vector<Value> kept;
   for (const Value& one : iterate(input, arena_)) {
     const Value value = by_attribute ? path(one, arguments.positional[0]) : one;
@@ -269,7 +287,8 @@ bool Interpreter::test(const std::string& name, const Value& input, const Argume
   if (name == "false") return input.is(Kind::kBool) && !input.truth;
   if (name == "mapping") return input.is(Kind::kDict);
   if (name == "iterable" || name == "sequence")  // an undefined value has Python's methods for both
-    return input.is(Kind::kUndefined) || input.is(Kind::kString) || input.is(Kind::kList) || input.is(Kind::kDict);
+    return input.is(Kind::kUndefined) || input.is(Kind::kString) || input.is(Kind::kList) ||
+           input.is(Kind::kDict);
   const Value* other = arguments.find(0, "other");
   if (other == nullptr) fail("the test '" + name + "' needs an argument");
   if (name == "in") return contains(*other, input);

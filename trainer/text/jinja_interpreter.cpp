@@ -36,7 +36,8 @@ Interpreter::Frame::Frame(Interpreter& of, Scope* parent)
     : scope(of.scopes_.emplace_back(Scope{parent, {}})), interpreter_(of), macros_(of.macros_.size()) {}
 
 Interpreter::Frame::~Frame() {
-  if (interpreter_.macros_.size() == macros_ && &interpreter_.scopes_.back() == &scope) interpreter_.scopes_.pop_back();
+  if (interpreter_.macros_.size() == macros_ && &interpreter_.scopes_.back() == &scope)
+    interpreter_.scopes_.pop_back();
 }
 
 Interpreter::Interpreter(const Program& program, const RenderInput& input, const TemplateLimits& limits)
@@ -62,8 +63,9 @@ Rendered Interpreter::run() {
 void Interpreter::write(std::string_view text) {
   arena_.charge(1 + text.size() / 16);
   if (out_->size() + text.size() > arena_.limits().output_bytes)
-    throw TemplateError(TemplateError::Kind::kLimit, "the chat template writes more than " +
-                                                         std::to_string(arena_.limits().output_bytes) + " bytes");
+    throw TemplateError(
+        TemplateError::Kind::kLimit,
+        "the chat template writes more than " + std::to_string(arena_.limits().output_bytes) + " bytes");
   if (out_ == &root_ && message_ != Dict::kNoMessage && !text.empty()) {
     if (spans_.empty() || spans_.back().message != message_ || spans_.back().end != root_.size())
       spans_.push_back({message_, root_.size(), root_.size()});
@@ -74,17 +76,23 @@ void Interpreter::write(std::string_view text) {
 
 void Interpreter::execute(const Block& block, Scope& scope) {
   const Deeper deeper(*this);
-  for (const auto& statement : block) execute(*statement, scope);
+  for (const auto& statement : block)
+    execute(*statement, scope);
 }
 
 void Interpreter::execute(const Statement& statement, Scope& scope) {
   arena_.charge(1);
   switch (statement.kind) {
-    case Statement::Kind::kText: return write(statement.text);
-    case Statement::Kind::kOutput: return write(to_text(evaluate(*statement.expression, scope)));
-    case Statement::Kind::kIf: return run_if(statement, scope);
-    case Statement::Kind::kFor: return run_for(statement, scope);
-    case Statement::Kind::kSet: return assign(statement.target, evaluate(*statement.expression, scope), scope);
+    case Statement::Kind::kText:
+      return write(statement.text);
+    case Statement::Kind::kOutput:
+      return write(to_text(evaluate(*statement.expression, scope)));
+    case Statement::Kind::kIf:
+      return run_if(statement, scope);
+    case Statement::Kind::kFor:
+      return run_for(statement, scope);
+    case Statement::Kind::kSet:
+      return assign(statement.target, evaluate(*statement.expression, scope), scope);
     case Statement::Kind::kSetBlock: {
       const Frame frame(*this, &scope);
       Value value = arena_.text(captured(statement.body, frame.scope));
@@ -158,8 +166,10 @@ void Interpreter::assign(const Target& target, Value value, Scope& scope) {
   if (!target.elements.empty()) {
     std::vector<Value> parts = iterate(value, arena_);
     if (parts.size() != target.elements.size())
-      fail(std::to_string(parts.size()) + " values cannot be unpacked into " + std::to_string(target.elements.size()));
-    for (std::size_t i = 0; i < parts.size(); ++i) assign(target.elements[i], std::move(parts[i]), scope);
+      fail(std::to_string(parts.size()) + " values cannot be unpacked into " +
+           std::to_string(target.elements.size()));
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      assign(target.elements[i], std::move(parts[i]), scope);
     return;
   }
   if (target.attribute.empty()) return scope.set(target.name, std::move(value));
@@ -179,16 +189,20 @@ Value Interpreter::call_macro(const Callable& macro, Arguments arguments) {
     fail("the macro '" + macro.name + "' takes " + std::to_string(parameters.size()) + " arguments at most");
   for (const auto& [name, value] : arguments.named) {
     bool known = false;
-    for (std::size_t i = arguments.positional.size(); i < parameters.size(); ++i) known = known || parameters[i].name == name;
+    for (std::size_t i = arguments.positional.size(); i < parameters.size(); ++i)
+      known = known || parameters[i].name == name;
     if (!known) fail("the macro '" + macro.name + "' takes no argument '" + name + "' here");
   }
   const Frame frame(*this, macro.scope);
   Scope& scope = frame.scope;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const Value* given = arguments.find(i, parameters[i].name);
-    if (given != nullptr) scope.set(parameters[i].name, *given);
-    else if (parameters[i].otherwise) scope.set(parameters[i].name, evaluate(*parameters[i].otherwise, scope));
-    else scope.set(parameters[i].name, undefined(parameters[i].name));
+    if (given != nullptr)
+      scope.set(parameters[i].name, *given);
+    else if (parameters[i].otherwise)
+      scope.set(parameters[i].name, evaluate(*parameters[i].otherwise, scope));
+    else
+      scope.set(parameters[i].name, undefined(parameters[i].name));
   }
   Value text = arena_.text(captured(macro.macro->body, scope));
   --calls_;

@@ -90,7 +90,9 @@ class Interpreter {
   Value call_macro(const Callable& macro, Arguments arguments);
 
   Value evaluate(const Expression& node, Scope& scope);
-  Value operand(const Expression& node, std::size_t child, Scope& scope) { return evaluate(*node.children[child], scope); }
+  Value operand(const Expression& node, std::size_t child, Scope& scope) {
+    return evaluate(*node.children[child], scope);
+  }
   Value name(const Expression& node, Scope& scope);
   Value dict(const Expression& node, Scope& scope);
   Value slice(const Expression& node, Scope& scope);

@@ -17,8 +17,12 @@ namespace {
 
 using Kind = Token::Kind;
 
-bool name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool digit(char c) { return c >= '0' && c <= '9'; }
+bool name_start(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+bool digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 // Python reads a template's line ends as \n.
 std::string plain_lines(std::string_view source) {
@@ -45,8 +49,10 @@ class Lexer {
       data(tag);
       if (at_ >= source_.size()) break;
       const char kind = source_[at_ + 1];
-      if (kind == '#') comment();
-      else tag_content(kind == '{');
+      if (kind == '#')
+        comment();
+      else
+        tag_content(kind == '{');
     }
     push(Kind::kEnd, "");
     return std::move(tokens_);
@@ -55,11 +61,14 @@ class Lexer {
  private:
   [[noreturn]] void stop(const std::string& message) const { refuse(file_, message, at_); }
   void push(Kind kind, std::string text) { tokens_.push_back({kind, std::move(text), {}, at_}); }
-  char peek(std::size_t ahead = 0) const { return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0'; }
+  char peek(std::size_t ahead = 0) const {
+    return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0';
+  }
 
   std::size_t next_tag() const {
     for (std::size_t i = source_.find('{', at_); i != std::string::npos; i = source_.find('{', i + 1))
-      if (i + 1 < source_.size() && (source_[i + 1] == '{' || source_[i + 1] == '%' || source_[i + 1] == '#')) return i;
+      if (i + 1 < source_.size() && (source_[i + 1] == '{' || source_[i + 1] == '%' || source_[i + 1] == '#'))
+        return i;
     return source_.size();
   }
 
@@ -104,7 +113,8 @@ class Lexer {
     std::vector<char> open;
     const std::string close = output ? "}}" : "%}";
     while (true) {
-      while (at_ < source_.size() && is_python_space(static_cast<unsigned char>(source_[at_]))) ++at_;
+      while (at_ < source_.size() && is_python_space(static_cast<unsigned char>(source_[at_])))
+        ++at_;
       if (at_ >= source_.size()) stop("a tag is not closed");
       const std::string_view rest = std::string_view(source_).substr(at_);
       if (open.empty()) {
@@ -123,7 +133,8 @@ class Lexer {
     const char c = rest[0];
     if (name_start(c)) {
       std::size_t size = 1;
-      while (size < rest.size() && (name_start(rest[size]) || digit(rest[size]))) ++size;
+      while (size < rest.size() && (name_start(rest[size]) || digit(rest[size])))
+        ++size;
       push(Kind::kName, std::string(rest.substr(0, size)));
       at_ += size;
     } else if (digit(c)) {
@@ -144,7 +155,8 @@ class Lexer {
       }
     const char c = rest[0];
     if (std::string_view("+-/*%~[](){}<>=.:|,").find(c) == std::string_view::npos)
-      stop(std::string("the character '") + std::string(rest.substr(0, std::max<std::size_t>(1, read_utf8(rest, 0).size))) +
+      stop(std::string("the character '") +
+           std::string(rest.substr(0, std::max<std::size_t>(1, read_utf8(rest, 0).size))) +
            "' is not expected here");
     if (c == '(' || c == '[' || c == '{') open.push_back(c == '(' ? ')' : c == '[' ? ']' : '}');
     if (c == ')' || c == ']' || c == '}') {
@@ -160,7 +172,8 @@ class Lexer {
     std::size_t size = 0;
     bool floating_point = false;
     const auto run = [&] {
-      while (size < rest.size() && (digit(rest[size]) || (rest[size] == '_' && size + 1 < rest.size() && digit(rest[size + 1])))) {
+      while (size < rest.size() &&
+             (digit(rest[size]) || (rest[size] == '_' && size + 1 < rest.size() && digit(rest[size + 1])))) {
         if (rest[size] != '_') digits += rest[size];
         ++size;
       }
@@ -187,8 +200,10 @@ class Lexer {
     const char* end = digits.data() + digits.size();
     std::int64_t whole = 0;
     double fraction = 0;
-    if (floating_point) read = std::from_chars(digits.data(), end, fraction);
-    else read = std::from_chars(digits.data(), end, whole);
+    if (floating_point)
+      read = std::from_chars(digits.data(), end, fraction);
+    else
+      read = std::from_chars(digits.data(), end, whole);
     if (read.ec != std::errc() || read.ptr != end) stop("a number is out of range");
     token.number = floating_point ? floating(fraction) : integer(whole);
     tokens_.push_back(std::move(token));
@@ -199,8 +214,10 @@ class Lexer {
     std::string text;
     std::size_t i = 1;
     for (; i < rest.size() && rest[i] != rest[0]; ++i) {
-      if (rest[i] == '\\' && i + 1 < rest.size()) i = escape(rest, i + 1, text);
-      else text += rest[i];
+      if (rest[i] == '\\' && i + 1 < rest.size())
+        i = escape(rest, i + 1, text);
+      else
+        text += rest[i];
     }
     if (i >= rest.size()) stop("a string is not closed");
     push(Kind::kString, std::move(text));

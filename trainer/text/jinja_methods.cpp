@@ -11,7 +11,8 @@ namespace {
 using Kind = Value::Kind;
 constexpr std::int64_t kLongestRange = 100'000;  // as Jinja2's sandbox
 
-std::optional<std::string_view> optional_text(const Arguments& arguments, std::size_t place, std::string_view name) {
+std::optional<std::string_view> optional_text(const Arguments& arguments, std::size_t place,
+                                              std::string_view name) {
   const Value* given = arguments.find(place, name);
   if (given == nullptr || given->is(Kind::kNone)) return std::nullopt;
   return arguments.text(place, name);
@@ -21,10 +22,14 @@ std::optional<std::string_view> optional_text(const Arguments& arguments, std::s
 
 Value Interpreter::method(const std::string& name, const Value& object, const Arguments& arguments) {
   switch (object.kind) {
-    case Kind::kUndefined: fail("'" + object.str() + "' is undefined");
-    case Kind::kString: return text_method(name, object, arguments);
-    case Kind::kDict: return dict_method(name, object, arguments);
-    case Kind::kLoop: return loop_method(name, *object.loop, arguments);
+    case Kind::kUndefined:
+      fail("'" + object.str() + "' is undefined");
+    case Kind::kString:
+      return text_method(name, object, arguments);
+    case Kind::kDict:
+      return dict_method(name, object, arguments);
+    case Kind::kLoop:
+      return loop_method(name, *object.loop, arguments);
     case Kind::kNamespace: {
       const Value* held = object.dict->find(name);
       if (held != nullptr && held->is(Kind::kCallable) && held->callable->macro != nullptr)
@@ -40,7 +45,8 @@ Value Interpreter::method(const std::string& name, const Value& object, const Ar
         return none();
       }
       break;
-    default: break;
+    default:
+      break;
   }
   fail("'" + std::string(type_name(object)) + "' has no method '" + name + "'");
 }
@@ -67,7 +73,8 @@ Value Interpreter::text_method(const std::string& name, const Value& object, con
     const std::vector<Value> all = given.is(Kind::kList) ? given.list->items : std::vector<Value>{given};
     bool found = false;
     for (const Value& one : all) {
-      if (!one.is(Kind::kString)) fail("'" + name + "' needs a text, not '" + std::string(type_name(one)) + "'");
+      if (!one.is(Kind::kString))
+        fail("'" + name + "' needs a text, not '" + std::string(type_name(one)) + "'");
       found = found || (name == "startswith" ? text.starts_with(one.str()) : text.ends_with(one.str()));
     }
     return boolean(found);
@@ -75,8 +82,8 @@ Value Interpreter::text_method(const std::string& name, const Value& object, con
   if (name == "replace") {
     const std::string& old_text = arguments.text(0, "old");
     const std::string& new_text = arguments.text(1, "new");
-    return arena_.text(replace(text, old_text, new_text, arguments.integer(2, "count", -1),
-                               arena_.limits().output_bytes));
+    return arena_.text(
+        replace(text, old_text, new_text, arguments.integer(2, "count", -1), arena_.limits().output_bytes));
   }
   if (name == "split") {
     const auto separator = optional_text(arguments, 0, "sep");
@@ -91,7 +98,8 @@ Value Interpreter::text_method(const std::string& name, const Value& object, con
 
 Value Interpreter::pairs(const Value& dict) {
   std::vector<Value> all;
-  for (const auto& [key, value] : dict.dict->entries) all.push_back(arena_.list({arena_.text(key), value}, true));
+  for (const auto& [key, value] : dict.dict->entries)
+    all.push_back(arena_.list({arena_.text(key), value}, true));
   return arena_.list(std::move(all));
 }
 
@@ -100,7 +108,8 @@ Value Interpreter::dict_method(const std::string& name, const Value& object, con
   if (name == "keys") return arena_.list(iterate(object, arena_));
   if (name == "values") {
     std::vector<Value> all;
-    for (const auto& [key, value] : object.dict->entries) all.push_back(value);
+    for (const auto& [key, value] : object.dict->entries)
+      all.push_back(value);
     return arena_.list(std::move(all));
   }
   if (name == "get") {
@@ -133,7 +142,8 @@ Value Interpreter::loop_method(const std::string& name, LoopState& loop, const A
 Value Interpreter::function(const std::string& name, const Arguments& arguments) {
   if (name == "raise_exception") {
     const Value* message = arguments.find(0, "message");
-    throw TemplateError(TemplateError::Kind::kRaised, message != nullptr ? to_text(*message) : "no reason given");
+    throw TemplateError(TemplateError::Kind::kRaised,
+                        message != nullptr ? to_text(*message) : "no reason given");
   }
   if (name == "range") return range(arguments);
   if (name == "strftime_now") return strftime_now(arguments);
@@ -143,16 +153,19 @@ Value Interpreter::function(const std::string& name, const Arguments& arguments)
     const Value& from = arguments.positional[0];
     if (from.is(Kind::kDict)) {
       arena_.charge(8 * from.dict->entries.size());
-      for (const auto& [key, value] : from.dict->entries) made.dict->set(key, value);
+      for (const auto& [key, value] : from.dict->entries)
+        made.dict->set(key, value);
     } else {
       for (const Value& pair : iterate(from, arena_)) {
         const std::vector<Value> two = iterate(pair, arena_);
-        if (two.size() != 2 || !two[0].is(Kind::kString)) fail("'" + name + "' needs pairs of a text and a value");
+        if (two.size() != 2 || !two[0].is(Kind::kString))
+          fail("'" + name + "' needs pairs of a text and a value");
         made.dict->set(two[0].str(), two[1]);
       }
     }
   }
-  for (const auto& [key, value] : arguments.named) made.dict->set(key, value);
+  for (const auto& [key, value] : arguments.named)
+    made.dict->set(key, value);
   return made;
 }
 
@@ -168,7 +181,8 @@ Value Interpreter::range(const Arguments& arguments) {
   if (size > static_cast<double>(kLongestRange)) fail("a range is longer than 100000");
   std::vector<Value> numbers;
   const auto length = size <= 0 ? 0 : static_cast<std::int64_t>(std::ceil(size));
-  for (std::int64_t i = 0; i < length; ++i) numbers.push_back(integer(start + i * step));
+  for (std::int64_t i = 0; i < length; ++i)
+    numbers.push_back(integer(start + i * step));
   return arena_.list(std::move(numbers));
 }
 
@@ -180,7 +194,8 @@ Value Interpreter::strftime_now(const Arguments& arguments) {
     if (format[i] != '%') continue;
     ++i;
     if (i < format.size() && format[i] == '-') ++i;
-    if (i >= format.size() || std::string_view("aAbBdHIjmMpSyYe%FT").find(format[i]) == std::string_view::npos)
+    if (i >= format.size() ||
+        std::string_view("aAbBdHIjmMpSyYe%FT").find(format[i]) == std::string_view::npos)
       fail("'strftime_now' does not know a directive of '" + format + "'");
   }
   const std::time_t now = input_.now.time_since_epoch().count();

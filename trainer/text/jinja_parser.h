@@ -20,7 +20,9 @@ class ExpressionParser {
  protected:
   const Token& now() const { return tokens_[at_]; }
   const Token& ahead() const { return tokens_[at_ + 1 < tokens_.size() ? at_ + 1 : at_]; }
-  bool is_operator(std::string_view text) const { return now().kind == Token::Kind::kOperator && now().text == text; }
+  bool is_operator(std::string_view text) const {
+    return now().kind == Token::Kind::kOperator && now().text == text;
+  }
   bool is_name(std::string_view text) const { return now().kind == Token::Kind::kName && now().text == text; }
   bool take_operator(std::string_view text);
   bool take_name(std::string_view text);
@@ -41,7 +43,8 @@ class ExpressionParser {
   std::size_t at_ = 0;
   std::size_t depth_ = 0;
   std::size_t links_ = 0;  ///< operators and the like in the current tag
-  std::vector<std::pair<std::string, std::size_t>> called_;  ///< names that are called, to be checked at the end
+  std::vector<std::pair<std::string, std::size_t>>
+      called_;  ///< names that are called, to be checked at the end
 
  private:
   ExpressionPtr conjunction();
@@ -69,6 +72,7 @@ class ExpressionParser {
 };
 
 /// Reads a whole template. Throws base::FormatError for what is outside the subset.
-std::unique_ptr<Program> parse_program(const std::string& file, std::string_view source, const TemplateLimits& limits);
+std::unique_ptr<Program> parse_program(const std::string& file, std::string_view source,
+                                       const TemplateLimits& limits);
 
 }  // namespace finetuned::text::jinja

@@ -1,8 +1,7 @@
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utf8proc.h>
 
 #include "trainer/text/jinja_value.h"
 #include "trainer/text/utf8.h"
@@ -17,22 +16,31 @@ constexpr int kDeepest = 100;
 constexpr std::size_t kLongest = 64u << 20;  // shared inner lists can make a small value print as 2^100 bytes
 
 void check_size(int depth, std::size_t size) {
-  if (depth > kDeepest) throw TemplateError(TemplateError::Kind::kLimit, "a value is nested more than 100 deep");
+  if (depth > kDeepest)
+    throw TemplateError(TemplateError::Kind::kLimit, "a value is nested more than 100 deep");
   if (size > kLongest) throw TemplateError(TemplateError::Kind::kLimit, "a value prints as more than 64 MiB");
 }
 
 void append_hex(std::string& out, char32_t c, int digits) {
   constexpr char kDigits[] = "0123456789abcdef";
-  for (int i = digits - 1; i >= 0; --i) out += kDigits[c >> (4 * i) & 0xF];
+  for (int i = digits - 1; i >= 0; --i)
+    out += kDigits[c >> (4 * i) & 0xF];
 }
 
 bool printable(char32_t c) {
   if (c == ' ') return true;
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_CN: case UTF8PROC_CATEGORY_CC: case UTF8PROC_CATEGORY_CF: case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO: case UTF8PROC_CATEGORY_ZS: case UTF8PROC_CATEGORY_ZL: case UTF8PROC_CATEGORY_ZP:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
       return false;
-    default: return true;
+    default:
+      return true;
   }
 }
 
@@ -72,12 +80,24 @@ void string_repr(std::string& out, const std::string& text) {
 void repr(std::string& out, const Value& value, int depth) {
   check_size(depth, out.size());
   switch (value.kind) {
-    case Kind::kUndefined: out += "Undefined"; break;
-    case Kind::kNone: out += "None"; break;
-    case Kind::kBool: out += value.truth ? "True" : "False"; break;
-    case Kind::kInt: out += std::to_string(value.integer); break;
-    case Kind::kFloat: out += float_repr(value.number); break;
-    case Kind::kString: string_repr(out, *value.text); break;
+    case Kind::kUndefined:
+      out += "Undefined";
+      break;
+    case Kind::kNone:
+      out += "None";
+      break;
+    case Kind::kBool:
+      out += value.truth ? "True" : "False";
+      break;
+    case Kind::kInt:
+      out += std::to_string(value.integer);
+      break;
+    case Kind::kFloat:
+      out += float_repr(value.number);
+      break;
+    case Kind::kString:
+      string_repr(out, *value.text);
+      break;
     case Kind::kList: {
       const auto& items = value.list->items;
       out += value.list->tuple ? '(' : '[';
@@ -102,7 +122,8 @@ void repr(std::string& out, const Value& value, int depth) {
       out += '}';
       break;
     }
-    default: fail("a " + std::string(type_name(value)) + " cannot be printed");
+    default:
+      fail("a " + std::string(type_name(value)) + " cannot be printed");
   }
 }
 
@@ -116,18 +137,31 @@ class JsonWriter {
   void write(const Value& value, int depth) {
     check_size(depth, out.size());
     switch (value.kind) {
-      case Kind::kNone: out += "null"; break;
-      case Kind::kBool: out += value.truth ? "true" : "false"; break;
-      case Kind::kInt: out += std::to_string(value.integer); break;
+      case Kind::kNone:
+        out += "null";
+        break;
+      case Kind::kBool:
+        out += value.truth ? "true" : "false";
+        break;
+      case Kind::kInt:
+        out += std::to_string(value.integer);
+        break;
       case Kind::kFloat:
         out += std::isnan(value.number)   ? "NaN"
                : std::isinf(value.number) ? (value.number > 0 ? "Infinity" : "-Infinity")
                                           : float_repr(value.number);
         break;
-      case Kind::kString: text(*value.text); break;
-      case Kind::kList: array(value, depth); break;
-      case Kind::kDict: object(value, depth); break;
-      default: fail("a value of type " + std::string(type_name(value)) + " is not JSON serializable");
+      case Kind::kString:
+        text(*value.text);
+        break;
+      case Kind::kList:
+        array(value, depth);
+        break;
+      case Kind::kDict:
+        object(value, depth);
+        break;
+      default:
+        fail("a value of type " + std::string(type_name(value)) + " is not JSON serializable");
     }
   }
 
@@ -158,13 +192,15 @@ class JsonWriter {
 
   void object(const Value& value, int depth) {
     std::vector<const std::pair<std::string, Value>*> entries;
-    for (const auto& entry : value.dict->entries) entries.push_back(&entry);
+    for (const auto& entry : value.dict->entries)
+      entries.push_back(&entry);
     if (entries.empty()) {
       out += "{}";
       return;
     }
     if (style_.sort_keys)
-      std::sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
+      std::sort(entries.begin(), entries.end(),
+                [](const auto* a, const auto* b) { return a->first < b->first; });
     out += '{';
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (i > 0) out += item_separator_;
@@ -191,18 +227,26 @@ class JsonWriter {
       if (point == '"' || point == '\\') {
         out += '\\';
         out += static_cast<char>(point);
-      } else if (point == '\n') out += "\\n";
-      else if (point == '\r') out += "\\r";
-      else if (point == '\t') out += "\\t";
-      else if (point == '\b') out += "\\b";
-      else if (point == '\f') out += "\\f";
+      } else if (point == '\n')
+        out += "\\n";
+      else if (point == '\r')
+        out += "\\r";
+      else if (point == '\t')
+        out += "\\t";
+      else if (point == '\b')
+        out += "\\b";
+      else if (point == '\f')
+        out += "\\f";
       else if (point < 0x20 || (style_.ensure_ascii && point >= 0x7F && point < 0x10000)) {
-        if (point == 0x7F) out += '\x7F';
-        else escape_point(point);
+        if (point == 0x7F)
+          out += '\x7F';
+        else
+          escape_point(point);
       } else if (style_.ensure_ascii && point >= 0x10000) {
         escape_point(0xD800 + ((point - 0x10000) >> 10));
         escape_point(0xDC00 + ((point - 0x10000) & 0x3FF));
-      } else append_utf8(out, point);
+      } else
+        append_utf8(out, point);
     }
     out += '"';
   }

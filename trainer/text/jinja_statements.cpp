@@ -29,7 +29,8 @@ class ProgramParser : public ExpressionParser {
     return node;
   }
 
-  // Statements up to one of `ends`, at whose name the parser then stands; to the end of the source without any.
+  // Statements up to one of `ends`, at whose name the parser then stands; to the end of the source without
+  // any.
   Block block(const Ends& ends) {
     if (++depth_ > limits_.nesting) stop("tags are nested too deep");
     Block body;
@@ -106,7 +107,8 @@ class ProgramParser : public ExpressionParser {
     }
     Target target;
     target.name = need_name();
-    static constexpr std::string_view kReserved[] = {"true", "false", "none", "True", "False", "None", "loop"};
+    static constexpr std::string_view kReserved[] = {"true",  "false", "none", "True",
+                                                     "False", "None",  "loop"};
     if (std::ranges::find(kReserved, target.name) != std::end(kReserved))
       stop("'" + target.name + "' cannot be assigned to");
     if (attributes && take_operator(".")) target.attribute = need_name();
@@ -168,8 +170,10 @@ class ProgramParser : public ExpressionParser {
     while (!is_operator(")")) {
       if (!node->parameters.empty()) need_operator(",");
       Parameter parameter{need_name(), nullptr};
-      if (take_operator("=")) parameter.otherwise = expression();
-      else if (!node->parameters.empty() && node->parameters.back().otherwise) stop("a parameter without default stands behind one with");
+      if (take_operator("="))
+        parameter.otherwise = expression();
+      else if (!node->parameters.empty() && node->parameters.back().otherwise)
+        stop("a parameter without default stands behind one with");
       node->parameters.push_back(std::move(parameter));
     }
     need_operator(")");
@@ -183,7 +187,8 @@ class ProgramParser : public ExpressionParser {
 
   void note_names(const Target& target) {
     if (target.elements.empty()) assigned_.insert(target.name);
-    for (const Target& element : target.elements) note_names(element);
+    for (const Target& element : target.elements)
+      note_names(element);
   }
 
   void check_calls() {

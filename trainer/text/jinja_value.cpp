@@ -15,7 +15,8 @@ constexpr int kDeepest = 100;
 using Kind = Value::Kind;
 
 void check_depth(int depth) {
-  if (depth > kDeepest) throw TemplateError(TemplateError::Kind::kLimit, "a value is nested more than 100 deep");
+  if (depth > kDeepest)
+    throw TemplateError(TemplateError::Kind::kLimit, "a value is nested more than 100 deep");
 }
 
 }  // namespace
@@ -37,7 +38,8 @@ void Dict::set(std::string_view key, Value value) {
   }
   entries.emplace_back(std::string(key), std::move(value));
   if (entries.size() <= kIndexFrom) return;
-  for (std::size_t i = index_.size(); i < entries.size(); ++i) index_.emplace(entries[i].first, i);
+  for (std::size_t i = index_.size(); i < entries.size(); ++i)
+    index_.emplace(entries[i].first, i);
 }
 
 Value undefined(std::string name) {
@@ -80,12 +82,14 @@ Value string(std::string text) {
   return value;
 }
 
-void fail(const std::string& message) { throw TemplateError(TemplateError::Kind::kFailed, message); }
+void fail(const std::string& message) {
+  throw TemplateError(TemplateError::Kind::kFailed, message);
+}
 
 void Arena::charge(std::uint64_t steps) {
   if (steps > steps_left_)
-    throw TemplateError(TemplateError::Kind::kLimit,
-                        "the chat template does more than " + std::to_string(limits_.steps) + " steps of work");
+    throw TemplateError(TemplateError::Kind::kLimit, "the chat template does more than " +
+                                                         std::to_string(limits_.steps) + " steps of work");
   steps_left_ -= steps;
 }
 
@@ -132,7 +136,8 @@ Value Arena::from_json(const base::json::value& value) {
   if (const auto* array = value.if_array()) {
     std::vector<Value> items;
     items.reserve(array->size());
-    for (const json::value& item : *array) items.push_back(from_json(item));
+    for (const json::value& item : *array)
+      items.push_back(from_json(item));
     return list(std::move(items));
   }
   if (const auto* words = value.if_string()) return text(std::string(words->data(), words->size()));
@@ -145,17 +150,28 @@ Value Arena::from_json(const base::json::value& value) {
 
 std::string_view type_name(const Value& value) {
   switch (value.kind) {
-    case Kind::kUndefined: return "undefined";
-    case Kind::kNone: return "NoneType";
-    case Kind::kBool: return "bool";
-    case Kind::kInt: return "int";
-    case Kind::kFloat: return "float";
-    case Kind::kString: return "str";
-    case Kind::kList: return value.list->tuple ? "tuple" : "list";
-    case Kind::kDict: return "dict";
-    case Kind::kNamespace: return "Namespace";
-    case Kind::kCallable: return "function";
-    case Kind::kLoop: return "LoopContext";
+    case Kind::kUndefined:
+      return "undefined";
+    case Kind::kNone:
+      return "NoneType";
+    case Kind::kBool:
+      return "bool";
+    case Kind::kInt:
+      return "int";
+    case Kind::kFloat:
+      return "float";
+    case Kind::kString:
+      return "str";
+    case Kind::kList:
+      return value.list->tuple ? "tuple" : "list";
+    case Kind::kDict:
+      return "dict";
+    case Kind::kNamespace:
+      return "Namespace";
+    case Kind::kCallable:
+      return "function";
+    case Kind::kLoop:
+      return "LoopContext";
   }
   return "";
 }
@@ -163,14 +179,22 @@ std::string_view type_name(const Value& value) {
 bool truthy(const Value& value) {
   switch (value.kind) {
     case Kind::kUndefined:
-    case Kind::kNone: return false;
-    case Kind::kBool: return value.truth;
-    case Kind::kInt: return value.integer != 0;
-    case Kind::kFloat: return value.number != 0;
-    case Kind::kString: return !value.text->empty();
-    case Kind::kList: return !value.list->items.empty();
-    case Kind::kDict: return !value.dict->entries.empty();
-    default: return true;
+    case Kind::kNone:
+      return false;
+    case Kind::kBool:
+      return value.truth;
+    case Kind::kInt:
+      return value.integer != 0;
+    case Kind::kFloat:
+      return value.number != 0;
+    case Kind::kString:
+      return !value.text->empty();
+    case Kind::kList:
+      return !value.list->items.empty();
+    case Kind::kDict:
+      return !value.dict->entries.empty();
+    default:
+      return true;
   }
 }
 
@@ -179,17 +203,20 @@ namespace {
 // `budget`: shared inner lists can make a small value as wide as 2^100, so the pairs looked at are counted.
 bool equal_within(const Value& a, const Value& b, int depth, std::uint64_t& budget) {
   check_depth(depth);
-  if (budget-- == 0) throw TemplateError(TemplateError::Kind::kLimit, "a comparison looks at too many values");
+  if (budget-- == 0)
+    throw TemplateError(TemplateError::Kind::kLimit, "a comparison looks at too many values");
   if (a.is_number() && b.is_number())
     return a.is_integral() && b.is_integral() ? a.as_int() == b.as_int() : a.as_double() == b.as_double();
   if (a.kind != b.kind) return false;
   switch (a.kind) {
-    case Kind::kString: return *a.text == *b.text;
+    case Kind::kString:
+      return *a.text == *b.text;
     case Kind::kList:
       if (a.list == b.list) return true;
       return a.list->tuple == b.list->tuple &&
-             std::equal(a.list->items.begin(), a.list->items.end(), b.list->items.begin(), b.list->items.end(),
-                        [&](const Value& x, const Value& y) { return equal_within(x, y, depth + 1, budget); });
+             std::equal(
+                 a.list->items.begin(), a.list->items.end(), b.list->items.begin(), b.list->items.end(),
+                 [&](const Value& x, const Value& y) { return equal_within(x, y, depth + 1, budget); });
     case Kind::kDict:
       if (a.dict == b.dict) return true;
       if (a.dict->entries.size() != b.dict->entries.size()) return false;
@@ -197,10 +224,14 @@ bool equal_within(const Value& a, const Value& b, int depth, std::uint64_t& budg
         const Value* other = b.dict->find(entry.first);
         return other != nullptr && equal_within(entry.second, *other, depth + 1, budget);
       });
-    case Kind::kNamespace: return a.dict == b.dict;
-    case Kind::kCallable: return a.callable == b.callable;
-    case Kind::kLoop: return a.loop == b.loop;
-    default: return true;
+    case Kind::kNamespace:
+      return a.dict == b.dict;
+    case Kind::kCallable:
+      return a.callable == b.callable;
+    case Kind::kLoop:
+      return a.loop == b.loop;
+    default:
+      return true;
   }
 }
 
@@ -216,7 +247,8 @@ int compare(const Value& a, const Value& b, int depth) {
   const auto order = [](const auto& x, const auto& y) { return x < y ? -1 : y < x ? 1 : 0; };
   if (a.is_integral() && b.is_integral()) return order(a.as_int(), b.as_int());
   if (a.is_number() && b.is_number()) return order(a.as_double(), b.as_double());
-  if (a.is(Kind::kString) && b.is(Kind::kString)) return order(*a.text, *b.text);  // bytes: the order of code points
+  if (a.is(Kind::kString) && b.is(Kind::kString))
+    return order(*a.text, *b.text);  // bytes: the order of code points
   if (a.is(Kind::kList) && b.is(Kind::kList) && a.list->tuple == b.list->tuple) {
     const auto& left = a.list->items;
     const auto& right = b.list->items;
@@ -230,12 +262,14 @@ int compare(const Value& a, const Value& b, int depth) {
 std::vector<Value> iterate(const Value& value, Arena& arena) {
   std::vector<Value> items;
   switch (value.kind) {
-    case Kind::kUndefined: return items;
+    case Kind::kUndefined:
+      return items;
     case Kind::kList:
       arena.charge(value.list->items.size());
       return value.list->items;
     case Kind::kDict:
-      for (const auto& [key, member] : value.dict->entries) items.push_back(arena.text(key));
+      for (const auto& [key, member] : value.dict->entries)
+        items.push_back(arena.text(key));
       return items;
     case Kind::kString: {
       const std::string& text = *value.text;
@@ -247,17 +281,23 @@ std::vector<Value> iterate(const Value& value, Arena& arena) {
       }
       return items;
     }
-    default: fail("'" + std::string(type_name(value)) + "' is not iterable");
+    default:
+      fail("'" + std::string(type_name(value)) + "' is not iterable");
   }
 }
 
 std::int64_t length(const Value& value) {
   switch (value.kind) {
-    case Kind::kUndefined: return 0;
-    case Kind::kString: return static_cast<std::int64_t>(character_count(*value.text));
-    case Kind::kList: return std::ssize(value.list->items);
-    case Kind::kDict: return std::ssize(value.dict->entries);
-    default: fail("'" + std::string(type_name(value)) + "' has no length");
+    case Kind::kUndefined:
+      return 0;
+    case Kind::kString:
+      return static_cast<std::int64_t>(character_count(*value.text));
+    case Kind::kList:
+      return std::ssize(value.list->items);
+    case Kind::kDict:
+      return std::ssize(value.dict->entries);
+    default:
+      fail("'" + std::string(type_name(value)) + "' has no length");
   }
 }
 

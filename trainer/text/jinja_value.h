@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/json.h"
@@ -21,10 +21,22 @@ struct Dict;
 struct Callable;
 struct LoopState;
 
-/// A value of a template: Python's, as far as chat templates see them. Text is shared; containers belong to the
-/// rendering's Arena, so that a value that holds itself costs nothing special.
+/// A value of a template: Python's, as far as chat templates see them. Text is shared; containers belong to
+/// the rendering's Arena, so that a value that holds itself costs nothing special.
 struct Value {
-  enum class Kind { kUndefined, kNone, kBool, kInt, kFloat, kString, kList, kDict, kNamespace, kCallable, kLoop };
+  enum class Kind {
+    kUndefined,
+    kNone,
+    kBool,
+    kInt,
+    kFloat,
+    kString,
+    kList,
+    kDict,
+    kNamespace,
+    kCallable,
+    kLoop
+  };
   Kind kind = Kind::kUndefined;
   union {
     bool truth;
@@ -99,8 +111,8 @@ bool truthy(const Value& value);
 bool equal(const Value& a, const Value& b);
 /// -1, 0, 1; fails where Python has no order.
 int compare(const Value& a, const Value& b, int depth = 0);
-std::string to_text(const Value& value);   ///< Python's str()
-std::string to_repr(const Value& value);   ///< Python's repr()
+std::string to_text(const Value& value);  ///< Python's str()
+std::string to_repr(const Value& value);  ///< Python's repr()
 std::string float_repr(double number);
 /// Python's items of an iteration: elements, characters, keys. Fails for what is not iterable.
 std::vector<Value> iterate(const Value& value, Arena& arena);

@@ -6,7 +6,9 @@ namespace finetuned::text {
 
 namespace json = base::json;
 
-void JsonNode::refuse(const std::string& message) const { throw base::FormatError(*file_, path_, message); }
+void JsonNode::refuse(const std::string& message) const {
+  throw base::FormatError(*file_, path_, message);
+}
 
 std::string JsonNode::below(std::string_view key) const {
   return path_.empty() ? std::string(key) : path_ + "." + std::string(key);

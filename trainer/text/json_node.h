@@ -25,7 +25,7 @@ class JsonNode {
   std::string string() const;
   std::int64_t integer() const;
   bool boolean() const;
-  bool flag(std::string_view key, bool otherwise) const;     ///< a boolean member, `otherwise` where absent
+  bool flag(std::string_view key, bool otherwise) const;  ///< a boolean member, `otherwise` where absent
   const base::json::object& object() const;
   bool is_string() const { return value_->is_string(); }
   bool is_object() const { return value_->is_object(); }

@@ -1,8 +1,7 @@
-#include <utf8proc.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <utf8proc.h>
 
 #include "base/errors.h"
 #include "trainer/text/normalizer.h"
@@ -27,9 +26,9 @@ bool stands_alone(char32_t c) {
 
 std::string composed(std::string_view piece) {
   utf8proc_uint8_t* out = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(piece.data()), static_cast<utf8proc_ssize_t>(piece.size()),
-                   &out, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const utf8proc_ssize_t size = utf8proc_map(
+      reinterpret_cast<const utf8proc_uint8_t*>(piece.data()), static_cast<utf8proc_ssize_t>(piece.size()),
+      &out, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   if (size < 0) throw base::FormatError("tokenizer.json", "normalizer", utf8proc_errmsg(size));
   const std::unique_ptr<utf8proc_uint8_t, Free> owner(out);
   return std::string(reinterpret_cast<const char*>(out), static_cast<std::size_t>(size));
@@ -45,11 +44,15 @@ void append_piece(AlignedText& out, const AlignedText& text, std::size_t begin, 
   };
   const std::size_t shorter = std::min(form.size(), piece.size());
   std::size_t front = 0;
-  while (front < shorter && form[front] == piece[front]) ++front;
-  while (front > 0 && !(boundary(form, front) && boundary(piece, front))) --front;
+  while (front < shorter && form[front] == piece[front])
+    ++front;
+  while (front > 0 && !(boundary(form, front) && boundary(piece, front)))
+    --front;
   std::size_t back = 0;
-  while (back < shorter - front && form[form.size() - 1 - back] == piece[piece.size() - 1 - back]) ++back;
-  while (back > 0 && !(boundary(form, form.size() - back) && boundary(piece, piece.size() - back))) --back;
+  while (back < shorter - front && form[form.size() - 1 - back] == piece[piece.size() - 1 - back])
+    ++back;
+  while (back > 0 && !(boundary(form, form.size() - back) && boundary(piece, piece.size() - back)))
+    --back;
   const std::size_t changed_end = end - back;
   out.append(text, begin, begin + front);
   const std::uint32_t place = begin + front < text.text().size() ? text.begin_of(begin + front) : text.base();
@@ -69,7 +72,8 @@ std::size_t stretch_end(std::string_view text, std::size_t at, bool& may_change)
     character = read_utf8(text, at);
     if (stands_alone(character.code_point)) break;
     may_change = true;
-    const bool mark = utf8proc_get_property(static_cast<utf8proc_int32_t>(character.code_point))->combining_class != 0;
+    const bool mark =
+        utf8proc_get_property(static_cast<utf8proc_int32_t>(character.code_point))->combining_class != 0;
     marks = mark ? marks + 1 : 0;
     if (marks > kMarksInPiece) break;
     at += character.size;
@@ -82,7 +86,8 @@ std::size_t stretch_end(std::string_view text, std::size_t at, bool& may_change)
 AlignedText normalize_nfc(AlignedText text) {
   const std::string_view from = text.text();
   // U+0300 begins with the byte 0xCC: text below it is in form C already.
-  if (std::none_of(from.begin(), from.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xCC; })) return text;
+  if (std::none_of(from.begin(), from.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xCC; }))
+    return text;
   AlignedText out({}, text.base());
   bool copying = false;
   std::size_t copied = 0;

@@ -5,14 +5,17 @@
 
 namespace finetuned::text {
 
-Normalizer::Normalizer(const JsonNode& node) { add(node, 0); }
+Normalizer::Normalizer(const JsonNode& node) {
+  add(node, 0);
+}
 
 void Normalizer::add(const JsonNode& node, int depth) {
   const std::string type = node.at("type").string();
   if (type == "Sequence") {
     if (depth > 4) node.refuse("sequences are nested more than 4 deep");
     const JsonNode list = node.at("normalizers");
-    for (std::size_t i = 0; i < list.size(); ++i) add(list.item(i), depth + 1);
+    for (std::size_t i = 0; i < list.size(); ++i)
+      add(list.item(i), depth + 1);
   } else if (type == "NFC") {
     steps_.push_back({Step::Kind::kNfc, {}, {}, nullptr});
   } else if (type == "Prepend") {
@@ -25,20 +28,29 @@ void Normalizer::add(const JsonNode& node, int depth) {
       steps_.push_back({Step::Kind::kReplace, literal->string(), content, nullptr});
     } else {
       const JsonNode regex = pattern.at("Regex");
-      steps_.push_back({Step::Kind::kReplaceRegex, {}, content,
+      steps_.push_back({Step::Kind::kReplaceRegex,
+                        {},
+                        content,
                         std::make_shared<Regex>(node.file(), regex.path(), regex.string())});
     }
   } else {
-    node.refuse("the normalizer '" + type + "' is not supported; known are NFC, Prepend, Replace and Sequence");
+    node.refuse("the normalizer '" + type +
+                "' is not supported; known are NFC, Prepend, Replace and Sequence");
   }
 }
 
 AlignedText Normalizer::run(AlignedText text) const {
   for (const Step& step : steps_) {
     switch (step.kind) {
-      case Step::Kind::kNfc: text = normalize_nfc(std::move(text)); break;
-      case Step::Kind::kReplace: text = replace(step, std::move(text)); break;
-      case Step::Kind::kReplaceRegex: text = replace_regex(step, std::move(text)); break;
+      case Step::Kind::kNfc:
+        text = normalize_nfc(std::move(text));
+        break;
+      case Step::Kind::kReplace:
+        text = replace(step, std::move(text));
+        break;
+      case Step::Kind::kReplaceRegex:
+        text = replace_regex(step, std::move(text));
+        break;
       case Step::Kind::kPrepend:
         if (!text.text().empty()) {
           AlignedText longer = AlignedText::empty(text.base(), text.text().size() + step.content.size());

@@ -17,8 +17,8 @@ class Normalizer {
   /// Throws base::FormatError for another type.
   explicit Normalizer(const JsonNode& node);
 
-  /// `text` is valid UTF-8. Runs of more than 64 combining marks are put in order in pieces of 64, so that the time
-  /// stays linear.
+  /// `text` is valid UTF-8. Runs of more than 64 combining marks are put in order in pieces of 64, so that
+  /// the time stays linear.
   AlignedText run(AlignedText text) const;
 
  private:

@@ -23,14 +23,17 @@ int fallback_byte(std::string_view piece) {
 
 }  // namespace
 
-PieceDecoder::PieceDecoder(const JsonNode& node) { add(node, 0); }
+PieceDecoder::PieceDecoder(const JsonNode& node) {
+  add(node, 0);
+}
 
 void PieceDecoder::add(const JsonNode& node, int depth) {
   const std::string type = node.at("type").string();
   if (type == "Sequence") {
     if (depth > 4) node.refuse("sequences are nested more than 4 deep");
     const JsonNode list = node.at("decoders");
-    for (std::size_t i = 0; i < list.size(); ++i) add(list.item(i), depth + 1);
+    for (std::size_t i = 0; i < list.size(); ++i)
+      add(list.item(i), depth + 1);
   } else if (type == "ByteLevel") {
     byte_level_ = true;
   } else if (type == "ByteFallback") {
@@ -58,7 +61,8 @@ void PieceDecoder::add(const JsonNode& node, int depth) {
     strip_content_ = content.front();
   } else {
     node.refuse("the decoder '" + type +
-                "' is not supported; known are ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip and Sequence");
+                "' is not supported; known are ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip and "
+                "Sequence");
   }
 }
 

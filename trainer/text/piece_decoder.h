@@ -8,8 +8,9 @@
 
 namespace finetuned::text {
 
-/// tokenizer.json's `decoder`: ByteLevel, or SentencePiece's Sequence of Replace, ByteFallback, Fuse and Strip, or
-/// Metaspace. Every token is decoded alone; what is left over is cut from the beginning of the whole text.
+/// tokenizer.json's `decoder`: ByteLevel, or SentencePiece's Sequence of Replace, ByteFallback, Fuse and
+/// Strip, or Metaspace. Every token is decoded alone; what is left over is cut from the beginning of the
+/// whole text.
 class PieceDecoder {
  public:
   PieceDecoder() = default;  ///< pieces stand for themselves

@@ -14,7 +14,8 @@ constexpr std::string_view kGpt2Words =
 
 bool is_number(char32_t c) {
   const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
+  return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
+         category == UTF8PROC_CATEGORY_NO;
 }
 
 }  // namespace
@@ -40,7 +41,8 @@ void PreTokenizer::step(std::size_t at, const Slice& slice, WordSink& sink) cons
       longer.append(*slice.source, slice.begin, slice.end);
       return step(at + 1, Slice{&longer, 0, longer.text().size()}, sink);
     }
-    case Step::Kind::kMetaspace: return metaspace(at, slice, sink);
+    case Step::Kind::kMetaspace:
+      return metaspace(at, slice, sink);
   }
 }
 
@@ -68,7 +70,8 @@ void PreTokenizer::metaspace(std::size_t at, const Slice& slice, WordSink& sink)
   const Step& now = steps_[at];
   const std::string_view text = slice.text();
   AlignedText out = AlignedText::empty(slice.source->base(), text.size() + text.size() / 2 + 3);
-  const bool first = now.prepend == Prepend::kAlways || (now.prepend == Prepend::kFirst && slice.input_begin() == 0);
+  const bool first =
+      now.prepend == Prepend::kAlways || (now.prepend == Prepend::kFirst && slice.input_begin() == 0);
   if (first && text.front() != ' ' && !text.starts_with(now.literal))
     out.append(now.literal, slice.input_begin(), slice.input_begin());
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -141,10 +144,17 @@ void PreTokenizer::emit(std::size_t at, const Slice& slice, const std::vector<Pa
       case Behavior::kRemoved:
         if (part.match) continue;
         break;
-      case Behavior::kIsolated: break;
-      case Behavior::kContiguous: join = previous != nullptr && previous->match == part.match; break;
-      case Behavior::kMergedWithPrevious: join = previous != nullptr && part.match && !previous->match; break;
-      case Behavior::kMergedWithNext: join = previous != nullptr && !part.match && previous->match; break;
+      case Behavior::kIsolated:
+        break;
+      case Behavior::kContiguous:
+        join = previous != nullptr && previous->match == part.match;
+        break;
+      case Behavior::kMergedWithPrevious:
+        join = previous != nullptr && part.match && !previous->match;
+        break;
+      case Behavior::kMergedWithNext:
+        join = previous != nullptr && !part.match && previous->match;
+        break;
     }
     if (join)
       joined.back().end = part.end;
@@ -155,7 +165,9 @@ void PreTokenizer::emit(std::size_t at, const Slice& slice, const std::vector<Pa
     step(at + 1, Slice{slice.source, slice.begin + part.begin, slice.begin + part.end}, sink);
 }
 
-PreTokenizer::PreTokenizer(const JsonNode& node) { add(node, 0); }
+PreTokenizer::PreTokenizer(const JsonNode& node) {
+  add(node, 0);
+}
 
 void PreTokenizer::add(const JsonNode& node, int depth) {
   const std::string type = node.at("type").string();
@@ -163,7 +175,8 @@ void PreTokenizer::add(const JsonNode& node, int depth) {
   if (type == "Sequence") {
     if (depth > 4) node.refuse("sequences are nested more than 4 deep");
     const JsonNode list = node.at("pretokenizers");
-    for (std::size_t i = 0; i < list.size(); ++i) add(list.item(i), depth + 1);
+    for (std::size_t i = 0; i < list.size(); ++i)
+      add(list.item(i), depth + 1);
   } else if (type == "Split") {
     add_split(node);
   } else if (type == "ByteLevel") {
@@ -193,12 +206,18 @@ void PreTokenizer::add_split(const JsonNode& node) {
     step.regex = std::make_shared<Regex>(node.file(), regex.path(), regex.string());
   }
   const std::string behavior = node.at("behavior").string();
-  if (behavior == "Isolated") step.behavior = Behavior::kIsolated;
-  else if (behavior == "Removed") step.behavior = Behavior::kRemoved;
-  else if (behavior == "MergedWithPrevious") step.behavior = Behavior::kMergedWithPrevious;
-  else if (behavior == "MergedWithNext") step.behavior = Behavior::kMergedWithNext;
-  else if (behavior == "Contiguous") step.behavior = Behavior::kContiguous;
-  else node.at("behavior").refuse("the behaviour '" + behavior + "' is not known");
+  if (behavior == "Isolated")
+    step.behavior = Behavior::kIsolated;
+  else if (behavior == "Removed")
+    step.behavior = Behavior::kRemoved;
+  else if (behavior == "MergedWithPrevious")
+    step.behavior = Behavior::kMergedWithPrevious;
+  else if (behavior == "MergedWithNext")
+    step.behavior = Behavior::kMergedWithNext;
+  else if (behavior == "Contiguous")
+    step.behavior = Behavior::kContiguous;
+  else
+    node.at("behavior").refuse("the behaviour '" + behavior + "' is not known");
   step.invert = node.flag("invert", false);
   steps_.push_back(std::move(step));
 }
@@ -226,10 +245,14 @@ void PreTokenizer::add_metaspace(const JsonNode& node) {
   step.prepend = node.flag("add_prefix_space", true) ? Prepend::kAlways : Prepend::kNever;
   if (const auto scheme = node.find("prepend_scheme")) {
     const std::string name = scheme->string();
-    if (name == "always") step.prepend = Prepend::kAlways;
-    else if (name == "first") step.prepend = Prepend::kFirst;
-    else if (name == "never") step.prepend = Prepend::kNever;
-    else scheme->refuse("the scheme '" + name + "' is not known");
+    if (name == "always")
+      step.prepend = Prepend::kAlways;
+    else if (name == "first")
+      step.prepend = Prepend::kFirst;
+    else if (name == "never")
+      step.prepend = Prepend::kNever;
+    else
+      scheme->refuse("the scheme '" + name + "' is not known");
   }
   steps_.push_back(std::move(step));
 }

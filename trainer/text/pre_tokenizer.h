@@ -17,8 +17,8 @@ class WordSink {
   virtual void word(const Slice& slice) = 0;
 };
 
-/// tokenizer.json's `pre_tokenizer`: Split (string or regex, every behaviour, invert), ByteLevel, Digits, Metaspace,
-/// and a Sequence of them. BPE merges never cross the words it makes.
+/// tokenizer.json's `pre_tokenizer`: Split (string or regex, every behaviour, invert), ByteLevel, Digits,
+/// Metaspace, and a Sequence of them. BPE merges never cross the words it makes.
 class PreTokenizer {
  public:
   PreTokenizer() = default;  ///< the whole text is one word
@@ -41,7 +41,7 @@ class PreTokenizer {
     bool invert = false;
     bool individual_digits = false;
     Prepend prepend = Prepend::kNever;
-    bool split = true;                   // kMetaspace
+    bool split = true;  // kMetaspace
   };
   struct Part {
     std::size_t begin = 0;

@@ -1,8 +1,7 @@
 #include "trainer/text/python_text.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
+#include <utf8proc.h>
 
 #include "trainer/text/utf8.h"
 
@@ -18,17 +17,22 @@ Utf8Character step(std::string_view text, std::size_t at) {
 
 bool is_letter(char32_t c) {
   const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT;
+  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL ||
+         category == UTF8PROC_CATEGORY_LT;
 }
 
 void append_upper(std::string& out, char32_t c) {
-  if (c == 0xDF) out += "SS";
-  else append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
+  if (c == 0xDF)
+    out += "SS";
+  else
+    append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
 }
 
 void append_title(std::string& out, char32_t c) {
-  if (c == 0xDF) out += "Ss";
-  else append_utf8(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
+  if (c == 0xDF)
+    out += "Ss";
+  else
+    append_utf8(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
 }
 
 void append_lower(std::string& out, char32_t c) {
@@ -47,7 +51,8 @@ bool strips(char32_t c, std::optional<std::string_view> characters) {
 
 std::vector<std::size_t> character_starts(std::string_view text) {
   std::vector<std::size_t> starts;
-  for (std::size_t at = 0; at < text.size(); at += step(text, at).size) starts.push_back(at);
+  for (std::size_t at = 0; at < text.size(); at += step(text, at).size)
+    starts.push_back(at);
   return starts;
 }
 
@@ -55,12 +60,13 @@ std::vector<std::size_t> character_starts(std::string_view text) {
 
 bool is_python_space(char32_t c) {
   return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 std::size_t character_count(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<std::size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::vector<std::size_t> slice_indices(std::size_t size, std::optional<std::int64_t> start,
@@ -78,7 +84,8 @@ std::vector<std::size_t> slice_indices(std::size_t size, std::optional<std::int6
   const std::int64_t to = bound(stop, forward ? high : low);
   step_by = std::clamp(step_by, -count - 1, count + 1);
   std::vector<std::size_t> indices;
-  for (std::int64_t i = from; forward ? i < to : i > to; i += step_by) indices.push_back(static_cast<std::size_t>(i));
+  for (std::int64_t i = from; forward ? i < to : i > to; i += step_by)
+    indices.push_back(static_cast<std::size_t>(i));
   return indices;
 }
 
@@ -112,7 +119,8 @@ std::string_view strip_left(std::string_view text, std::optional<std::string_vie
 std::string_view strip_right(std::string_view text, std::optional<std::string_view> characters) {
   while (!text.empty()) {
     std::size_t at = text.size() - 1;
-    while (at > 0 && text.size() - at < 4 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+    while (at > 0 && text.size() - at < 4 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80)
+      --at;
     if (!strips(step(text, at).code_point, characters)) break;
     text = text.substr(0, at);
   }
@@ -144,8 +152,10 @@ std::string title(std::string_view text) {
   bool inside = false;
   for (std::size_t at = 0; at < text.size();) {
     const Utf8Character c = step(text, at);
-    if (inside) append_lower(out, c.code_point);
-    else append_title(out, c.code_point);
+    if (inside)
+      append_lower(out, c.code_point);
+    else
+      append_title(out, c.code_point);
     inside = is_letter(c.code_point);
     at += c.size;
   }
@@ -157,21 +167,27 @@ std::string title_words(std::string_view text) {
   bool inside = false;
   for (std::size_t at = 0; at < text.size();) {
     const Utf8Character c = step(text, at);
-    const bool cut = is_python_space(c.code_point) || std::u32string_view(U"-({[<").find(c.code_point) != std::u32string_view::npos;
-    if (cut) append_utf8(out, c.code_point);
-    else if (inside) append_lower(out, c.code_point);
-    else append_upper(out, c.code_point);
+    const bool cut = is_python_space(c.code_point) ||
+                     std::u32string_view(U"-({[<").find(c.code_point) != std::u32string_view::npos;
+    if (cut)
+      append_utf8(out, c.code_point);
+    else if (inside)
+      append_lower(out, c.code_point);
+    else
+      append_upper(out, c.code_point);
     inside = !cut;
     at += c.size;
   }
   return out;
 }
 
-std::vector<std::string> split(std::string_view text, std::optional<std::string_view> separator, std::int64_t most) {
+std::vector<std::string> split(std::string_view text, std::optional<std::string_view> separator,
+                               std::int64_t most) {
   std::vector<std::string> parts;
   if (separator) {
     std::size_t done = 0;
-    for (std::size_t found = text.find(*separator); found != std::string_view::npos && (most < 0 || std::ssize(parts) < most);
+    for (std::size_t found = text.find(*separator);
+         found != std::string_view::npos && (most < 0 || std::ssize(parts) < most);
          found = text.find(*separator, done)) {
       parts.emplace_back(text.substr(done, found - done));
       done = found + separator->size();
@@ -186,15 +202,16 @@ std::vector<std::string> split(std::string_view text, std::optional<std::string_
       break;
     }
     std::size_t end = 0;
-    while (end < text.size() && !is_python_space(step(text, end).code_point)) end += step(text, end).size;
+    while (end < text.size() && !is_python_space(step(text, end).code_point))
+      end += step(text, end).size;
     parts.emplace_back(text.substr(0, end));
     text = strip_left(text.substr(end), std::nullopt);
   }
   return parts;
 }
 
-std::string replace(std::string_view text, std::string_view old_text, std::string_view new_text, std::int64_t most,
-                    std::size_t longest) {
+std::string replace(std::string_view text, std::string_view old_text, std::string_view new_text,
+                    std::int64_t most, std::size_t longest) {
   std::string out;
   std::int64_t made = 0;
   if (old_text.empty()) {  // Python puts the new text between all characters
@@ -209,7 +226,8 @@ std::string replace(std::string_view text, std::string_view old_text, std::strin
   }
   std::size_t done = 0;
   for (std::size_t found = text.find(old_text);
-       found != std::string_view::npos && (most < 0 || made < most) && out.size() <= longest; found = text.find(old_text, done), ++made) {
+       found != std::string_view::npos && (most < 0 || made < most) && out.size() <= longest;
+       found = text.find(old_text, done), ++made) {
     out += text.substr(done, found - done);
     out += new_text;
     done = found + old_text.size();

@@ -30,11 +30,12 @@ struct StackFree {
 std::string message_of(int code) {
   unsigned char text[256];
   const int size = pcre2_get_error_message(code, text, sizeof text);
-  return size > 0 ? std::string(reinterpret_cast<const char*>(text), static_cast<std::size_t>(size)) : "unknown error";
+  return size > 0 ? std::string(reinterpret_cast<const char*>(text), static_cast<std::size_t>(size))
+                  : "unknown error";
 }
 
-// Where Oniguruma and PCRE2 read a pattern differently: Oniguruma's \s holds U+0085 (next line), and a bracket or `&&`
-// inside a class nests or intersects classes. The first is rewritten; the others are refused.
+// Where Oniguruma and PCRE2 read a pattern differently: Oniguruma's \s holds U+0085 (next line), and a
+// bracket or `&&` inside a class nests or intersects classes. The first is rewritten; the others are refused.
 class PatternTranslation {
  public:
   PatternTranslation(const std::string& file, const std::string& field, std::string_view pattern)
@@ -104,7 +105,8 @@ class PatternTranslation {
 struct ThreadBuffers {
   std::unique_ptr<pcre2_match_data, DataFree> data{pcre2_match_data_create(1, nullptr)};
   std::unique_ptr<pcre2_match_context, ContextFree> context{pcre2_match_context_create(nullptr)};
-  std::unique_ptr<pcre2_jit_stack, StackFree> stack{pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr)};
+  std::unique_ptr<pcre2_jit_stack, StackFree> stack{
+      pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr)};
 
   ThreadBuffers() {
     pcre2_set_match_limit(context.get(), kMatchLimit);
@@ -134,11 +136,13 @@ Regex::Regex(const std::string& file, const std::string& field, std::string_view
   PCRE2_SIZE offset = 0;
   auto state = std::make_unique<State>(State{file, field, nullptr});
   state->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                                  nullptr));
+                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                                  &offset, nullptr));
   if (!state->code)
-    throw base::FormatError(file, field, "the regular expression does not compile: " + message_of(error), offset);
-  pcre2_jit_compile(state->code.get(), PCRE2_JIT_COMPLETE);  // where it cannot, the interpreter does the same, slower
+    throw base::FormatError(file, field, "the regular expression does not compile: " + message_of(error),
+                            offset);
+  pcre2_jit_compile(state->code.get(),
+                    PCRE2_JIT_COMPLETE);  // where it cannot, the interpreter does the same, slower
   state_ = std::move(state);
 }
 

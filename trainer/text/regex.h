@@ -14,9 +14,9 @@ struct Match {
   std::size_t end = 0;
 };
 
-/// A tokenizer's regular expression, with Unicode classes and look-ahead (PCRE2, compiled to machine code where it can
-/// be). Read as Oniguruma reads it, which Hugging Face uses: `^` and `$` stand at line ends, `\s` holds U+0085.
-/// Immutable; any thread may search.
+/// A tokenizer's regular expression, with Unicode classes and look-ahead (PCRE2, compiled to machine code
+/// where it can be). Read as Oniguruma reads it, which Hugging Face uses: `^` and `$` stand at line ends,
+/// `\s` holds U+0085. Immutable; any thread may search.
 class Regex {
  public:
   /// Throws base::FormatError naming `file` and `field` for a pattern that does not compile.

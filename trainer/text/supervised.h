@@ -16,8 +16,8 @@
 namespace finetuned::text {
 
 /// A row that parses but cannot be trained on with this model. Codes: template_refused (the template's own
-/// raise_exception), template_failed, template_limit, assistant_not_found (the template does not print an assistant
-/// turn or its tool calls), no_supervised_tokens.
+/// raise_exception), template_failed, template_limit, assistant_not_found (the template does not print an
+/// assistant turn or its tool calls), no_supervised_tokens.
 struct RowError : std::runtime_error {
   std::string field;
   std::string code;
@@ -29,7 +29,8 @@ struct RowError : std::runtime_error {
 
 struct SupervisedOptions {
   std::int64_t max_seq_length = 0;  ///< longer rows are cut at the end; 0: never
-  bool train_on_inputs = false;     ///< every token but the first is supervised (turns of weight 0 still are not)
+  bool train_on_inputs =
+      false;  ///< every token but the first is supervised (turns of weight 0 still are not)
 };
 
 /// A row's size in tokens. `supervised` counts labels from position 1 on: nothing predicts the first token.
@@ -39,22 +40,23 @@ struct RowCount {
 };
 
 struct SupervisedRow {
-  TokenRow row;           ///< after the cut
-  RowCount whole;         ///< before the cut
-  RowCount kept;          ///< after it; kept.supervised >= 1
+  TokenRow row;    ///< after the cut
+  RowCount whole;  ///< before the cut
+  RowCount kept;   ///< after it; kept.supervised >= 1
 };
 
-/// Turns rows into tokens for one model. The ids are exactly those of the whole rendered conversation, tokenised
-/// once. Supervised are the tokens that hold at least one byte of an assistant turn's own text: what the template
-/// writes for that message, less the header that the generation prompt would have given (`<|im_start|>assistant\n`),
-/// up to and with its end-of-turn token (`<|im_end|>`), less the whitespace behind that.
+/// Turns rows into tokens for one model. The ids are exactly those of the whole rendered conversation,
+/// tokenised once. Supervised are the tokens that hold at least one byte of an assistant turn's own text:
+/// what the template writes for that message, less the header that the generation prompt would have given
+/// (`<|im_start|>assistant\n`), up to and with its end-of-turn token (`<|im_end|>`), less the whitespace
+/// behind that.
 ///
-/// A chat template sees a developer turn as a system turn, and a tool call's arguments as an object where it takes one,
-/// else as JSON text. strftime_now shows a fixed date.
+/// A chat template sees a developer turn as a system turn, and a tool call's arguments as an object where it
+/// takes one, else as JSON text. strftime_now shows a fixed date.
 ///
-/// Where the model has no chat template, a prompt/completion row is prompt + completion + eos with bos in front as the
-/// tokenizer says, and a chat row is rendered by kPlainChatTemplate. With a chat template a prompt/completion row is a
-/// user turn and an assistant turn.
+/// Where the model has no chat template, a prompt/completion row is prompt + completion + eos with bos in
+/// front as the tokenizer says, and a chat row is rendered by kPlainChatTemplate. With a chat template a
+/// prompt/completion row is a user turn and an assistant turn.
 ///
 /// Immutable; any thread may call any const member.
 class RowEncoder {
@@ -71,8 +73,9 @@ class RowEncoder {
   /// min(context, tokens). Throws RowError.
   RowCount count(const Row& row) const;
 
-  /// The text whose ids encode() gives, for people and for generation: with `add_generation_prompt` a last assistant
-  /// turn is left out and the text ends where the assistant goes on. Encode it with add_special = false. Throws RowError.
+  /// The text whose ids encode() gives, for people and for generation: with `add_generation_prompt` a last
+  /// assistant turn is left out and the text ends where the assistant goes on. Encode it with add_special =
+  /// false. Throws RowError.
   std::string render(const Row& row, bool add_generation_prompt) const;
 
   const Tokenizer& tokenizer() const;

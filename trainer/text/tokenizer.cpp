@@ -33,7 +33,8 @@ base::json::value parse(const std::filesystem::path& file, std::string_view text
   }
 }
 
-std::string fingerprint_of(std::string_view tokenizer, std::string_view config, std::string_view chat_template) {
+std::string fingerprint_of(std::string_view tokenizer, std::string_view config,
+                           std::string_view chat_template) {
   base::Sha256 hash;
   for (const std::string_view part : {kMethod, tokenizer, config, chat_template}) {
     hash.update(std::to_string(part.size()) + "\n");
@@ -44,7 +45,8 @@ std::string fingerprint_of(std::string_view tokenizer, std::string_view config, 
 
 void strip_start(std::string& text, const PieceDecoder& decoder) {
   std::size_t cut = 0;
-  while (cut < decoder.strip_start() && cut < text.size() && text[cut] == decoder.strip_content()) ++cut;
+  while (cut < decoder.strip_start() && cut < text.size() && text[cut] == decoder.strip_content())
+    ++cut;
   text.erase(0, cut);
 }
 
@@ -56,7 +58,8 @@ Tokenizer Tokenizer::load(const std::filesystem::path& model_dir) {
   const auto template_file = model_dir / "chat_template.jinja";
   const std::string tokenizer = read(tokenizer_file, kTokenizerBytes);
   const std::string config = std::filesystem::exists(config_file) ? read(config_file, kConfigBytes) : "{}";
-  const std::string chat_template = std::filesystem::exists(template_file) ? read(template_file, kConfigBytes) : "";
+  const std::string chat_template =
+      std::filesystem::exists(template_file) ? read(template_file, kConfigBytes) : "";
   const base::json::value tokenizer_json = parse(tokenizer_file, tokenizer, kTokenizerBytes);
   const base::json::value config_json = parse(config_file, config, kConfigBytes);
   const std::string tokenizer_name = tokenizer_file.string();
@@ -75,7 +78,8 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, const EncodeO
 }
 
 std::vector<TokenSpan> Tokenizer::encode_spans(std::string_view text, const EncodeOptions& options) const {
-  if (text.size() > (std::size_t{1} << 31)) throw std::length_error("a text to be tokenised is longer than 2 GiB");
+  if (text.size() > (std::size_t{1} << 31))
+    throw std::length_error("a text to be tokenised is longer than 2 GiB");
   return model_->encode(text, options);
 }
 
@@ -87,24 +91,47 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_speci
   return text;
 }
 
-std::int32_t Tokenizer::vocabulary_size() const { return model_->size(); }
-std::optional<std::int32_t> Tokenizer::bos_id() const { return model_->bos.id; }
-std::optional<std::int32_t> Tokenizer::eos_id() const { return model_->eos.id; }
-std::optional<std::int32_t> Tokenizer::pad_id() const { return model_->pad.id; }
-const std::string& Tokenizer::bos_text() const { return model_->bos.text; }
-const std::string& Tokenizer::eos_text() const { return model_->eos.text; }
-const std::string& Tokenizer::pad_text() const { return model_->pad.text; }
-bool Tokenizer::is_special(std::int32_t id) const { return model_->special(id); }
-std::optional<std::int32_t> Tokenizer::id_of(std::string_view piece) const { return model_->id_of(piece); }
-std::string_view Tokenizer::piece_of(std::int32_t id) const { return model_->piece_of(id); }
-const std::string& Tokenizer::fingerprint() const { return model_->fingerprint; }
+std::int32_t Tokenizer::vocabulary_size() const {
+  return model_->size();
+}
+std::optional<std::int32_t> Tokenizer::bos_id() const {
+  return model_->bos.id;
+}
+std::optional<std::int32_t> Tokenizer::eos_id() const {
+  return model_->eos.id;
+}
+std::optional<std::int32_t> Tokenizer::pad_id() const {
+  return model_->pad.id;
+}
+const std::string& Tokenizer::bos_text() const {
+  return model_->bos.text;
+}
+const std::string& Tokenizer::eos_text() const {
+  return model_->eos.text;
+}
+const std::string& Tokenizer::pad_text() const {
+  return model_->pad.text;
+}
+bool Tokenizer::is_special(std::int32_t id) const {
+  return model_->special(id);
+}
+std::optional<std::int32_t> Tokenizer::id_of(std::string_view piece) const {
+  return model_->id_of(piece);
+}
+std::string_view Tokenizer::piece_of(std::int32_t id) const {
+  return model_->piece_of(id);
+}
+const std::string& Tokenizer::fingerprint() const {
+  return model_->fingerprint;
+}
 
 std::string StreamDecoder::push(std::int32_t id) {
   if (!model_->known(id) || (skip_special_ && model_->special(id))) return {};
   held_ += model_->bytes_of(id);
   const PieceDecoder& decoder = model_->decoder();
   if (at_start_) {
-    // What may still be cut from the start is known once something else, or as much as is ever cut, stands there.
+    // What may still be cut from the start is known once something else, or as much as is ever cut, stands
+    // there.
     const bool open = held_.size() < decoder.strip_start() &&
                       held_.find_first_not_of(decoder.strip_content()) == std::string::npos;
     if (open || held_.empty()) return {};

@@ -50,10 +50,12 @@ void TokenizerModel::index_added_tokens() {
 
 void TokenizerModel::fill_decoded() {
   std::size_t size = bpe_.pieces().size();
-  for (const AddedToken& token : added_) size = std::max(size, static_cast<std::size_t>(token.id) + 1);
+  for (const AddedToken& token : added_)
+    size = std::max(size, static_cast<std::size_t>(token.id) + 1);
   decoded_.resize(size);
   special_.resize(size);
-  for (std::size_t i = 0; i < bpe_.pieces().size(); ++i) decoded_[i] = decoder_.bytes_of(bpe_.pieces()[i]);
+  for (std::size_t i = 0; i < bpe_.pieces().size(); ++i)
+    decoded_[i] = decoder_.bytes_of(bpe_.pieces()[i]);
   for (const AddedToken& token : added_) {
     decoded_[static_cast<std::size_t>(token.id)] = token.content;
     special_[static_cast<std::size_t>(token.id)] = token.special;
@@ -65,11 +67,13 @@ void TokenizerModel::read_post_processor(const JsonNode& node, int depth) {
   if (type == "Sequence") {
     if (depth > 4) node.refuse("sequences are nested more than 4 deep");
     const JsonNode list = node.at("processors");
-    for (std::size_t i = 0; i < list.size(); ++i) read_post_processor(list.item(i), depth + 1);
+    for (std::size_t i = 0; i < list.size(); ++i)
+      read_post_processor(list.item(i), depth + 1);
   } else if (type == "TemplateProcessing") {
     read_template(node);
   } else if (type != "ByteLevel") {  // ByteLevel only trims offsets
-    node.refuse("the post-processor '" + type + "' is not supported; known are TemplateProcessing, ByteLevel and Sequence");
+    node.refuse("the post-processor '" + type +
+                "' is not supported; known are TemplateProcessing, ByteLevel and Sequence");
   }
 }
 
@@ -139,17 +143,20 @@ std::vector<TokenSpan> TokenizerModel::encode(std::string_view text, const Encod
   std::vector<TokenSpan> out;
   out.reserve(text.size() / 3 + prefix_.size() + suffix_.size());
   if (options.add_special)
-    for (const std::int32_t id : prefix_) out.push_back({id, 0, 0});
+    for (const std::int32_t id : prefix_)
+      out.push_back({id, 0, 0});
   std::size_t done = 0;
   for (const auto& found : before_normalizer_.find_all(text, options.parse_special)) {
     encode_raw(text.substr(done, found.begin - done), static_cast<std::uint32_t>(done), options, out);
-    out.push_back({found.token->id, static_cast<std::uint32_t>(found.begin), static_cast<std::uint32_t>(found.end)});
+    out.push_back(
+        {found.token->id, static_cast<std::uint32_t>(found.begin), static_cast<std::uint32_t>(found.end)});
     done = found.end;
   }
   encode_raw(text.substr(done), static_cast<std::uint32_t>(done), options, out);
   const auto end = static_cast<std::uint32_t>(text.size());
   if (options.add_special)
-    for (const std::int32_t id : suffix_) out.push_back({id, end, end});
+    for (const std::int32_t id : suffix_)
+      out.push_back({id, end, end});
   return out;
 }
 
@@ -167,7 +174,8 @@ void TokenizerModel::encode_raw(std::string_view text, std::uint32_t base, const
   }
 }
 
-void TokenizerModel::encode_valid(AlignedText text, const EncodeOptions& options, std::vector<TokenSpan>& out) const {
+void TokenizerModel::encode_valid(AlignedText text, const EncodeOptions& options,
+                                  std::vector<TokenSpan>& out) const {
   const AlignedText normal = normalizer_.run(std::move(text));
   BpeSink sink(bpe_, out);
   if (after_normalizer_.empty()) return pre_tokenizer_.run(normal, sink);

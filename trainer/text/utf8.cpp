@@ -8,8 +8,8 @@ namespace finetuned::text {
 namespace {
 
 struct Lead {
-  std::size_t size = 0;            // of the whole character; 0 for a byte that begins none
-  unsigned char second_low = 0x80; // bounds of the second byte: they rule out overlong forms and surrogates
+  std::size_t size = 0;             // of the whole character; 0 for a byte that begins none
+  unsigned char second_low = 0x80;  // bounds of the second byte: they rule out overlong forms and surrogates
   unsigned char second_high = 0xBF;
 };
 
@@ -48,11 +48,16 @@ Utf8Character read_utf8(std::string_view text, std::size_t at) {
   bool whole = false;
   const std::size_t size = extent(text, at, whole);
   if (!whole) return {};
-  const auto byte = [&](std::size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[at + i])); };
+  const auto byte = [&](std::size_t i) {
+    return static_cast<char32_t>(static_cast<unsigned char>(text[at + i]));
+  };
   switch (size) {
-    case 1: return {byte(0), 1};
-    case 2: return {(byte(0) & 0x1F) << 6 | (byte(1) & 0x3F), 2};
-    case 3: return {(byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
+    case 1:
+      return {byte(0), 1};
+    case 2:
+      return {(byte(0) & 0x1F) << 6 | (byte(1) & 0x3F), 2};
+    case 3:
+      return {(byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
     default:
       return {(byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
   }

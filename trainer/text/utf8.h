@@ -13,7 +13,8 @@ struct Utf8Character {
   std::size_t size = 0;
 };
 
-/// Reads the character that begins at `at` (< text.size()), strictly by RFC 3629: no surrogates, no overlong forms.
+/// Reads the character that begins at `at` (< text.size()), strictly by RFC 3629: no surrogates, no overlong
+/// forms.
 Utf8Character read_utf8(std::string_view text, std::size_t at);
 /// Bytes from the start that are valid; text.size() where all are.
 std::size_t valid_utf8_prefix(std::string_view text);

@@ -13,8 +13,8 @@ namespace {
 std::string sample_text() {
   std::string text;
   for (int i = 0; i < 400; ++i)
-    text += "Claim " + std::to_string(i * 7919 % 1000) + ": the water damage in the kitchen is covered, item " +
-            std::to_string(i) + " — naïve.\n";
+    text += "Claim " + std::to_string(i * 7919 % 1000) +
+            ": the water damage in the kitchen is covered, item " + std::to_string(i) + " — naïve.\n";
   return text;
 }
 
@@ -46,7 +46,8 @@ TEST(BpeTrainer, WritesTheSameFilesAgainAndTheyLoad) {
   options.chat_template = "{{ messages[0].content }}";
   train_bpe_tokenizer(sample_text(), options, first.path());
   train_bpe_tokenizer(sample_text(), options, second.path());
-  EXPECT_EQ(base::sha256_file(first.path() / "tokenizer.json"), base::sha256_file(second.path() / "tokenizer.json"));
+  EXPECT_EQ(base::sha256_file(first.path() / "tokenizer.json"),
+            base::sha256_file(second.path() / "tokenizer.json"));
   const Tokenizer tokenizer = first.load();
   EXPECT_EQ(tokenizer.fingerprint(), second.load().fingerprint());
   EXPECT_EQ(tokenizer.vocabulary_size(), 300);

@@ -1,4 +1,5 @@
-// Renders the cases of a JSON file, for the comparison with Jinja2: [{"template": ..., "messages": [...], ...}] in,
+// Renders the cases of a JSON file, for the comparison with Jinja2: [{"template": ..., "messages": [...],
+// ...}] in,
 // [{"text": ...} or {"error": ..., "message": ...}] out, on standard output.
 #include <boost/json/serialize.hpp>
 #include <iostream>
@@ -27,7 +28,8 @@ json::object run(const json::object& one) {
     if (const json::value* messages = one.if_contains("messages")) input.messages = messages->as_array();
     if (const json::value* tools = one.if_contains("tools")) input.tools = *tools;
     if (const json::value* extra = one.if_contains("extra")) input.extra = extra->as_object();
-    if (const json::value* prompt = one.if_contains("add_generation_prompt")) input.add_generation_prompt = prompt->as_bool();
+    if (const json::value* prompt = one.if_contains("add_generation_prompt"))
+      input.add_generation_prompt = prompt->as_bool();
     input.bos_token = text_of(one, "bos_token");
     input.eos_token = text_of(one, "eos_token");
     return {{"text", chat_template.render(input)}};
@@ -49,6 +51,7 @@ int main(int argc, char** argv) {
   const auto cases = finetuned::base::parse_json(finetuned::base::read_file(argv[1], 64 << 20),
                                                  {.depth = 64, .bytes = 64 << 20});
   json::array results;
-  for (const json::value& one : cases.as_array()) results.push_back(run(one.as_object()));
+  for (const json::value& one : cases.as_array())
+    results.push_back(run(one.as_object()));
   std::cout << json::serialize(results) << '\n';
 }

@@ -19,7 +19,9 @@ ScratchModel::ScratchModel() {
   std::filesystem::create_directories(path_);
 }
 
-ScratchModel::~ScratchModel() { std::filesystem::remove_all(path_); }
+ScratchModel::~ScratchModel() {
+  std::filesystem::remove_all(path_);
+}
 
 void ScratchModel::write(std::string_view name, std::string_view text) const {
   std::ofstream(path_ / name, std::ios::binary) << text;
@@ -28,11 +30,14 @@ void ScratchModel::write(std::string_view name, std::string_view text) const {
 std::string tokenizer_json(const std::vector<std::string>& pieces, const std::vector<std::string>& merges,
                            const std::string& parts, const std::string& model) {
   json::object vocabulary;
-  for (std::size_t i = 0; i < pieces.size(); ++i) vocabulary[pieces[i]] = i;
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    vocabulary[pieces[i]] = i;
   json::array list;
-  for (const std::string& merge : merges) list.emplace_back(merge);
-  return "{" + parts + (parts.empty() ? "" : ",") + R"("model":{"type":"BPE",)" + model + (model.empty() ? "" : ",") +
-         R"("vocab":)" + json::serialize(vocabulary) + R"(,"merges":)" + json::serialize(list) + "}}";
+  for (const std::string& merge : merges)
+    list.emplace_back(merge);
+  return "{" + parts + (parts.empty() ? "" : ",") + R"("model":{"type":"BPE",)" + model +
+         (model.empty() ? "" : ",") + R"("vocab":)" + json::serialize(vocabulary) + R"(,"merges":)" +
+         json::serialize(list) + "}}";
 }
 
 std::vector<std::string> byte_pieces(const std::vector<std::string>& more) {
@@ -56,9 +61,11 @@ std::vector<std::string> sentencepiece_pieces(const std::vector<std::string>& mo
   return pieces;
 }
 
-std::vector<std::string> pieces_of(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options) {
+std::vector<std::string> pieces_of(const Tokenizer& tokenizer, std::string_view text,
+                                   const EncodeOptions& options) {
   std::vector<std::string> pieces;
-  for (const std::int32_t id : tokenizer.encode(text, options)) pieces.emplace_back(tokenizer.piece_of(id));
+  for (const std::int32_t id : tokenizer.encode(text, options))
+    pieces.emplace_back(tokenizer.piece_of(id));
   return pieces;
 }
 

@@ -28,8 +28,9 @@ class ScratchModel {
   std::filesystem::path path_;
 };
 
-/// tokenizer.json of a BPE model: `pieces` get ids 0, 1, ...; `merges` are "a b"; `parts` holds the other top-level
-/// fields as JSON text (`"pre_tokenizer":{...}`), `model` further fields of the model (`"fuse_unk":true`).
+/// tokenizer.json of a BPE model: `pieces` get ids 0, 1, ...; `merges` are "a b"; `parts` holds the other
+/// top-level fields as JSON text (`"pre_tokenizer":{...}`), `model` further fields of the model
+/// (`"fuse_unk":true`).
 std::string tokenizer_json(const std::vector<std::string>& pieces, const std::vector<std::string>& merges,
                            const std::string& parts, const std::string& model = "");
 

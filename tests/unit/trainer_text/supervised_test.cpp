@@ -10,19 +10,33 @@
 namespace finetuned::text {
 namespace {
 
-// A tokenizer that knows every template's special tokens, and English enough to have tokens longer than a byte.
+// A tokenizer that knows every template's special tokens, and English enough to have tokens longer than a
+// byte.
 Tokenizer tokenizer() {
   ScratchModel model;
   BpeTrainerOptions options;
-  options.special_tokens = {"<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|begin_of_text|>", "<|start_header_id|>",
-                            "<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]", "<｜User｜>", "<｜Assistant｜>",
-                            "<｜end▁of▁sentence｜>", "<｜tool▁outputs▁end｜>"};
+  options.special_tokens = {"<|im_start|>",
+                            "<|im_end|>",
+                            "<s>",
+                            "</s>",
+                            "<|begin_of_text|>",
+                            "<|start_header_id|>",
+                            "<|end_header_id|>",
+                            "<|eot_id|>",
+                            "[INST]",
+                            "[/INST]",
+                            "<｜User｜>",
+                            "<｜Assistant｜>",
+                            "<｜end▁of▁sentence｜>",
+                            "<｜tool▁outputs▁end｜>"};
   options.vocabulary_size = 330;
   options.bos_token = "<s>";
   options.eos_token = "</s>";
   options.pad_token = "";
-  train_bpe_tokenizer("the answer is the best answer of all assistant answers assistant user user the the Hello Hello there there",
-                      options, model.path());
+  train_bpe_tokenizer(
+      "the answer is the best answer of all assistant answers assistant user user the the Hello Hello there "
+      "there",
+      options, model.path());
   return model.load();
 }
 
@@ -31,7 +45,9 @@ RowEncoder encoder(const std::string& name) {
   return RowEncoder(tokenizer(), ChatTemplate::parse(name, base::read_file(file, 1 << 20)));
 }
 
-Message say(Role role, const std::string& content, bool trained = true) { return {role, content, trained, "", "", {}}; }
+Message say(Role role, const std::string& content, bool trained = true) {
+  return {role, content, trained, "", "", {}};
+}
 
 Row conversation(bool first_trained = true) {
   Row row;
@@ -70,10 +86,12 @@ TEST(Supervised, LabelsTheAssistantsOwnWordsAndTheirEnd) {
 }
 
 TEST(Supervised, IdsAreThoseOfTheWholeText) {
-  for (const char* name : {"chatml", "qwen25", "llama3", "llama31", "mistral", "mistral3", "deepseek_r1_distill"}) {
+  for (const char* name :
+       {"chatml", "qwen25", "llama3", "llama31", "mistral", "mistral3", "deepseek_r1_distill"}) {
     const RowEncoder one = encoder(name);
     const std::string text = one.render(conversation(), false);
-    EXPECT_EQ(one.encode(conversation()).row.ids, one.tokenizer().encode(text, {.add_special = false})) << name;
+    EXPECT_EQ(one.encode(conversation()).row.ids, one.tokenizer().encode(text, {.add_special = false}))
+        << name;
     // What the model is asked with is how the trained text begins.
     Row asked = conversation();
     const std::string prompt = one.render(asked, true);
@@ -89,7 +107,8 @@ TEST(Supervised, ContentThatLooksLikeATemplateStaysContent) {
   row.messages[3].content = "\n\nthe answer";
   EXPECT_EQ(supervised(encoder("chatml"), row), "<think>\nassistant\n<|im_end|>|\n\nthe answer<|im_end|>");
   row.messages[1].content = "<the";
-  EXPECT_EQ(supervised(encoder("deepseek_r1_distill"), row), "<the<｜end▁of▁sentence｜>|\n\nthe answer<｜end▁of▁sentence｜>");
+  EXPECT_EQ(supervised(encoder("deepseek_r1_distill"), row),
+            "<the<｜end▁of▁sentence｜>|\n\nthe answer<｜end▁of▁sentence｜>");
 }
 
 TEST(Supervised, WeightZeroIsMaskedAndInputsAreTrainedOnRequest) {
@@ -97,7 +116,8 @@ TEST(Supervised, WeightZeroIsMaskedAndInputsAreTrainedOnRequest) {
   const std::string all = supervised(encoder("chatml"), conversation(false), {.train_on_inputs = true});
   EXPECT_THAT(all, ::testing::HasSubstr("the question"));
   EXPECT_THAT(all, ::testing::Not(::testing::HasSubstr("Hello")));
-  EXPECT_THAT(all, ::testing::Not(::testing::StartsWith("<|im_start|>")));  // nothing predicts the first token
+  EXPECT_THAT(all,
+              ::testing::Not(::testing::StartsWith("<|im_start|>")));  // nothing predicts the first token
 }
 
 TEST(Supervised, LongRowsAreCutAndRowsWithNothingLeftAreReported) {
@@ -120,12 +140,17 @@ TEST(Supervised, LongRowsAreCutAndRowsWithNothingLeftAreReported) {
 TEST(Supervised, ToolCallsAreTrainedOnAndMustBePrinted) {
   Row row = conversation();
   row.messages[1].content.reset();
-  row.messages[1].tool_calls = base::parse_json(R"([{"id":"abcdef123","type":"function","function":{"name":"find","arguments":"{\"a\": 1}"}}])").as_array();
+  row.messages[1].tool_calls =
+      base::parse_json(
+          R"([{"id":"abcdef123","type":"function","function":{"name":"find","arguments":"{\"a\": 1}"}}])")
+          .as_array();
   row.messages[2] = say(Role::kTool, "found");
   row.messages[2].tool_call_id = "abcdef123";
   EXPECT_EQ(supervised(encoder("qwen25"), row),
-            "<tool_call>\n{\"name\": \"find\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>|the answer<|im_end|>");
-  EXPECT_EQ(supervised(encoder("llama31"), row), "{\"name\": \"find\", \"parameters\": {\"a\": 1}}<|eot_id|>|the answer<|eot_id|>");
+            "<tool_call>\n{\"name\": \"find\", \"arguments\": {\"a\": 1}}\n</tool_call><|im_end|>|the "
+            "answer<|im_end|>");
+  EXPECT_EQ(supervised(encoder("llama31"), row),
+            "{\"name\": \"find\", \"parameters\": {\"a\": 1}}<|eot_id|>|the answer<|eot_id|>");
   EXPECT_THAT(supervised(encoder("mistral3"), row), ::testing::HasSubstr("\"arguments\": {\"a\": 1}"));
   const std::string deepseek = supervised(encoder("deepseek_r1_distill"), row);
   EXPECT_THAT(deepseek, ::testing::HasSubstr("{\"a\": 1}"));
@@ -144,7 +169,9 @@ TEST(Supervised, ARefusedConversationIsTheRowsFault) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("must alternate"));
     EXPECT_EQ(error.fault(7).line, 7);
   }
-  const RowEncoder silent(tokenizer(), ChatTemplate::parse("t", "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"));
+  const RowEncoder silent(
+      tokenizer(),
+      ChatTemplate::parse("t", "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"));
   try {
     silent.encode(conversation());
     FAIL();

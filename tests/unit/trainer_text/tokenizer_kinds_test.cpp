@@ -64,8 +64,8 @@ TEST(TokenizerKinds, Llama3SplitsDigitsByThreesAndIgnoresMerges) {
         {"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|begin|>","type_id":0}},
           {"Sequence":{"id":"A","type_id":0}}],"special_tokens":{"<|begin|>":{"id":"<|begin|>","ids":[261],"tokens":[]}}}]},
        "added_tokens":[{"id":261,"content":"<|begin|>","special":true,"normalized":false}])";
-  model.write("tokenizer.json", tokenizer_json(byte_pieces({"12", "123", "45", "Ġwhole", "x"}), {"1 2", "12 3", "4 5"},
-                                               parts, R"("ignore_merges":true)"));
+  model.write("tokenizer.json", tokenizer_json(byte_pieces({"12", "123", "45", "Ġwhole", "x"}),
+                                               {"1 2", "12 3", "4 5"}, parts, R"("ignore_merges":true)"));
   model.write("tokenizer_config.json", R"({"bos_token":"<|begin|>"})");
   const Tokenizer tokenizer = model.load();
   EXPECT_THAT(pieces_of(tokenizer, "12345 whole"), ElementsAre("<|begin|>", "123", "45", "Ġwhole"));
@@ -76,9 +76,11 @@ TEST(TokenizerKinds, Llama3SplitsDigitsByThreesAndIgnoresMerges) {
 
 TEST(TokenizerKinds, DeepSeekSplitsInSeveralSteps) {
   ScratchModel model;
-  const auto parts = split_parts(split(R"(\\p{N}{1,3})") + "," + split(R"([一-龥぀-ゟ゠-ヿ]+)") + "," +
-                                 split(R"([^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s+)"));
-  model.write("tokenizer.json", tokenizer_json(byte_pieces({"Ġa", "a1", "!!"}), {"Ġ a", "a 1", "! !"}, parts));
+  const auto parts =
+      split_parts(split(R"(\\p{N}{1,3})") + "," + split(R"([一-龥぀-ゟ゠-ヿ]+)") + "," +
+                  split(R"([^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s+)"));
+  model.write("tokenizer.json",
+              tokenizer_json(byte_pieces({"Ġa", "a1", "!!"}), {"Ġ a", "a 1", "! !"}, parts));
   EXPECT_THAT(pieces_of(model.load(), " a1!!"), ElementsAre("Ġa", "1", "!!"));
 }
 
@@ -86,19 +88,20 @@ TEST(TokenizerKinds, Llama2FallsBackToBytesAndFusesUnknowns) {
   ScratchModel model;
   model.write("tokenizer.json", tokenizer_json(sentencepiece_pieces({"▁", "h", "i", "hi", "▁hi"}),
                                                {"h i", "▁ hi"}, kLlama2Parts, kLlama2Model));
-  model.write("tokenizer_config.json", R"({"bos_token":"<s>","eos_token":{"content":"</s>"},"add_bos_token":true})");
+  model.write("tokenizer_config.json",
+              R"({"bos_token":"<s>","eos_token":{"content":"</s>"},"add_bos_token":true})");
   const Tokenizer tokenizer = model.load();
-  EXPECT_THAT(pieces_of(tokenizer, "hi é hi"),
-              ElementsAre("<s>", "▁hi", "▁", "<0xC3>", "<0xA9>", "▁hi"));
+  EXPECT_THAT(pieces_of(tokenizer, "hi é hi"), ElementsAre("<s>", "▁hi", "▁", "<0xC3>", "<0xA9>", "▁hi"));
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("hi é  hi")), "hi é  hi");
   EXPECT_THAT(pieces_of(tokenizer, "hi</s>hi", {.add_special = false}), ElementsAre("▁hi", "</s>", "▁hi"));
   EXPECT_THAT(pieces_of(tokenizer, "hi</s>", {.add_special = false, .parse_special = false})[0], "▁hi");
 
   ScratchModel without_bytes;
-  without_bytes.write("tokenizer.json",
-                      tokenizer_json({"<unk>", "▁", "h"}, {},
-                                     R"("normalizer":{"type":"Replace","pattern":{"String":" "},"content":"▁"})",
-                                     R"("fuse_unk":true,"unk_token":"<unk>")"));
+  without_bytes.write(
+      "tokenizer.json",
+      tokenizer_json({"<unk>", "▁", "h"}, {},
+                     R"("normalizer":{"type":"Replace","pattern":{"String":" "},"content":"▁"})",
+                     R"("fuse_unk":true,"unk_token":"<unk>")"));
   EXPECT_THAT(pieces_of(without_bytes.load(), "hxyz h"), ElementsAre("h", "<unk>", "▁", "h"));
 }
 
@@ -108,7 +111,8 @@ TEST(TokenizerKinds, MetaspaceReplacesSpacesAndPrependsOnce) {
       R"("pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":true},
          "added_tokens":[{"id":1,"content":"<s>","special":true,"normalized":false}],
          "decoder":{"type":"Metaspace","replacement":"▁","prepend_scheme":"first"})";
-  model.write("tokenizer.json", tokenizer_json(sentencepiece_pieces({"▁", "a", "▁a"}), {"▁ a"}, parts, kLlama2Model));
+  model.write("tokenizer.json",
+              tokenizer_json(sentencepiece_pieces({"▁", "a", "▁a"}), {"▁ a"}, parts, kLlama2Model));
   const Tokenizer tokenizer = model.load();
   EXPECT_THAT(pieces_of(tokenizer, "a a<s>a"), ElementsAre("▁a", "▁a", "<s>", "a"));
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("a a")), "a a");
@@ -167,7 +171,8 @@ TEST(TokenizerKinds, WhatIsNotSupportedIsNamed) {
   EXPECT_THAT(complaint("{"), HasSubstr("tokenizer.json"));
   EXPECT_THAT(complaint(R"({"model":{"type":"Unigram"}})"), HasSubstr("model.type"));
   EXPECT_THAT(complaint(with(R"("normalizer":{"type":"Lowercase"})")), HasSubstr("normalizer"));
-  EXPECT_THAT(complaint(with(R"("pre_tokenizer":{"type":"BertPreTokenizer"})")), HasSubstr("BertPreTokenizer"));
+  EXPECT_THAT(complaint(with(R"("pre_tokenizer":{"type":"BertPreTokenizer"})")),
+              HasSubstr("BertPreTokenizer"));
   EXPECT_THAT(complaint(with(split_parts(split("(")))), HasSubstr("pretokenizers[0].pattern.Regex"));
   EXPECT_THAT(complaint(with(R"("decoder":{"type":"WordPiece"})")), HasSubstr("decoder"));
   EXPECT_THAT(complaint(with(R"("post_processor":{"type":"BertProcessing"})")), HasSubstr("post_processor"));

@@ -1,7 +1,6 @@
+#include <chrono>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <chrono>
 #include <random>
 
 #include "base/files.h"
@@ -15,26 +14,30 @@ namespace {
 
 std::vector<std::int32_t> ids_of(const base::json::value& list) {
   std::vector<std::int32_t> ids;
-  for (const auto& id : list.as_array()) ids.push_back(static_cast<std::int32_t>(id.as_int64()));
+  for (const auto& id : list.as_array())
+    ids.push_back(static_cast<std::int32_t>(id.as_int64()));
   return ids;
 }
 
 std::string random_bytes(std::mt19937& random, std::size_t size) {
   std::string bytes;
-  for (std::size_t i = 0; i < size; ++i) bytes += static_cast<char>(random() & 0xFF);
+  for (std::size_t i = 0; i < size; ++i)
+    bytes += static_cast<char>(random() & 0xFF);
   return bytes;
 }
 
 // Characters of every length, spaces, digits and line ends, close together.
 std::string random_text(std::mt19937& random, std::size_t size) {
-  constexpr char32_t kSome[] = {' ', ' ', 'a', 'b', 'T', '1', '9', '\n', '\t', '\'', 's', '.', 0xE9, 0x416, 0x4E2D, 0x1F680, 0x2581};
+  constexpr char32_t kSome[] = {' ',  ' ', 'a', 'b',  'T',   '1',    '9',     '\n',  '\t',
+                                '\'', 's', '.', 0xE9, 0x416, 0x4E2D, 0x1F680, 0x2581};
   std::string text;
-  for (std::size_t i = 0; i < size; ++i) append_utf8(text, kSome[random() % std::size(kSome)]);
+  for (std::size_t i = 0; i < size; ++i)
+    append_utf8(text, kSome[random() % std::size(kSome)]);
   return text;
 }
 
-#define SHARED_TOKENIZER(variable, name)                                        \
-  const auto variable##_path = shared_path(name);                               \
+#define SHARED_TOKENIZER(variable, name)                                             \
+  const auto variable##_path = shared_path(name);                                    \
   if (variable##_path.empty()) GTEST_SKIP() << "../shared/" << name << " is absent"; \
   const Tokenizer variable = Tokenizer::load(variable##_path)
 
@@ -108,11 +111,14 @@ TEST(TokenizerModels, Qwen2TakesHostileTextInBoundedTime) {
   SHARED_TOKENIZER(qwen2, "tokenizers/qwen2");
   const auto start = std::chrono::steady_clock::now();
   std::string marks = "a";
-  for (int i = 0; i < 200'000; ++i) append_utf8(marks, i % 2 == 0 ? 0x301 : 0x323);
+  for (int i = 0; i < 200'000; ++i)
+    append_utf8(marks, i % 2 == 0 ? 0x301 : 0x323);
   EXPECT_FALSE(qwen2.encode(marks).empty());
-  for (const char* piece : {"a", " ", "\n", " \n", "<|", "'", "<|im_start|>", "\xF0\x9F\x9A\x80", "\xFF", "ab1 "}) {
+  for (const char* piece :
+       {"a", " ", "\n", " \n", "<|", "'", "<|im_start|>", "\xF0\x9F\x9A\x80", "\xFF", "ab1 "}) {
     std::string text;
-    while (text.size() < 2'000'000) text += piece;
+    while (text.size() < 2'000'000)
+      text += piece;
     EXPECT_EQ(qwen2.decode(qwen2.encode(text), false), text);
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
