@@ -36,6 +36,7 @@ class WorkerTest : public testing::Test {
     tests::pool().transact(Scope::system(), [](Transaction& tx) {  // what other tests left behind
       tx.execute("UPDATE job SET state = 'cancelled', lease_until = NULL, finished_at = clock_timestamp()"
                  " WHERE finished_at IS NULL");
+      tx.execute("UPDATE file SET deleted_at = clock_timestamp()");
     });
     tests::give_credit(tests::pool(), project_, kCredit);
     model_ = data_.import_tiny_model(tests::pool());
@@ -194,7 +195,7 @@ TEST_F(WorkerTest, ACancelStopsTheRunAndPaysForTheLastCheckpoint) {
 }
 
 TEST_F(WorkerTest, AShutdownHandsTheJobBackAndAnotherWorkerEndsIt) {
-  const auto created = create_job(settings(60, 2), 40);
+  const auto created = create_job(settings(30, 2), 40);
   {
     std::jthread worker([&](const std::stop_token& stop) { run_one(stop); });
     ASSERT_TRUE(tests::eventually([&] { return job(created.id).step > 0; }, 60));
@@ -244,7 +245,7 @@ TEST_F(WorkerTest, AnUnexpectedErrorIsTriedThreeTimesAndThenCrashed) {
 }
 
 TEST_F(WorkerTest, AStaleWorkerChangesNothing) {
-  const auto created = create_job(settings(60, 2), 40);
+  const auto created = create_job(settings(30, 2), 40);
   std::jthread stale([&] { run_one(); });
   ASSERT_TRUE(tests::eventually([&] { return job(created.id).step > 0; }, 60));
   tests::pool().transact(Scope::system(), [&](Transaction& tx) {  // the sweep, were the lease over

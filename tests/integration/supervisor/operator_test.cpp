@@ -1,0 +1,196 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "base/files.h"
+#include "storage/model_store.h"
+#include "tests/integration/platform/tiny_model.h"
+#include "tests/integration/supervisor/program.h"
+
+namespace finetuned::tests {
+namespace {
+
+namespace fs = std::filesystem;
+using postgres::Scope;
+using postgres::Transaction;
+using testing::HasSubstr;
+
+constexpr std::uint64_t kMostBytes = 1 << 20;
+
+int lines_of(const std::string& text) { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
+
+TEST(Program, SaysWhatItIsAndWhatItCan) {
+  EXPECT_EQ(run_program({"--version"}).status, 0);
+  const Outcome help = run_program({"--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const char* command : {"serve", "gateway", "intake", "scheduler", "worker", "metering", "migrate", "models",
+                              "admin", "ledger", "train", "generate", "tokenize", "files", "jobs", "balance"})
+    EXPECT_THAT(help.out, HasSubstr(command));
+}
+
+TEST(Program, AnswersAWrongCommandLineWithOneLineAndStatus2) {
+  for (const std::vector<std::string>& wrong :
+       {std::vector<std::string>{}, {"fly"}, {"serve", "--fast"}, {"models"}, {"admin", "credit"}}) {
+    const Outcome outcome = run_program(wrong);
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_EQ(lines_of(outcome.err), 1) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+  }
+}
+
+TEST(Program, ListsEveryFaultOfAConfiguration) {
+  const Site site("[worker]\nlease_seconds = 0\nspeed = 11\n[scheduler]\nmax_attempts = 1000000\n");
+  for (const char* role : {"serve", "worker", "migrate"}) {
+    const Outcome outcome = site.run({role});
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("lease_seconds"));
+    EXPECT_THAT(outcome.err, HasSubstr("speed"));
+    EXPECT_THAT(outcome.err, HasSubstr("max_attempts"));
+  }
+}
+
+class OperatorTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Outcome migrated = site_.run({"migrate"});
+    ASSERT_EQ(migrated.status, 0) << migrated.err;
+    source_ = site_.data().path() / "source";
+    write_tiny_model(source_);
+  }
+
+  std::vector<storage::BaseModel> models() {
+    return site_.pool().transact(Scope::system(), [](Transaction& tx) { return storage::ModelStore(tx).list_base(); });
+  }
+
+  /// Folders under models/ beside those of registered models.
+  int leftovers() {
+    int count = 0;
+    const fs::path root = site_.data().path() / "models";
+    if (!fs::exists(root)) return 0;
+    for (const auto& entry : fs::recursive_directory_iterator(root)) {
+      bool registered = false;
+      for (const auto& model : models()) registered |= entry.path().string().rfind(model.directory, 0) == 0;
+      if (!registered && entry.path().filename() != ".incoming" && entry.path().filename() != ".lock") ++count;
+    }
+    return count;
+  }
+
+  void expect_refused(const std::string& about) {
+    const Outcome outcome = site_.run({"models", "import", source_.string(), "--name", "broken"});
+    EXPECT_EQ(outcome.status, 2) << outcome.err;
+    EXPECT_EQ(lines_of(outcome.err), 1) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(about));
+    EXPECT_TRUE(models().empty());
+    EXPECT_EQ(leftovers(), 0);
+  }
+
+  Site site_;
+  fs::path source_;
+};
+
+TEST_F(OperatorTest, MigratingAgainChangesNothing) {
+  const Outcome again = site_.run({"migrate"});
+  EXPECT_EQ(again.status, 0);
+  EXPECT_THAT(again.out, HasSubstr("up to date"));
+}
+
+TEST_F(OperatorTest, ImportsAModelOnceHoweverOftenItIsAsked) {
+  const Outcome first = site_.run({"models", "import", source_.string(), "--name", "tiny"});
+  EXPECT_EQ(first.status, 0) << first.err;
+  EXPECT_THAT(first.out, HasSubstr("imported tiny: llama"));
+  const Outcome second = site_.run({"models", "import", source_.string(), "--name", "tiny"});
+  EXPECT_EQ(second.status, 0) << second.err;
+  EXPECT_THAT(second.out, HasSubstr("already imported"));
+  ASSERT_EQ(models().size(), 1u);
+  EXPECT_TRUE(fs::exists(fs::path(models()[0].directory) / "model.safetensors"));
+  EXPECT_EQ(leftovers(), 0);
+  EXPECT_THAT(site_.run({"models", "list"}).out, HasSubstr("tiny"));
+}
+
+TEST_F(OperatorTest, RefusesANameThatAnotherModelHas) {
+  ASSERT_EQ(site_.run({"models", "import", source_.string(), "--name", "tiny"}).status, 0);
+  const fs::path other = site_.data().path() / "other";
+  write_tiny_model(other, 2);
+  const Outcome outcome = site_.run({"models", "import", other.string(), "--name", "tiny"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("another model is registered as 'tiny'"));
+  EXPECT_EQ(models().size(), 1u);
+  EXPECT_EQ(leftovers(), 0);
+}
+
+TEST_F(OperatorTest, RefusesATruncatedModel) {
+  fs::resize_file(source_ / "model.safetensors", fs::file_size(source_ / "model.safetensors") - 100);
+  expect_refused("model.safetensors");
+}
+
+TEST_F(OperatorTest, RefusesALyingHeader) {
+  std::string bytes = base::read_file(source_ / "model.safetensors", kMostBytes);
+  bytes.replace(bytes.find("[280,32]"), 8, "[280,33]");
+  base::write_durably(source_ / "model.safetensors", bytes);
+  expect_refused("model.safetensors");
+}
+
+TEST_F(OperatorTest, RefusesAConfigurationThatItsWeightsBelie) {
+  std::string config = base::read_file(source_ / "config.json", kMostBytes);
+  config.replace(config.find("\"num_hidden_layers\": 2"), 22, "\"num_hidden_layers\": 3");
+  base::write_durably(source_ / "config.json", config);
+  expect_refused("model.layers.2");
+}
+
+TEST_F(OperatorTest, RefusesAMissingTokenizerAndAWrongTemplate) {
+  const std::string settings = base::read_file(source_ / "tokenizer_config.json", kMostBytes);
+  base::write_durably(source_ / "chat_template.jinja", "{% for m in messages %}{{ m.content");
+  expect_refused("chat_template");
+  fs::remove(source_ / "chat_template.jinja");
+  fs::remove(source_ / "tokenizer.json");
+  expect_refused("tokenizer.json");
+}
+
+TEST_F(OperatorTest, RefusesWhatIsNoFolderAndNoName) {
+  EXPECT_EQ(site_.run({"models", "import", "/nonexistent"}).status, 2);
+  EXPECT_EQ(site_.run({"models", "import", source_.string(), "--name", "../up"}).status, 2);
+  EXPECT_EQ(site_.run({"models", "import", source_.string(), "--name", "ft:mine"}).status, 2);
+}
+
+TEST_F(OperatorTest, BootstrapsOnceWithTheKeptKeys) {
+  const std::string keys = site_.data().path() / "keys";
+  const std::vector<std::string> command{"admin",    "bootstrap", "--organization", "local",       "--project",
+                                         "default", "--credit",  "10.00",          "--keys-file", keys};
+  const Outcome first = site_.run(command);
+  ASSERT_EQ(first.status, 0) << first.err;
+  EXPECT_THAT(first.out, HasSubstr("$10.00"));
+  const std::string kept = base::read_file(keys, kMostBytes);
+  EXPECT_THAT(kept, HasSubstr("FINETUNED_API_KEY=sk-ft-"));
+  EXPECT_THAT(kept, HasSubstr("FINETUNED_ADMIN_KEY=sk-ftadmin-"));
+  struct stat status {};
+  ASSERT_EQ(::stat(keys.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  const Outcome second = site_.run(command);
+  EXPECT_EQ(second.status, 0) << second.err;
+  EXPECT_THAT(second.out, HasSubstr("$10.00"));  // credited once
+  EXPECT_EQ(base::read_file(keys, kMostBytes), kept);
+  EXPECT_EQ(lines_of(site_.run({"admin", "keys", "list"}).out), 3);  // a heading, two keys
+}
+
+TEST_F(OperatorTest, CreditsMakesAndRevokes) {
+  const std::vector<std::string> bootstrap{"admin", "bootstrap", "--organization", "local", "--project", "default"};
+  EXPECT_THAT(site_.run(bootstrap).out, HasSubstr("sk-ft-"));
+  const Outcome credited = site_.run({"admin", "credit", "--project", "default", "--amount", "5.25", "--reason", "gift"});
+  EXPECT_EQ(credited.status, 0) << credited.err;
+  EXPECT_THAT(credited.out, HasSubstr("available $5.25"));
+  EXPECT_EQ(site_.run({"admin", "credit", "--project", "nobody", "--amount", "5", "--reason", "gift"}).status, 2);
+  EXPECT_EQ(site_.run({"admin", "credit", "--project", "default", "--amount", "-5", "--reason", "gift"}).status, 2);
+  EXPECT_EQ(site_.run({"admin", "projects", "create", "--organization", "local", "--name", "second"}).status, 0);
+  EXPECT_THAT(site_.run({"admin", "projects", "list"}).out, HasSubstr("second"));
+  const Outcome key = site_.run({"admin", "keys", "create", "--project", "second"});
+  EXPECT_EQ(key.status, 0) << key.err;
+  const std::string id = key.out.substr(0, key.out.find(' '));
+  EXPECT_EQ(site_.run({"admin", "keys", "revoke", id}).status, 0);
+  EXPECT_EQ(site_.run({"admin", "keys", "revoke", id}).status, 2);
+  EXPECT_EQ(site_.run({"ledger", "verify"}).status, 0);
+}
+
+}  // namespace
+}  // namespace finetuned::tests
