@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "base/errors.h"
 #include "services/engine_generate.h"
 #include "services/engine_rows.h"
 #include "services/engine_train.h"
@@ -33,10 +34,12 @@ void add_choice(CLI::App& command, const std::string& option, Value& value, cons
     names += (names.empty() ? "" : "|") + name;
     if (meaning == value) present = name;
   }
-  command.add_option(option, value, help)
-      ->transform(CLI::Transformer(choices).description(""))
-      ->type_name(names)
-      ->default_str(present);
+  const auto choose = [option, names, &value, &choices](const std::string& name) {
+    const auto chosen = choices.find(name);
+    if (chosen == choices.end()) throw base::UsageError(option + ": '" + name + "' is none of " + names);
+    value = chosen->second;
+  };
+  command.add_option_function<std::string>(option, choose, help)->type_name(names)->default_str(present);
 }
 
 void add_data_options(CLI::App& command, TrainArguments& arguments) {
@@ -56,7 +59,7 @@ void add_data_options(CLI::App& command, TrainArguments& arguments) {
   command.add_option("--max-seq-length", run.max_seq_length, "longer rows are cut; 0: the base's context")
       ->capture_default_str();
   command.add_flag("--train-on-inputs", arguments.train_on_inputs, "supervise every token, not the answers alone");
-  command.add_flag("!--no-shuffle", run.shuffle, "take the rows in the file's order in each epoch");
+  command.add_flag_callback("--no-shuffle", [&run] { run.shuffle = false; }, "take the rows in the file's order in each epoch");
 }
 
 void add_adapter_options(CLI::App& command, TrainArguments& arguments) {
@@ -88,7 +91,8 @@ void add_step_options(CLI::App& command, RunConfig& run) {
   command.add_option("--validation-steps", run.validation_steps,
                      "a sample of the validation rows each so many steps; 0: 25 times a run")->capture_default_str();
   command.add_option("--checkpoint-steps", run.checkpoint_steps, "keep OUT/step-N each so many steps");
-  command.add_flag("!--no-epoch-checkpoints", run.checkpoint_epochs, "keep no OUT/step-N at the end of an epoch");
+  command.add_flag_callback("--no-epoch-checkpoints", [&run] { run.checkpoint_epochs = false; },
+                            "keep no OUT/step-N at the end of an epoch");
   command.add_option("--micro-batch-tokens", run.micro_batch_tokens,
                      "tokens that go through the model at once; 0: 2,048, or less where memory is short")
       ->capture_default_str();
@@ -138,6 +142,7 @@ struct TokenizeArguments {
   std::string base;
   bool decode = false;
   bool no_special = false;
+  bool keep_special = false;
 };
 
 void tokenize(const TokenizeArguments& arguments) {
@@ -146,7 +151,7 @@ void tokenize(const TokenizeArguments& arguments) {
   for (std::string line; std::getline(std::cin, line);) {
     ++number;
     if (arguments.decode) {
-      std::cout << tokenizer.decode(parse_ids(line, "line " + std::to_string(number)), arguments.no_special) << "\n";
+      std::cout << tokenizer.decode(parse_ids(line, "line " + std::to_string(number)), !arguments.keep_special) << "\n";
       continue;
     }
     const char* separator = "";
@@ -164,7 +169,8 @@ void add_tokenize(CLI::App& app) {
   auto arguments = std::make_shared<TokenizeArguments>();
   command.add_option("--base", arguments->base, "a Hugging Face directory")->required()->check(CLI::ExistingDirectory);
   command.add_flag("--decode", arguments->decode, "ids in, text out");
-  command.add_flag("--no-special", arguments->no_special, "add no bos or eos; with --decode, leave special tokens out");
+  command.add_flag("--no-special", arguments->no_special, "add no bos or eos");
+  command.add_flag("--keep-special", arguments->keep_special, "with --decode: print special tokens too");
   command.callback([arguments] { tokenize(*arguments); });
 }
 

@@ -55,14 +55,12 @@ std::string fixed(double value, int decimals) {
 
 class Reporter final : public training::RunObserver {
  public:
-  explicit Reporter(const std::string& log) {
-    if (log.empty()) return;
-    log_.open(log, std::ios::trunc);
-    if (!log_) throw base::UsageError(log + ": cannot be written");
-  }
+  explicit Reporter(const std::string& log) : log_name_(log) {}
 
   void on_plan(const training::RunPlan& plan) override {
     plan_ = plan;
+    if (!log_name_.empty()) log_.open(log_name_, std::ios::trunc);  // not before: a refused run leaves nothing
+    if (!log_) throw base::UsageError(log_name_ + ": cannot be written");
     std::int64_t bytes = 0;
     for (const auto& line : plan.memory) bytes += static_cast<std::int64_t>(line.bytes);
     progress_.note("training " + format_count(plan.trainable_parameters) + " parameters: " +
@@ -106,6 +104,7 @@ class Reporter final : public training::RunObserver {
   }
 
   ProgressLine progress_;
+  std::string log_name_;
   std::ofstream log_;
   training::RunPlan plan_;
   double seconds_ = 0;
