@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@ struct TinyModel {
   std::string name;
   formats::ModelConfig config;
 };
+/// GoogleTest's name for it: without this it would print the bytes.
+inline void PrintTo(const TinyModel& model, std::ostream* out) { *out << model.name; }
 
 inline formats::ModelConfig tiny_config(formats::Architecture architecture) {
   formats::ModelConfig config;
