@@ -30,6 +30,7 @@ using Parser = http::request_parser<http::buffer_body>;
 using boost::system::error_code;
 
 constexpr std::size_t kChunkBytes = 128 * 1024;
+constexpr std::size_t kReceiveBytes = 64 * 1024;
 constexpr std::uint64_t kMostDiscardedBytes = 64 * 1024;  // of an unread body, to keep the connection
 constexpr std::chrono::seconds kDiscardTime{2};
 constexpr std::chrono::seconds kLingerTime{5};  // so that a client still sending can read its error
@@ -250,6 +251,7 @@ asio::awaitable<Response> Connection::State::answer_stream(const Route& route) {
 
 asio::awaitable<void> Connection::State::take_stream(const Route& route, BodyConsumer& consumer) {
   co_await send_continue();
+  buffer.reserve(kReceiveBytes);  // Beast reads as much as there is room for
   std::vector<char> chunk(kChunkBytes);
   std::uint64_t total = 0;
   Steady::duration waited{};
@@ -272,6 +274,7 @@ asio::awaitable<void> Connection::State::read_whole_body(const Route& route) {
   co_await send_continue();
   stream.expires_after(door.limits.request);
   const std::size_t piece = 16 * 1024;
+  buffer.reserve(piece);
   while (!parser->is_done()) {
     const std::size_t had = request.body.size();
     request.body.resize(had + piece);
