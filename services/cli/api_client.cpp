@@ -1,9 +1,8 @@
 #include "services/cli/api_client.h"
 
-#include <curl/curl.h>
-
 #include <boost/json/serialize.hpp>
 #include <cstdio>
+#include <curl/curl.h>
 #include <utility>
 
 #include "base/errors.h"
@@ -22,15 +21,18 @@ constexpr long kStallSeconds = 60;
 
 std::string checked_origin(std::string url) {
   if (url.rfind("http://", 0) != 0 && url.rfind("https://", 0) != 0)
-    throw base::UsageError("'" + url + "' is not an address: give --url or FINETUNED_URL, such as http://127.0.0.1:8080");
-  while (!url.empty() && url.back() == '/') url.pop_back();
+    throw base::UsageError("'" + url +
+                           "' is not an address: give --url or FINETUNED_URL, such as http://127.0.0.1:8080");
+  while (!url.empty() && url.back() == '/')
+    url.pop_back();
   if (url.size() > 3 && url.compare(url.size() - 3, 3, "/v1") == 0) url.resize(url.size() - 3);
   return url;
 }
 
 /// The error object that the API sends, or the bare status where something else answered.
 [[noreturn]] void throw_api_error(int status, const std::string& body) {
-  std::string type = "api_error", code, message = "the server answered with HTTP status " + std::to_string(status);
+  std::string type = "api_error", code,
+              message = "the server answered with HTTP status " + std::to_string(status);
   std::optional<std::string> param;
   try {
     const json::value answer = base::parse_json(body);
@@ -50,7 +52,8 @@ std::string checked_origin(std::string url) {
   throw base::ApiError(status, type, code, message, param);
 }
 
-/// Where an answer's body goes: into memory, and into a file once the status says that it is the file asked for.
+/// Where an answer's body goes: into memory, and into a file once the status says that it is the file asked
+/// for.
 struct Sink {
   CURL* easy = nullptr;
   std::string body;
@@ -132,7 +135,8 @@ struct ApiClient::State {
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, nullptr);
     long status = 0;
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-    // A refusal that came while we were still sending the body is an answer, whatever became of the connection.
+    // A refusal that came while we were still sending the body is an answer, whatever became of the
+    // connection.
     if (status >= 400) throw_api_error(static_cast<int>(status), sink.body);
     if (outcome != CURLE_OK) {
       const std::string why = reason[0] ? reason : curl_easy_strerror(outcome);
@@ -154,7 +158,8 @@ struct ApiClient::State {
 ApiClient::ApiClient(std::string url, std::string key) : state_(std::make_unique<State>()) {
   state_->origin = checked_origin(std::move(url));
   if (key.empty()) throw base::UsageError("there is no API key: give --key or FINETUNED_API_KEY");
-  if (key.find_first_of("\r\n") != std::string::npos) throw base::UsageError("the API key holds a line break");
+  if (key.find_first_of("\r\n") != std::string::npos)
+    throw base::UsageError("the API key holds a line break");
   state_->key = std::move(key);
   base::expects(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK, "libcurl starts");
   state_->easy = curl_easy_init();
@@ -194,12 +199,14 @@ json::value ApiClient::remove(const std::string& path) {
 
 json::value ApiClient::upload(const std::filesystem::path& file, const std::string& purpose,
                               const TransferProgress& progress) {
-  if (!std::filesystem::is_regular_file(file)) throw base::UsageError(file.string() + ": there is no such file");
+  if (!std::filesystem::is_regular_file(file))
+    throw base::UsageError(file.string() + ": there is no such file");
   state_->begin("/files");
   state_->limit_to_stalls();
   ProgressTap tap{&progress, true};
   state_->watch(tap);
-  const std::unique_ptr<curl_mime, decltype(&curl_mime_free)> form(curl_mime_init(state_->easy), &curl_mime_free);
+  const std::unique_ptr<curl_mime, decltype(&curl_mime_free)> form(curl_mime_init(state_->easy),
+                                                                   &curl_mime_free);
   curl_mimepart* part = curl_mime_addpart(form.get());
   curl_mime_name(part, "purpose");
   curl_mime_data(part, purpose.data(), purpose.size());
@@ -227,7 +234,8 @@ void ApiClient::download(const std::string& path, const std::filesystem::path& t
     Headers headers;
     state_->perform(sink, headers);
     std::FILE* file = std::exchange(sink.file, nullptr);
-    if (std::fclose(file) != 0) throw std::runtime_error(beside.string() + ": writing failed: is the disk full?");
+    if (std::fclose(file) != 0)
+      throw std::runtime_error(beside.string() + ": writing failed: is the disk full?");
     std::filesystem::rename(beside, target);
   } catch (...) {
     if (sink.file) std::fclose(sink.file);
@@ -241,8 +249,9 @@ std::string ApiClient::escape(std::string_view path_part) {
   constexpr char kHex[] = "0123456789ABCDEF";
   std::string escaped;
   for (const unsigned char c : path_part) {
-    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||
-                       c == '_' || c == '~' || c == ':' || (c == '.' && path_part != "." && path_part != "..");
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       c == '-' || c == '_' || c == '~' || c == ':' ||
+                       (c == '.' && path_part != "." && path_part != "..");
     if (plain) {
       escaped += static_cast<char>(c);
     } else {

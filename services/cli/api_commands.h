@@ -8,10 +8,11 @@ namespace finetuned::cli {
 
 /// Adds the commands that talk to a running platform over its API: `files`, `jobs` and `balance`.
 ///
-/// A chosen command runs while `app` parses. It asks the API at FINETUNED_URL (or `--url`) with FINETUNED_API_KEY (or
-/// `--key`), writes its result to stdout (`--json`: the API's own JSON) and progress to stderr. It throws UsageError
-/// for what is wrong on the command line, ApiError with the API's message for a refusal, and std::runtime_error for
-/// what went wrong on the way, a failed job included.
+/// A chosen command runs while `app` parses. It asks the API at FINETUNED_URL (or `--url`) with
+/// FINETUNED_API_KEY (or
+/// `--key`), writes its result to stdout (`--json`: the API's own JSON) and progress to stderr. It throws
+/// UsageError for what is wrong on the command line, ApiError with the API's message for a refusal, and
+/// std::runtime_error for what went wrong on the way, a failed job included.
 void add_api_commands(CLI::App& app);
 
 }  // namespace finetuned::cli

@@ -17,8 +17,8 @@ void add_balance_command(CLI::App& app) {
     if (options->json) return print_json(balances);
     std::vector<std::vector<std::string>> rows{{"LEDGER", "AVAILABLE", "HELD", "SPENT"}};
     for (const json::value& balance : balances.at("data").as_array())
-      rows.push_back({cell(balance, "ledger"), dollars_cell(balance, "available"), dollars_cell(balance, "held"),
-                      dollars_cell(balance, "spent")});
+      rows.push_back({cell(balance, "ledger"), dollars_cell(balance, "available"),
+                      dollars_cell(balance, "held"), dollars_cell(balance, "spent")});
     std::cout << render_table(rows);
   });
 }

@@ -19,7 +19,9 @@ namespace {
 constexpr std::chrono::milliseconds kPollEvery{250};
 constexpr std::chrono::minutes kCheckLimit{30};
 
-std::string file_path(const std::string& id) { return "/files/" + ApiClient::escape(id); }
+std::string file_path(const std::string& id) {
+  return "/files/" + ApiClient::escape(id);
+}
 
 void print_faults(ApiClient& api, const std::string& id) {
   std::cerr << render_report(api.get(file_path(id) + "/report"));
@@ -45,7 +47,8 @@ json::value wait_until_checked(ApiClient& api, const std::string& id) {
 }
 
 void add_upload(CLI::App& files) {
-  CLI::App& command = *files.add_subcommand("upload", "send a dataset (JSONL) and, with --wait, see it checked");
+  CLI::App& command =
+      *files.add_subcommand("upload", "send a dataset (JSONL) and, with --wait, see it checked");
   struct Arguments {
     std::string path, purpose = "fine-tune";
     bool wait = false, quiet = false;
@@ -54,7 +57,8 @@ void add_upload(CLI::App& files) {
   auto options = add_api_options(command);
   command.add_option("path", arguments->path, "the file to send")->required();
   command.add_option("--purpose", arguments->purpose, "what the file is for")->capture_default_str();
-  command.add_flag("--wait", arguments->wait, "return when the dataset is checked; exit 2 with its faults if it has any");
+  command.add_flag("--wait", arguments->wait,
+                   "return when the dataset is checked; exit 2 with its faults if it has any");
   command.add_flag("--quiet,-q", arguments->quiet, "print the file's id alone");
   command.callback([arguments, options] {
     ApiClient api = options->connect();
@@ -65,7 +69,8 @@ void add_upload(CLI::App& files) {
       file = api.upload(arguments->path, arguments->purpose, [&](std::int64_t sent, std::int64_t total) {
         if (!visible || total <= 0) return;
         const double fraction = static_cast<double>(sent) / static_cast<double>(total);
-        progress.show("uploading " + render_bar(fraction, 30) + " " + format_bytes(sent) + " of " + format_bytes(total));
+        progress.show("uploading " + render_bar(fraction, 30) + " " + format_bytes(sent) + " of " +
+                      format_bytes(total));
       });
     }
     if (arguments->wait) file = wait_until_checked(api, text_of(file, "id"));
@@ -74,8 +79,8 @@ void add_upload(CLI::App& files) {
       std::cout << text_of(file, "id") << "\n";
     } else {
       std::cout << render_table({{"ID", "STATUS", "SIZE", "NAME"},
-                                 {cell(file, "id"), cell(file, "status"), format_bytes(integer_of(file, "bytes")),
-                                  cell(file, "filename")}});
+                                 {cell(file, "id"), cell(file, "status"),
+                                  format_bytes(integer_of(file, "bytes")), cell(file, "filename")}});
     }
   });
 }
@@ -88,7 +93,9 @@ void add_list(CLI::App& files) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto options = add_api_options(command);
-  command.add_option("--limit", arguments->limit, "how many")->capture_default_str()->check(CLI::Range(1, 10000));
+  command.add_option("--limit", arguments->limit, "how many")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
   command.add_option("--after", arguments->after, "go on after this file id");
   command.callback([arguments, options] {
     ApiClient api = options->connect();
@@ -97,7 +104,8 @@ void add_list(CLI::App& files) {
     std::vector<std::vector<std::string>> rows{{"ID", "CREATED (UTC)", "STATUS", "SIZE", "PURPOSE", "NAME"}};
     for (const json::value& file : list.at("data").as_array())
       rows.push_back({cell(file, "id"), format_time(integer_of(file, "created_at")), cell(file, "status"),
-                      format_bytes(integer_of(file, "bytes")), cell(file, "purpose"), cell(file, "filename")});
+                      format_bytes(integer_of(file, "bytes")), cell(file, "purpose"),
+                      cell(file, "filename")});
     std::cout << render_table(rows);
   });
 }
@@ -111,13 +119,15 @@ void add_download(CLI::App& files) {
   auto arguments = std::make_shared<Arguments>();
   auto options = add_api_options(command);
   command.add_option("id", arguments->id, "the file's id")->required();
-  command.add_option("--output,-o", arguments->output, "where to store it; its own name in this directory otherwise");
+  command.add_option("--output,-o", arguments->output,
+                     "where to store it; its own name in this directory otherwise");
   command.add_flag("--force", arguments->force, "overwrite what is there");
   command.callback([arguments, options] {
     ApiClient api = options->connect();
     const json::value file = api.get(file_path(arguments->id));
-    const std::filesystem::path target =
-        arguments->output.empty() ? safe_file_name(text_of(file, "filename"), arguments->id) : arguments->output;
+    const std::filesystem::path target = arguments->output.empty()
+                                             ? safe_file_name(text_of(file, "filename"), arguments->id)
+                                             : arguments->output;
     download_file(api, arguments->id, target, arguments->force);
     if (options->json) return print_json(file);
     std::cout << target.string() << "\n";
@@ -126,7 +136,8 @@ void add_download(CLI::App& files) {
 
 /// `report`, `delete`: one id in, one answer out.
 void add_report_and_delete(CLI::App& files) {
-  CLI::App& report = *files.add_subcommand("report", "what the check of a dataset found: every fault with its line");
+  CLI::App& report =
+      *files.add_subcommand("report", "what the check of a dataset found: every fault with its line");
   auto report_id = std::make_shared<std::string>();
   auto report_options = add_api_options(report);
   report.add_option("id", *report_id, "the file's id")->required();
@@ -163,7 +174,8 @@ void download_file(ApiClient& api, const std::string& id, const std::filesystem:
   api.download(file_path(id) + "/content", target, [&](std::int64_t got, std::int64_t total) {
     if (!progress.on_terminal() || total <= 0) return;
     const double fraction = static_cast<double>(got) / static_cast<double>(total);
-    progress.show("downloading " + render_bar(fraction, 30) + " " + format_bytes(got) + " of " + format_bytes(total));
+    progress.show("downloading " + render_bar(fraction, 30) + " " + format_bytes(got) + " of " +
+                  format_bytes(total));
   });
 }
 

@@ -26,8 +26,8 @@ struct JobRequest {
   bool train_on_inputs = false;
 };
 
-/// The body of POST /fine_tuning/jobs. Throws UsageError on metadata without `=`, or on a `method` whose hyperparameters
-/// are no object.
+/// The body of POST /fine_tuning/jobs. Throws UsageError on metadata without `=`, or on a `method` whose
+/// hyperparameters are no object.
 base::json::object job_body(const JobRequest& request);
 
 /// A JSON file that holds the API's `method` object. Throws UsageError naming the file.

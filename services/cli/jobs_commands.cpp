@@ -18,7 +18,9 @@ namespace {
 
 constexpr const char* kJobs = "/fine_tuning/jobs";
 
-std::string job_path(const std::string& id) { return std::string(kJobs) + "/" + ApiClient::escape(id); }
+std::string job_path(const std::string& id) {
+  return std::string(kJobs) + "/" + ApiClient::escape(id);
+}
 
 std::vector<std::string> result_files(const json::value& job) {
   std::vector<std::string> ids;
@@ -44,7 +46,8 @@ std::string describe_job(ApiClient& api, const json::value& job) {
     rows.push_back({"error", cell(*error, "message") + " (" + cell(*error, "code") + ")"});
   for (const std::string& id : result_files(job)) {
     const json::value file = api.get("/files/" + ApiClient::escape(id));
-    rows.push_back({"result", id + "  " + cell(file, "filename") + "  " + format_bytes(integer_of(file, "bytes"))});
+    rows.push_back(
+        {"result", id + "  " + cell(file, "filename") + "  " + format_bytes(integer_of(file, "bytes"))});
   }
   return render_table(rows);
 }
@@ -80,7 +83,8 @@ void add_request_options(CLI::App& command, JobRequest& request) {
   command.add_option("--lora-rank", request.lora_rank, "rank of the adapter");
   command.add_option("--lora-alpha", request.lora_alpha, "its scale is alpha / rank");
   command.add_option("--lora-dropout", request.lora_dropout, "dropout on the adapter's input");
-  command.add_option("--target-modules", request.target_modules, "which linear layers get an adapter")->delimiter(',');
+  command.add_option("--target-modules", request.target_modules, "which linear layers get an adapter")
+      ->delimiter(',');
   command.add_flag("--use-rslora", request.use_rslora, "scale by alpha / sqrt(rank)");
   command.add_option("--max-seq-length", request.max_seq_length, "cut longer rows to this many tokens");
   command.add_option("--checkpoint-steps", request.checkpoint_steps, "a checkpoint each so many steps");
@@ -115,13 +119,16 @@ void add_list(CLI::App& jobs) {
   };
   auto arguments = std::make_shared<Arguments>();
   auto options = add_api_options(command);
-  command.add_option("--limit", arguments->limit, "how many")->capture_default_str()->check(CLI::Range(1, 100));
+  command.add_option("--limit", arguments->limit, "how many")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
   command.add_option("--after", arguments->after, "go on after this job id");
   command.callback([arguments, options] {
     ApiClient api = options->connect();
     const json::value list = api.get(page_of(kJobs, arguments->limit, arguments->after));
     if (options->json) return print_json(list);
-    std::vector<std::vector<std::string>> rows{{"ID", "CREATED (UTC)", "STATUS", "MODEL", "TOKENS", "TUNED MODEL"}};
+    std::vector<std::vector<std::string>> rows{
+        {"ID", "CREATED (UTC)", "STATUS", "MODEL", "TOKENS", "TUNED MODEL"}};
     for (const json::value& job : list.at("data").as_array())
       rows.push_back({cell(job, "id"), format_time(integer_of(job, "created_at")), cell(job, "status"),
                       cell(job, "model"), cell(job, "trained_tokens"), cell(job, "fine_tuned_model")});
@@ -143,7 +150,8 @@ void add_on_one_job(CLI::App& jobs, const char* name, const char* help, Act act)
 }
 
 void add_download(CLI::App& jobs) {
-  CLI::App& command = *jobs.add_subcommand("download", "store a succeeded job's adapter, metrics and manifest");
+  CLI::App& command =
+      *jobs.add_subcommand("download", "store a succeeded job's adapter, metrics and manifest");
   struct Arguments {
     std::string id, into = ".";
     bool force = false;
@@ -178,11 +186,12 @@ void add_jobs_commands(CLI::App& app) {
   jobs.require_subcommand(1);
   add_create(jobs);
   add_list(jobs);
-  add_on_one_job(jobs, "show", "one job and its results", [](ApiClient& api, const std::string& id, bool as_json) {
-    const json::value job = api.get(job_path(id));
-    if (as_json) return print_json(job);
-    std::cout << describe_job(api, job);
-  });
+  add_on_one_job(jobs, "show", "one job and its results",
+                 [](ApiClient& api, const std::string& id, bool as_json) {
+                   const json::value job = api.get(job_path(id));
+                   if (as_json) return print_json(job);
+                   std::cout << describe_job(api, job);
+                 });
   add_on_one_job(jobs, "watch", "follow a job to its end; exit 1 where it does not succeed",
                  [](ApiClient& api, const std::string& id, bool as_json) {
                    print_end(api, watch_job(api, id), as_json);

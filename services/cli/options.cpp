@@ -12,13 +12,17 @@ std::shared_ptr<ApiOptions> add_api_options(CLI::App& command) {
   auto options = std::make_shared<ApiOptions>();
   command.add_option("--url", options->url, "the platform's address, such as http://127.0.0.1:8080")
       ->envname("FINETUNED_URL");
-  command.add_option("--key", options->key, "the project's API key; the variable keeps it out of the process list")
+  command
+      .add_option("--key", options->key,
+                  "the project's API key; the variable keeps it out of the process list")
       ->envname("FINETUNED_API_KEY");
   command.add_flag("--json", options->json, "print the API's answer as JSON");
   return options;
 }
 
-void print_json(const base::json::value& value) { std::cout << boost::json::serialize(value) << "\n"; }
+void print_json(const base::json::value& value) {
+  std::cout << boost::json::serialize(value) << "\n";
+}
 
 std::string page_of(const std::string& path, int limit, const std::string& after) {
   std::string page = path + "?limit=" + std::to_string(limit);

@@ -21,7 +21,8 @@ struct ApiOptions {
   ApiClient connect() const { return ApiClient(url, key); }
 };
 
-/// Adds `--url`, `--key` and `--json` to `command`. Shared with the command's callback, which outlives this call.
+/// Adds `--url`, `--key` and `--json` to `command`. Shared with the command's callback, which outlives this
+/// call.
 std::shared_ptr<ApiOptions> add_api_options(CLI::App& command);
 
 void print_json(const base::json::value& value);

@@ -1,9 +1,8 @@
 #include "services/cli/progress.h"
 
+#include <cstdio>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#include <cstdio>
 
 namespace finetuned::cli {
 

@@ -5,8 +5,8 @@
 
 namespace finetuned::cli {
 
-/// One line about something under way, on stderr: rewritten in place on a terminal; elsewhere (a log, a pipe) a line
-/// of its own, at most one each `kPlainEvery`, so that a log stays readable.
+/// One line about something under way, on stderr: rewritten in place on a terminal; elsewhere (a log, a pipe)
+/// a line of its own, at most one each `kPlainEvery`, so that a log stays readable.
 class ProgressLine {
  public:
   ProgressLine();

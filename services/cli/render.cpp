@@ -58,7 +58,8 @@ std::string render_table(const std::vector<std::vector<std::string>>& rows) {
       line += right[c] ? space + row[c] : row[c] + space;
       if (c + 1 < row.size()) line += "  ";
     }
-    while (!line.empty() && line.back() == ' ') line.pop_back();
+    while (!line.empty() && line.back() == ' ')
+      line.pop_back();
     text += line + "\n";
   }
   return text;
@@ -137,7 +138,9 @@ std::string dollars_cell(const json::value& object, const char* name) {
   return nano ? base::format_dollars({*nano}) : cell(object, name);
 }
 
-std::int64_t nano_of(const json::value& object, const char* name) { return digits_of(object, name).value_or(0); }
+std::int64_t nano_of(const json::value& object, const char* name) {
+  return digits_of(object, name).value_or(0);
+}
 
 double number_of(const json::value& object, const char* name, double otherwise) {
   const json::value* found = member(object, name);

@@ -8,14 +8,14 @@
 
 namespace finetuned::cli {
 
-/// Rows of text, columns aligned by their widest cell (UTF-8 characters), two spaces between; the first row is the
-/// heading. Cells that are numbers in every row below the heading are set right.
+/// Rows of text, columns aligned by their widest cell (UTF-8 characters), two spaces between; the first row
+/// is the heading. Cells that are numbers in every row below the heading are set right.
 std::string render_table(const std::vector<std::vector<std::string>>& rows);
 
-std::string format_bytes(std::int64_t bytes);       ///< `812 B`, `1.5 MB`
-std::string format_count(std::int64_t count);       ///< `1,234,567`
-std::string format_seconds(double seconds);         ///< `0:07`, `12:34`, `1:02:03`
-std::string format_time(std::int64_t unix_seconds); ///< `2026-11-23 21:45:29`, UTC
+std::string format_bytes(std::int64_t bytes);        ///< `812 B`, `1.5 MB`
+std::string format_count(std::int64_t count);        ///< `1,234,567`
+std::string format_seconds(double seconds);          ///< `0:07`, `12:34`, `1:02:03`
+std::string format_time(std::int64_t unix_seconds);  ///< `2026-11-23 21:45:29`, UTC
 
 /// `[=====>     ]`, `width` characters between the brackets; `fraction` is brought into 0..1.
 std::string render_bar(double fraction, int width);

@@ -44,10 +44,11 @@ class InterruptWatch {
 };
 
 [[noreturn]] void leave_running(const std::string& job_id) {
-  std::fprintf(stderr,
-               "\n%s goes on without this window. Watch it again: finetuned jobs watch %s; stop it: finetuned jobs "
-               "cancel %s\n",
-               job_id.c_str(), job_id.c_str(), job_id.c_str());
+  std::fprintf(
+      stderr,
+      "\n%s goes on without this window. Watch it again: finetuned jobs watch %s; stop it: finetuned jobs "
+      "cancel %s\n",
+      job_id.c_str(), job_id.c_str(), job_id.c_str());
   std::signal(SIGINT, SIG_DFL);
   std::raise(SIGINT);  // so that a calling script sees an interrupt and stops, too
   std::_Exit(130);
@@ -114,7 +115,10 @@ class Pace {
 class Watch {
  public:
   Watch(ApiClient& api, const std::string& job_id)
-      : api_(api), job_id_(job_id), path_("/fine_tuning/jobs/" + ApiClient::escape(job_id)), tail_(api, path_) {}
+      : api_(api),
+        job_id_(job_id),
+        path_("/fine_tuning/jobs/" + ApiClient::escape(job_id)),
+        tail_(api, path_) {}
 
   json::value run() {
     const InterruptWatch interrupts;
@@ -151,7 +155,8 @@ class Watch {
       if (text_of(event, "type") == "metrics") {
         metrics_ = event.as_object().at("data");
       } else {
-        line_.note(format_time(integer_of(event, "created_at")).substr(11) + "  " + printable(text_of(event, "message")));
+        line_.note(format_time(integer_of(event, "created_at")).substr(11) + "  " +
+                   printable(text_of(event, "message")));
       }
     }
     if (metrics_.is_object() && text_of(job, "status") == "running") {
@@ -164,13 +169,15 @@ class Watch {
 
   std::string bar(std::int64_t step, std::int64_t total) const {
     if (total <= 0) return "";
-    return render_bar(static_cast<double>(step) / static_cast<double>(total), line_.width() > 90 ? 30 : 12) + " ";
+    return render_bar(static_cast<double>(step) / static_cast<double>(total), line_.width() > 90 ? 30 : 12) +
+           " ";
   }
 
   std::string closing(const json::value& job) const {
     if (!metrics_.is_object()) return job_id_ + " " + text_of(job, "status");
     const std::int64_t step = integer_of(metrics_, "step");
-    return bar(step, integer_of(metrics_, "total_steps")) + describe_step(metrics_, -1) + "  " + text_of(job, "status");
+    return bar(step, integer_of(metrics_, "total_steps")) + describe_step(metrics_, -1) + "  " +
+           text_of(job, "status");
   }
 
   ApiClient& api_;
@@ -195,11 +202,14 @@ std::string describe_step(const json::value& metrics, double seconds_left) {
   char figures[80];
   std::snprintf(figures, sizeof figures, "  loss %.4f", number_of(metrics, "train_loss"));
   text += figures;
-  text += "  " + format_count(static_cast<std::int64_t>(number_of(metrics, "tokens_per_second"))) + " tokens/s";
+  text +=
+      "  " + format_count(static_cast<std::int64_t>(number_of(metrics, "tokens_per_second"))) + " tokens/s";
   if (seconds_left >= 0) text += "  " + format_seconds(seconds_left) + " left";
   return text;
 }
 
-json::value watch_job(ApiClient& api, const std::string& job_id) { return Watch(api, job_id).run(); }
+json::value watch_job(ApiClient& api, const std::string& job_id) {
+  return Watch(api, job_id).run();
+}
 
 }  // namespace finetuned::cli

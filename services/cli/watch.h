@@ -7,9 +7,9 @@
 
 namespace finetuned::cli {
 
-/// Follows a job until it ends: a live bar on a terminal, a line now and then elsewhere, and every message event.
-/// Returns the ended job. Ctrl-C says that the job goes on, and ends this process as Ctrl-C does.
-/// An absent platform is waited for, up to a minute at a time. Throws like ApiClient.
+/// Follows a job until it ends: a live bar on a terminal, a line now and then elsewhere, and every message
+/// event. Returns the ended job. Ctrl-C says that the job goes on, and ends this process as Ctrl-C does. An
+/// absent platform is waited for, up to a minute at a time. Throws like ApiClient.
 base::json::value watch_job(ApiClient& api, const std::string& job_id);
 
 /// What the bar says after the bar itself: step, loss, tokens a second, time left.

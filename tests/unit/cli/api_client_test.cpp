@@ -1,8 +1,7 @@
 #include "services/cli/api_client.h"
 
-#include <gtest/gtest.h>
-
 #include <filesystem>
+#include <gtest/gtest.h>
 
 #include "base/errors.h"
 

@@ -52,11 +52,14 @@ TEST(JobBody, TakesAMethodAndLetsSettingsGoOverIt) {
   JobRequest request;
   request.model = "demo";
   request.training_file = "file-1";
-  request.method = base::parse_json(R"({"type":"supervised","supervised":{"hyperparameters":{"n_epochs":6,"lora_rank":16}}})")
-                       .as_object();
+  request.method =
+      base::parse_json(
+          R"({"type":"supervised","supervised":{"hyperparameters":{"n_epochs":6,"lora_rank":16}}})")
+          .as_object();
   request.epochs = 2;
   EXPECT_EQ(job_body(request)["method"],
-            base::parse_json(R"({"type":"supervised","supervised":{"hyperparameters":{"n_epochs":2,"lora_rank":16}}})"));
+            base::parse_json(
+                R"({"type":"supervised","supervised":{"hyperparameters":{"n_epochs":2,"lora_rank":16}}})"));
 }
 
 TEST(JobBody, RefusesAMethodThatIsNone) {

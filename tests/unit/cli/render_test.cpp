@@ -42,7 +42,8 @@ TEST(Bar, StaysWithinItsWidth) {
 }
 
 TEST(Cell, ShowsWhateverTheApiSends) {
-  const base::json::value object = base::parse_json(R"({"a":"x\ty","b":null,"c":12,"d":1.5,"e":true,"f":[]})");
+  const base::json::value object =
+      base::parse_json(R"({"a":"x\ty","b":null,"c":12,"d":1.5,"e":true,"f":[]})");
   EXPECT_EQ(cell(object, "a"), "x y");
   EXPECT_EQ(cell(object, "b"), "-");
   EXPECT_EQ(cell(object, "c"), "12");
@@ -58,7 +59,8 @@ TEST(Cell, TerminalControlCharactersOfAnotherPersonsTextAreSetAside) {
 }
 
 TEST(Bill, ShowsWhatWasHeldChargedAndReturned) {
-  const base::json::value job = base::parse_json(R"({"id":"ftjob-1","status":"succeeded","trained_tokens":1500})");
+  const base::json::value job =
+      base::parse_json(R"({"id":"ftjob-1","status":"succeeded","trained_tokens":1500})");
   const base::json::value transfers = base::parse_json(R"([{"kind":"post","amount":"1500000"},
                                                            {"kind":"pending","amount":"2000000"}])");
   EXPECT_EQ(render_bill(job, transfers.as_array()),
@@ -70,9 +72,11 @@ TEST(Bill, ShowsWhatWasHeldChargedAndReturned) {
 }
 
 TEST(Bill, OfAJobThatIsNotSettledShowsTheHoldAlone) {
-  const base::json::value job = base::parse_json(R"({"id":"ftjob-1","status":"running","trained_tokens":null})");
+  const base::json::value job =
+      base::parse_json(R"({"id":"ftjob-1","status":"running","trained_tokens":null})");
   const base::json::value transfers = base::parse_json(R"([{"kind":"pending","amount":"2000000"}])");
-  EXPECT_EQ(render_bill(job, transfers.as_array()), "job   ftjob-1  running\nheld  $0.002  (2,000,000 nano-dollars)\n");
+  EXPECT_EQ(render_bill(job, transfers.as_array()),
+            "job   ftjob-1  running\nheld  $0.002  (2,000,000 nano-dollars)\n");
 }
 
 TEST(Money, IsReadAsTheApiSendsIt) {
