@@ -104,7 +104,7 @@ TEST_F(ServeTest, RestartsAKilledRole) {
 
 TEST_F(ServeTest, AKilledWorkersJobRunsAgainToTheEndAndIsBilledOnce) {
   serve_until_ready();
-  const auto created = create_job(150);
+  const auto created = create_job(60);
   ASSERT_TRUE(eventually([&] { return job(created.id).step > 0; }, 60)) << site_.log();
   ::kill(site_.pid_of("worker"), SIGKILL);
   ASSERT_TRUE(reaches(created.id, JobState::kSucceeded, 120)) << site_.log();
@@ -114,7 +114,7 @@ TEST_F(ServeTest, AKilledWorkersJobRunsAgainToTheEndAndIsBilledOnce) {
 
 TEST_F(ServeTest, AKilledPlatformLosesNoJob) {
   serve_until_ready();
-  const auto created = create_job(150);
+  const auto created = create_job(60);
   ASSERT_TRUE(eventually([&] { return job(created.id).step > 0; }, 60)) << site_.log();
   site_.stop(SIGKILL);
   serve_until_ready();
