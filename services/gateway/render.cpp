@@ -65,7 +65,7 @@ base::ApiError as_api_error(const std::exception_ptr& thrown, const std::string&
   } catch (const base::FileError& error) {
     base::log_error("a request failed on a file", {{"request", request_id}, {"error", error.what()}});
     if (error.disk_full())
-      return {507, "server_error", "insufficient_storage", "The server's disk is full; nothing was kept.", std::nullopt};
+      return {507, "server_error", "storage_full", "The server's disk is full; nothing was kept.", std::nullopt};
     return retryable(503, "storage_unavailable", "The server's storage cannot be reached; try again shortly.");
   } catch (const std::exception& error) {
     base::log_error("a request failed", {{"request", request_id}, {"error", error.what()}});
