@@ -119,13 +119,8 @@ Value Interpreter::evaluate(const Expression& node, Scope& scope) {
     case Node::kNot:
       return boolean(!truthy(operand(node, 0, scope)));
     case Node::kNegative:
-    case Node::kPositive: {
-      const Value zero = integer(0);
-      const Value value = operand(node, 0, scope);
-      if (value.is(Kind::kFloat))
-        return floating(node.kind == Node::kNegative ? -value.number : value.number);
-      return arithmetic(node.kind == Node::kNegative ? "-" : "+", zero, value);
-    }
+    case Node::kPositive:
+      return with_sign(operand(node, 0, scope), node.kind == Node::kNegative);
     case Node::kAnd: {
       Value left = operand(node, 0, scope);
       return truthy(left) ? operand(node, 1, scope) : left;
@@ -147,6 +142,11 @@ Value Interpreter::evaluate(const Expression& node, Scope& scope) {
       return node.children[2] ? operand(node, 2, scope) : undefined("the inline if without else");
   }
   return {};
+}
+
+Value Interpreter::with_sign(const Value& value, bool negative) {
+  if (value.is(Kind::kFloat)) return floating(negative ? -value.number : value.number);
+  return arithmetic(negative ? "-" : "+", integer(0), value);
 }
 
 Value Interpreter::name(const Expression& node, Scope& scope) {

@@ -93,6 +93,7 @@ class Interpreter {
   Value operand(const Expression& node, std::size_t child, Scope& scope) {
     return evaluate(*node.children[child], scope);
   }
+  Value with_sign(const Value& value, bool negative);
   Value name(const Expression& node, Scope& scope);
   Value dict(const Expression& node, Scope& scope);
   Value slice(const Expression& node, Scope& scope);
