@@ -12,7 +12,7 @@
 #include "services/engine_train.h"
 #include "trainer/text/tokenizer.h"
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 namespace {
 
@@ -182,4 +182,4 @@ void add_engine_commands(CLI::App& app) {
   add_tokenize(app);
 }
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

@@ -4,7 +4,7 @@ namespace CLI {
 class App;
 }
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 /// Adds the engine's own commands, which need no server: `train`, `generate` and `tokenize`.
 ///
@@ -13,4 +13,4 @@ namespace finetuned::cli {
 /// nothing half-made then.
 void add_engine_commands(CLI::App& app);
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

@@ -14,7 +14,7 @@
 #include "trainer/text/supervised.h"
 #include "trainer/text/tokenizer.h"
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 namespace {
 
@@ -104,4 +104,4 @@ void generate(const GenerateArguments& arguments) {
   std::cout << "\n";
 }
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 /// What `finetuned generate` was asked for.
 struct GenerateArguments {
@@ -25,4 +25,4 @@ struct GenerateArguments {
 /// Writes the continuation to stdout as it comes.
 void generate(const GenerateArguments& arguments);
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

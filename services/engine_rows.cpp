@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "trainer/text/dataset.h"
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 namespace json = base::json;
 
@@ -113,4 +113,4 @@ std::vector<std::int32_t> parse_ids(const std::string& words, const std::string&
   return ids;
 }
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

@@ -8,7 +8,7 @@
 #include "trainer/text/supervised.h"
 #include "trainer/text/token_row.h"
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 /// Rows of a dataset (JSONL: chat, prompt/completion, Alpaca, ShareGPT) as this encoder gives them. Every fault is
 /// written to stderr, a line each, at most 20; then UsageError with the first one and their number.
@@ -21,4 +21,4 @@ std::vector<text::TokenRow> token_rows(const std::filesystem::path& file);
 /// Token ids in `words`, parted by spaces or commas. Throws UsageError beginning with `place`.
 std::vector<std::int32_t> parse_ids(const std::string& words, const std::string& place);
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

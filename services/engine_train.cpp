@@ -14,7 +14,7 @@
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/peft.h"
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 namespace json = base::json;
 
@@ -63,9 +63,9 @@ class Reporter final : public training::RunObserver {
     if (!log_) throw base::UsageError(log_name_ + ": cannot be written");
     std::int64_t bytes = 0;
     for (const auto& line : plan.memory) bytes += static_cast<std::int64_t>(line.bytes);
-    progress_.note("training " + format_count(plan.trainable_parameters) + " parameters: " +
-                   format_count(plan.total_steps) + " steps, " + format_count(plan.total_tokens) + " tokens, " +
-                   format_bytes(bytes) + " of memory");
+    progress_.note("training " + cli::format_count(plan.trainable_parameters) + " parameters: " +
+                   cli::format_count(plan.total_steps) + " steps, " + cli::format_count(plan.total_tokens) + " tokens, " +
+                   cli::format_bytes(bytes) + " of memory");
   }
 
   void on_step(const training::StepMetrics& step) override {
@@ -74,9 +74,9 @@ class Reporter final : public training::RunObserver {
     const double pace = static_cast<double>(step.trained_tokens) / seconds_;
     const double left = static_cast<double>(plan_.total_tokens - step.trained_tokens) / pace;
     const double done = static_cast<double>(step.step) / static_cast<double>(step.total_steps);
-    progress_.show(render_bar(done, kBarWidth) + " step " + std::to_string(step.step) + "/" +
+    progress_.show(cli::render_bar(done, kBarWidth) + " step " + std::to_string(step.step) + "/" +
                    std::to_string(step.total_steps) + "  loss " + fixed(step.train_loss, 4) + "  " + fixed(pace, 0) +
-                   " tokens/s  " + format_seconds(left) + " left");
+                   " tokens/s  " + cli::format_seconds(left) + " left");
     if (step.full_valid_loss)
       progress_.note("step " + std::to_string(step.step) + ": validation loss " + fixed(*step.full_valid_loss, 4) +
                      ", token accuracy " + fixed(*step.full_valid_mean_token_accuracy, 4));
@@ -103,7 +103,7 @@ class Reporter final : public training::RunObserver {
     if (!log_) throw std::runtime_error("the log cannot be written");
   }
 
-  ProgressLine progress_;
+  cli::ProgressLine progress_;
   std::string log_name_;
   std::ofstream log_;
   training::RunPlan plan_;
@@ -152,8 +152,8 @@ void train(TrainArguments arguments) {
     seconds = reporter.seconds();
   }
   std::cout << result.directory.string() << ": " << (result.stopped ? "stopped after " : "") << result.last.step
-            << " steps, " << format_count(result.last.trained_tokens) << " tokens, " << format_seconds(seconds)
+            << " steps, " << cli::format_count(result.last.trained_tokens) << " tokens, " << cli::format_seconds(seconds)
             << ", last loss " << fixed(result.last.train_loss, 4) << "\n";
 }
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

@@ -6,7 +6,7 @@
 
 #include "trainer/training/run.h"
 
-namespace finetuned::cli {
+namespace finetuned::services {
 
 /// What `finetuned train` was asked for. Fields of `run` that an initial adapter decides are taken from it where the
 /// command line does not say otherwise.
@@ -27,4 +27,4 @@ struct TrainArguments {
 /// SIGTERM end the run after its present micro-batch, keeping what was trained; a second one kills.
 void train(TrainArguments arguments);
 
-}  // namespace finetuned::cli
+}  // namespace finetuned::services

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/files.h"
 #include "services/cli/api_commands.h"
+#include "services/config_commands.h"
 #include "services/engine_commands.h"
 #include "services/evaluate_command.h"
 #include "services/fresh_model_commands.h"
@@ -61,8 +62,9 @@ int main(int argc, char** argv) {
       ->envname("FINETUNED_CONFIG");
   services::add_role_commands(app, options, role_status);
   services::add_operator_commands(app, options);
+  services::add_config_commands(app);
   services::add_fresh_model_commands(app);
-  cli::add_engine_commands(app);
+  services::add_engine_commands(app);
   services::add_evaluate_command(app);
   cli::add_api_commands(app);
   return run(app, argc, argv, role_status);
