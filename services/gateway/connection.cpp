@@ -198,7 +198,7 @@ void Connection::State::begin_body(std::string_view head_text) {
 
 asio::awaitable<Response> Connection::State::answer() {
   auto target = parse_target(head.target);
-  if (!target) throw base::bad_request("invalid_url", "The URL has a broken escape or an empty path segment.");
+  if (!target) throw base::bad_request("invalid_url", "The URL has a broken escape, bytes that are not UTF-8, an empty path segment, or more than 64 parameters.");
   request.method = head.method;
   request.segments = std::move(target->segments);
   request.query = std::move(target->query);

@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "services/gateway/multipart.h"
 #include "services/gateway/uri.h"
+#include "services/gateway/utf8.h"
 
 namespace finetuned::gateway {
 
@@ -88,6 +89,7 @@ std::string label_of(std::string_view filename) {
   for (const char c : filename)
     if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) label.push_back(c);
   if (label.size() > kMostNameBytes) refuse("a filename is longer than 256 bytes");
+  if (!is_utf8(label)) refuse("a filename is not in UTF-8");
   return label.empty() ? "upload" : label;
 }
 
@@ -96,6 +98,7 @@ void read_disposition(std::string_view value, PartHead& head) {
   if (parameters.kind != "form-data") refuse("a part's Content-Disposition is not form-data");
   head.name = parameters.find("name").value_or("");
   if (head.name.empty() || head.name.size() > kMostNameBytes) refuse("a part has no name, or one beyond 256 bytes");
+  if (!is_utf8(head.name)) refuse("a part's name is not in UTF-8");
   if (const auto extended = parameters.find("filename*")) {
     if (!lower(*extended).starts_with("utf-8''")) refuse("a filename* is not in UTF-8");
     const auto decoded = percent_decode(std::string_view(*extended).substr(7), false);

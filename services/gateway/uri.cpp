@@ -1,5 +1,7 @@
 #include "services/gateway/uri.h"
 
+#include "services/gateway/utf8.h"
+
 namespace finetuned::gateway {
 
 namespace {
@@ -22,7 +24,7 @@ bool parse_query(std::string_view text, StringPairs& query) {
     const auto equals = pair.find('=');
     auto key = percent_decode(pair.substr(0, equals), true);
     auto value = percent_decode(equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1), true);
-    if (!key || !value || query.size() == kMaxQueryParameters) return false;
+    if (!key || !value || !is_utf8(*key) || !is_utf8(*value) || query.size() == kMaxQueryParameters) return false;
     query.emplace_back(std::move(*key), std::move(*value));
   }
   return true;
@@ -62,7 +64,7 @@ std::optional<Target> parse_target(std::string_view target) {
   while (!path.empty()) {
     const auto slash = path.find('/');
     auto segment = percent_decode(path.substr(0, slash), false);
-    if (!segment || segment->empty() || *segment == "." || *segment == "..") return std::nullopt;
+    if (!segment || segment->empty() || *segment == "." || *segment == ".." || !is_utf8(*segment)) return std::nullopt;
     parsed.segments.push_back(std::move(*segment));
     if (slash == std::string_view::npos) break;
     path.remove_prefix(slash + 1);

@@ -19,8 +19,8 @@ struct Target {
   StringPairs query;
 };
 
-/// nullopt where the target does not begin with `/`, has a fragment, an empty, `.` or `..` segment, a broken escape, or
-/// more than 64 query parameters. One trailing `/` is forgiven.
+/// nullopt where the target does not begin with `/`, has a fragment, an empty, `.` or `..` segment, a broken escape,
+/// bytes that are not UTF-8, or more than 64 query parameters. One trailing `/` is forgiven.
 std::optional<Target> parse_target(std::string_view target);
 
 }  // namespace finetuned::gateway

@@ -9,6 +9,7 @@
 #include "services/gateway/multipart.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
+#include "services/gateway/utf8.h"
 #include "storage/file_store.h"
 #include "storage/objects/local_store.h"
 #include "storage/postgres/pool.h"
@@ -39,7 +40,7 @@ class Upload final : public BodyConsumer, private PartSink {
  private:
   void on_part(const PartHead& head) override;
   void on_data(std::string_view data) override;
-  void on_part_end() override {}
+  void on_part_end() override;
   storage::NewFile describe() const;
   std::optional<std::int64_t> expires_at() const;
   storage::File store(const storage::NewFile& file);
@@ -81,6 +82,11 @@ void Upload::on_data(std::string_view data) {
   value += data;
   if (value.size() > kMostFieldBytes)
     throw base::bad_request("invalid_value", "A form field is longer than 1024 bytes.", fields_.back().first);
+}
+
+void Upload::on_part_end() {
+  if (!in_file_ && !is_utf8(fields_.back().second))
+    throw base::bad_request("invalid_value", "A form field is not in UTF-8.", fields_.back().first);
 }
 
 std::optional<std::int64_t> Upload::expires_at() const {

@@ -8,6 +8,7 @@
 #include "billing/quote.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
+#include "services/gateway/utf8.h"
 #include "storage/idempotency_store.h"
 #include "storage/job_store.h"
 #include "storage/postgres/pool.h"
@@ -37,8 +38,8 @@ Repetition repetition_of(const Request& request) {
   Repetition repetition;
   repetition.body_sha256 = base::sha256_hex(request.body);
   const auto key = request.header("idempotency-key").value_or("");
-  if (key.size() > kMostKeyBytes)
-    throw base::bad_request("invalid_value", "Idempotency-Key must have at most 255 characters.", "Idempotency-Key");
+  if (key.size() > kMostKeyBytes || !is_utf8(key))
+    throw base::bad_request("invalid_value", "Idempotency-Key must have at most 255 bytes, in UTF-8.", "Idempotency-Key");
   repetition.explicit_key = !key.empty();
   repetition.key = key.empty() ? "body:" + repetition.body_sha256 : "key:" + std::string(key);
   repetition.age_seconds = key.empty() ? kRetrySeconds : kKeySeconds;

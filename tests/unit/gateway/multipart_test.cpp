@@ -116,6 +116,13 @@ TEST(Multipart, FilenamesAreLabels) {
   EXPECT_EQ(label("filename=\"\""), "upload");
 }
 
+/// PostgreSQL refused such a filename after the upload was stored, so that the client got a 500.
+TEST(Multipart, RefusesNamesThatAreNotUtf8) {
+  for (const char* bad : {"name=\"file\"; filename=\"\xff.jsonl\"", "name=\"file\"; filename*=UTF-8''%ff.jsonl",
+                          "name=\"\xff\""})
+    EXPECT_THROW(parse_part_head(std::string("Content-Disposition: form-data; ") + bad), base::ApiError) << bad;
+}
+
 TEST(MultipartBoundary, IsReadStrictly) {
   EXPECT_EQ(multipart_boundary("multipart/form-data; boundary=abc"), "abc");
   EXPECT_EQ(multipart_boundary("Multipart/Form-Data; charset=utf-8; boundary=\"a b:c\""), "a b:c");

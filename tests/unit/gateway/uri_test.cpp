@@ -22,6 +22,14 @@ TEST(PercentDecode, RefusesBrokenEscapesAndControlCharacters) {
     EXPECT_EQ(percent_decode(bad, false), std::nullopt) << bad;
 }
 
+/// They were passed on to PostgreSQL, which refused them, so that the client got a 500.
+TEST(ParseTarget, RefusesBytesThatAreNotUtf8) {
+  for (const char* bad : {"/v1/models/%ff", "/v1/files?after=%ff", "/v1/files?%c3=1", "/v1/models/%ed%a0%80",
+                          "/v1/models/%c0%af", "/v1/models/%f4%90%80%80", "/v1/models/%e2%82"})
+    EXPECT_FALSE(parse_target(bad)) << bad;
+  EXPECT_TRUE(parse_target("/v1/models/%F0%9F%98%80%E2%82%AC%C3%A9%ED%9F%BF"));
+}
+
 TEST(ParseTarget, KeepsAnEscapedSlashInsideItsSegment) {
   const auto target = parse_target("/v1/models/org%2Fname");
   ASSERT_TRUE(target);
