@@ -42,7 +42,8 @@ struct Gemm {
 
 /// Each element is one chain of fused multiply-adds in the order of k, whatever m, n and the threads are: a
 /// row's bits do not depend on its batch. (Measured on a Zen 4 core at Llama-15M shapes: 109-116 GFLOP/s;
-/// oneDNN 2.6 100-115, OpenBLAS 0.3.21 94-106, and neither promises that.) k + k2 is at most 80,000.
+/// oneDNN 2.6 100-115, OpenBLAS 0.3.21 94-106, and neither promises that.) Beyond a depth of 65,536 it is a
+/// sum of such chains. k2 is at most 65,536.
 void gemm(const tensor::Cpu& device, const Gemm<float>& g);
 void gemm(const tensor::Reference& device, const Gemm<double>& g);
 

@@ -72,6 +72,23 @@ TEST(Gemm, OfMoreThanTheSharedPanelsIsDoneInColumns) {
   expect_close(ours, oracle, "columns");
 }
 
+/// It aborted the gradient of a row of 100,000 tokens, whose depth is the tokens.
+TEST(Gemm, DeeperThanTheSharedPanelsIsASumOfParts) {
+  const std::int64_t m = 2, n = 51, k = 140000, k2 = 5;
+  const Numbers left(m * k, 1, 0.01), right(k * n, 2, 0.01), low(m * k2, 3), high(n * k2, 4), bias(n, 5);
+  on_each_cpu([&](const tensor::Cpu& cpu) {
+    for (const bool transposed : {false, true}) {
+      const Case c{m, n, k, k2, transposed, transposed, transposed, true};
+      Numbers to(m * n, 6);
+      gemm(cpu, product(c, left.single.data(), right.single.data(), low.single.data(), high.single.data(),
+                        bias.single.data(), to.single.data()));
+      gemm(tensor::Reference(), product(c, left.exact.data(), right.exact.data(), low.exact.data(),
+                                        high.exact.data(), bias.exact.data(), to.exact.data()));
+      expect_close(to.single, to.exact, "depth");
+    }
+  });
+}
+
 /// A row of the product has the same bits in a batch of any size, at any place.
 TEST(Gemm, GivesARowTheSameBitsInAnyBatch) {
   const std::int64_t n = 100, k = 77;

@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::int64_t kRowsPerBlock = 48;
 constexpr std::int64_t kSharedFloats = tensor::Cpu::kSharedBytes / sizeof(float);
+constexpr std::int64_t kMostDepth = 65536;  // whose panel of any width fits the shared memory
+static_assert(kMostDepth * 48 <= kSharedFloats);
 
 std::int64_t blocks_of(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
@@ -76,10 +78,30 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
   });
 }
 
+/// A product too deep for the shared panels, as a sum of shallower ones: of `left right` first, then with what is
+/// left of it the second product. Where it is cut depends on the depths alone.
+void gemm_by_depth(const tensor::Cpu& device, const Gemm<float>& g) {
+  Gemm<float> rest = g;
+  while (rest.k + rest.k2 > kMostDepth) {
+    base::expects(rest.k > 0, "the second product is a shallow one");
+    Gemm<float> part = rest;
+    part.k = std::min(rest.k, kMostDepth);
+    part.k2 = 0;
+    gemm(device, part);
+    rest.k -= part.k;
+    rest.left.data += part.k * rest.left.k_stride;
+    rest.right.data += rest.right.transposed ? part.k : part.k * rest.right.stride;
+    rest.accumulate = true;
+    rest.bias = nullptr;
+  }
+  if (rest.k + rest.k2 > 0) gemm(device, rest);
+}
+
 }  // namespace
 
 void gemm(const tensor::Cpu& device, const Gemm<float>& g) {
   if (g.m == 0 || g.n == 0) return;
+  if (g.k + g.k2 > kMostDepth) return gemm_by_depth(device, g);
   const Tiles& tile = tiles(device.isa());
   const std::int64_t panel_floats = (g.k + g.k2) * tile.panel_width;
   const std::int64_t panels = panel_floats == 0 ? 1 : kSharedFloats / panel_floats;
