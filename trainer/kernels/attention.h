@@ -6,6 +6,9 @@
 
 namespace finetuned::kernels {
 
+/// Heads wider than this do not fit the CPU's tiles.
+inline constexpr std::int64_t kMostHeadDim = 1024;
+
 /// Causal attention over sequences of different lengths, laid end to end. Grouped queries: query head h reads
 /// key head h / (heads / kv_heads). The last query of a sequence stands at its last key, so a sequence may
 /// have more keys than queries (decoding with a cache). Softmax is online over blocks of keys counted from

@@ -20,6 +20,9 @@ struct LossSums {
   }
 };
 
+/// Hidden states wider than this do not fit the CPU's chunks of the head.
+inline constexpr std::int64_t kMostHeadHidden = 12288;
+
 /// The head and its softmax cross-entropy over `rows` hidden states, all supervised. Logits exist for one
 /// tile of rows and one chunk of the vocabulary at a time: the gradient to `hidden` is gathered in the same
 /// pass with a running maximum (as online softmax does for attention), so that rows x vocabulary is never

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "base/errors.h"
+#include "trainer/kernels/attention.h"
+#include "trainer/kernels/cross_entropy.h"
 #include "trainer/model/network.h"
 
 namespace finetuned::model {
@@ -23,6 +25,12 @@ void check_settings(const formats::ModelConfig& config, const ModelSettings& set
           "a batch of " + std::to_string(settings.max_rows) + " rows does not fit a budget of " +
               std::to_string(settings.max_tokens) + " tokens");
   require(settings.max_positions >= 0, "max_positions is negative");
+  require(config.head_dim <= kernels::kMostHeadDim,
+          "head_dim is " + std::to_string(config.head_dim) + "; heads wider than " +
+              std::to_string(kernels::kMostHeadDim) + " are not supported");
+  require(!settings.trains() || config.hidden_size <= kernels::kMostHeadHidden,
+          "hidden_size is " + std::to_string(config.hidden_size) + "; models wider than " +
+              std::to_string(kernels::kMostHeadHidden) + " cannot be trained on this device");
   if (!settings.has_adapter()) return;
   const LoraSettings& lora = settings.lora;
   require(lora.rank >= 1 && lora.rank <= 256,

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
+#include "trainer/kernels/attention.h"
 #include "tests/unit/trainer_model/tiny_models.h"
 
 namespace finetuned::model {
@@ -222,6 +223,19 @@ TEST(Settings, OutOfRangeAreRefused) {
   refused([](ModelSettings& s) { s.lora.dropout = 1; });
   refused([](ModelSettings& s) { s.lora.target_modules.clear(); });
   refused([](ModelSettings& s) { s.lora.target_modules = {"lm_head"}; });
+}
+
+/// They ran into an abort of the kernels.
+TEST(Settings, ModelsTooWideForTheKernelsAreRefused) {
+  auto wide = config();
+  wide.hidden_size = kernels::kMostHeadHidden + 48;
+  EXPECT_THROW(plan_memory(wide, lora_settings()), base::UsageError);
+  ModelSettings reading;
+  reading.max_tokens = 16;
+  reading.max_rows = 1;
+  EXPECT_FALSE(plan_memory(wide, reading).empty());
+  wide.head_dim = kernels::kMostHeadDim + 2;
+  EXPECT_THROW(plan_memory(wide, reading), base::UsageError);
 }
 
 TEST(Weights, OfAFreshModelDependOnSeedAndNameAlone) {
