@@ -52,7 +52,8 @@ base::ApiError too_large(std::uint64_t most) {
 }  // namespace
 
 struct Connection::State {
-  State(asio::ip::tcp::socket socket, Door& shared) : stream(std::move(socket)), door(shared) {}
+  State(asio::ip::tcp::socket socket, Door& shared)
+      : stream(std::move(socket)), door(shared), buffer(shared.limits.head_bytes + kReceiveBytes) {}
 
   asio::awaitable<bool> serve_one();
   asio::awaitable<bool> read_head();
@@ -72,6 +73,7 @@ struct Connection::State {
 
   beast::tcp_stream stream;
   Door& door;
+  /// Bounded: Beast gathers a chunk's extension, or the trailer, whole before it looks at it.
   beast::flat_buffer buffer;
   bool first = true;  // no request has been answered on this connection yet
   bool idle = false;
@@ -304,7 +306,8 @@ asio::awaitable<std::size_t> Connection::State::read_body_some(char* buffer_begi
   co_await http::async_read_some(stream, buffer, *parser, into(ec));
   if (ec && ec != http::error::need_buffer) {
     // A broken chunk is the client's fault; everything else means that it is gone, or closed for being too slow.
-    if (ec == http::error::bad_chunk || ec == http::error::bad_chunk_extension || ec == http::error::bad_transfer_encoding)
+    if (ec == http::error::bad_chunk || ec == http::error::bad_chunk_extension ||
+        ec == http::error::bad_transfer_encoding || ec == http::error::buffer_overflow || ec == http::error::header_limit)
       throw base::bad_request("invalid_chunk", "The chunked body is not valid HTTP/1.1.");
     throw ClientGone();
   }

@@ -122,6 +122,20 @@ TEST_F(DoorTest, ABrokenChunkIsRefused) {
   EXPECT_EQ(answer->code(), "invalid_chunk");
 }
 
+/// The gateway gathered them in memory as long as they came, without a key.
+TEST_F(DoorTest, EndlessChunkExtensionsAndTrailersAreRefused) {
+  for (const char* begin : {"2;", "2\r\n{}\r\n0\r\nX: "}) {
+    Wire wire(gateway_->port());
+    wire.send("GET /healthz HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(begin) +
+              std::string(200'000, 'a'));
+    const auto answer = wire.read();
+    ASSERT_TRUE(answer) << begin;
+    EXPECT_EQ(answer->status, 400);
+    EXPECT_EQ(answer->code(), "invalid_chunk");
+    EXPECT_TRUE(wire.closes_within(milliseconds(6000)));
+  }
+}
+
 TEST_F(DoorTest, HeadsAreBounded) {
   Wire wire(gateway_->port());
   wire.send("GET /healthz HTTP/1.1\r\nHost: t\r\nX: " + std::string(9000, 'a') + "\r\n\r\n");
