@@ -1,5 +1,7 @@
 #include "trainer/tensor/thread_pool.h"
 
+#include <system_error>
+
 #include "base/expects.h"
 
 #if defined(__x86_64__)
@@ -26,8 +28,12 @@ inline void relax() {
 
 ThreadPool::ThreadPool(int threads) {
   base::expects(threads >= 1, "a pool has at least its caller's thread");
-  for (int thread = 1; thread < threads; ++thread)
-    workers_.emplace_back([this, thread] { worker(thread); });
+  try {
+    for (int thread = 1; thread < threads; ++thread)
+      workers_.emplace_back([this, thread] { worker(thread); });
+  } catch (const std::system_error&) {
+    // The system gives no more threads; those there are do the same work.
+  }
 }
 
 ThreadPool::~ThreadPool() {

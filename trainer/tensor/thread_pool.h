@@ -13,7 +13,7 @@ namespace finetuned::tensor {
 /// independent of `threads`. One caller at a time. Blocks must not throw and must not call the pool.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  ///< >= 1
+  explicit ThreadPool(int threads);  ///< >= 1; fewer where the system gives no more
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

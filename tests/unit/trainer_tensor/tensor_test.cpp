@@ -1,6 +1,8 @@
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <vector>
 
 #include "trainer/tensor/arena.h"
@@ -63,6 +65,22 @@ TEST(ThreadPool, RunsEveryBlockOnceInEveryRound) {
       }
     }
   }
+}
+
+/// An address space too small for their stacks ended the process without a word.
+TEST(ThreadPool, MakesDoWithTheThreadsItGets) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need the address space that this test takes away";
+#endif
+  const auto run_in_little_room = [] {
+    const rlimit little{std::size_t{1} << 30, std::size_t{1} << 30};
+    setrlimit(RLIMIT_AS, &little);
+    ThreadPool pool(2000);
+    std::atomic<int> count{0};
+    pool.run(100, [&](std::int64_t, int) { ++count; });
+    std::_Exit(pool.threads() < 2000 && count == 100 ? 0 : 1);
+  };
+  EXPECT_EXIT(run_in_little_room(), testing::ExitedWithCode(0), "");
 }
 
 TEST(Cpu, GivesEachThreadItsOwnScratch) {
