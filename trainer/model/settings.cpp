@@ -54,12 +54,12 @@ std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, 
 }
 
 std::int64_t fit_tokens(const formats::ModelConfig& config, ModelSettings settings, std::uint64_t bytes,
-                        std::int64_t least, std::int64_t most) {
+                        std::int64_t least, std::int64_t most, int threads) {
   const auto fits = [&](std::int64_t tokens) {
     settings.max_tokens = tokens;
     settings.max_rows = std::min(settings.max_rows, tokens);
     std::uint64_t total = 0;
-    for (const auto& line : plan_memory(config, settings))
+    for (const auto& line : plan_memory(config, settings, threads))
       total += line.bytes;
     return total <= bytes;
   };

@@ -48,7 +48,8 @@ std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, 
                                             int threads = 0);
 
 /// The greatest max_tokens in [least, most] whose plan stays within `bytes`; 0 where not even `least` does.
+/// `threads` as for plan_memory().
 std::int64_t fit_tokens(const formats::ModelConfig& config, ModelSettings settings, std::uint64_t bytes,
-                        std::int64_t least, std::int64_t most);
+                        std::int64_t least, std::int64_t most, int threads = 0);
 
 }  // namespace finetuned::model

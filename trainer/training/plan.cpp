@@ -205,7 +205,7 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
   plan_for(most);
   const bool fits_whole = sum_of(plan.told.memory) <= for_model;
   const std::int64_t fitting =
-      fits_whole ? most : model::fit_tokens(base, plan.settings, for_model, longest_row, most);
+      fits_whole ? most : model::fit_tokens(base, plan.settings, for_model, longest_row, most, config.threads);
   if (!fits_whole) plan_for(fitting > 0 ? fitting : longest_row);
   plan.told.memory.insert(plan.told.memory.end(), beside.begin(), beside.end());
   if (fitting == 0) refuse_memory(plan.told.memory, limit, longest_row);

@@ -208,6 +208,13 @@ TEST(Settings, FindTheGreatestBudgetThatFits) {
     bytes += line.bytes;
   EXPECT_EQ(fit_tokens(config(), settings, bytes, 16, 4096), 200);
   EXPECT_EQ(fit_tokens(config(), settings, 1000, 16, 4096), 0);
+  const auto more_threads = [&] {
+    std::uint64_t sum = 0;
+    for (const auto& line : plan_memory(config(), settings, 300))
+      sum += line.bytes;
+    return sum;
+  };
+  EXPECT_EQ(fit_tokens(config(), settings, more_threads(), 16, 4096, 300), 200);
 }
 
 TEST(Settings, OutOfRangeAreRefused) {
