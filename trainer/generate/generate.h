@@ -25,7 +25,8 @@ struct Answer {
   Finish finish = Finish::kLength;
 };
 
-/// Continues `prompt` (>= 1 token, fewer than model.max_positions(), else UsageError). Works for any mode of
+/// Continues `prompt` (>= 1 token, fewer than model.max_positions(), else UsageError; UsageError too where logits
+/// are not finite, as damaged weights make them). Works for any mode of
 /// the model, with its adapter as it stands. The prompt passes in pieces of the model's max_tokens.
 /// `on_token`, where given, hears each new token at once.
 template <class Device>

@@ -92,6 +92,20 @@ TEST(Generate, KeepsToTheContext) {
   EXPECT_THROW(generate(model, std::vector<std::int32_t>{37}, request), base::UsageError);
 }
 
+/// The first id was taken for the greatest, and sorting by values that do not compare is undefined.
+TEST(Generate, RefusesLogitsThatAreNotNumbers) {
+  tensor::Cpu cpu(1);
+  const auto config = model::tiny_config(formats::Architecture::kLlama);
+  const auto damaged = [](const std::string&, std::span<float> out) { std::fill(out.begin(), out.end(), NAN); };
+  model::Transformer<tensor::Cpu> model(cpu, config, damaged, tuned(8));
+  for (const double temperature : {0.0, 1.0}) {
+    Request request;
+    request.sampling.temperature = temperature;
+    request.sampling.top_p = 0.5;
+    EXPECT_THROW(generate(model, kPrompt, request), base::UsageError);
+  }
+}
+
 TEST(Sampling, FollowsTheProbabilitiesAndTopP) {
   const std::vector<float> logits{std::log(0.1f), std::log(0.6f), std::log(0.3f)};
   std::vector<std::int32_t> order;
