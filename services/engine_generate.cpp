@@ -1,16 +1,14 @@
 #include "services/engine_generate.h"
 
 #include <iostream>
-#include <limits>
-#include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/errors.h"
+#include "services/engine_model.h"
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
-#include "trainer/formats/peft.h"
 #include "trainer/generate/generate.h"
-#include "trainer/model/transformer.h"
 #include "trainer/text/supervised.h"
 #include "trainer/text/tokenizer.h"
 
@@ -18,35 +16,17 @@ namespace finetuned::services {
 
 namespace {
 
-using CpuTransformer = model::Transformer<tensor::Cpu>;
-
-constexpr std::int64_t kPromptPiece = 512;  // tokens of a prompt that go through the model at once
-
-CpuTransformer load(const GenerateArguments& arguments, const formats::ModelConfig& config, tensor::Cpu& device) {
-  const formats::Weights weights = formats::Weights::open(arguments.base);
-  formats::check_weights(config, weights);
-  model::ModelSettings settings;
-  settings.max_rows = 1;
-  settings.max_tokens = std::min(kPromptPiece, config.max_position_embeddings);
-  if (arguments.adapter.empty()) return CpuTransformer(device, config, model::stored_weights(weights), settings);
-  const formats::Adapter adapter = formats::read_adapter(arguments.adapter, config);
-  settings.mode = model::Mode::kAdapter;
-  settings.lora.rank = adapter.config.rank;
-  settings.lora.alpha = adapter.config.alpha;
-  settings.lora.use_rslora = adapter.config.use_rslora;
-  settings.lora.target_modules = adapter.config.target_modules;
-  CpuTransformer model(device, config, model::stored_weights(weights), settings);
-  model.load_adapter(adapter);
-  return model;
-}
-
 std::vector<std::int32_t> chat_prompt(const GenerateArguments& arguments) {
   const text::RowEncoder encoder(arguments.base);
   text::Row row;
   text::Message message;
   message.content = arguments.prompt;
   row.messages.push_back(std::move(message));
-  return encoder.tokenizer().encode(encoder.render(row, true), {.add_special = false});
+  try {
+    return encoder.tokenizer().encode(encoder.render(row, true), {.add_special = false});
+  } catch (const text::RowError& error) {
+    throw base::UsageError(arguments.base + ": " + error.what());
+  }
 }
 
 std::vector<std::int32_t> prompt_ids(const GenerateArguments& arguments, const text::Tokenizer& tokenizer) {
@@ -80,7 +60,8 @@ void generate(const GenerateArguments& arguments) {
       arguments.ids.empty() ? prompt_ids(arguments, *tokenizer) : parse_ids(arguments.ids, "--ids");
   check_ids(prompt, config);
   tensor::Cpu device(arguments.threads);
-  CpuTransformer model = load(arguments, config, device);
+  const auto longest = static_cast<std::int64_t>(prompt.size()) + arguments.max_tokens;
+  Reader model = load_reader(device, arguments.base, arguments.adapter, config, longest);
 
   generate::Request request;
   request.max_tokens = arguments.max_tokens;

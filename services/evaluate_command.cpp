@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -14,23 +13,17 @@
 
 #include "base/errors.h"
 #include "base/json.h"
+#include "services/engine_model.h"
 #include "trainer/formats/hf_config.h"
-#include "trainer/formats/peft.h"
-#include "trainer/formats/safetensors.h"
 #include "trainer/generate/generate.h"
-#include "trainer/model/transformer.h"
-#include "trainer/model/weight_source.h"
 #include "trainer/text/dataset.h"
 #include "trainer/text/supervised.h"
 
 namespace finetuned::services {
 
-namespace fs = std::filesystem;
 namespace json = base::json;
 
 namespace {
-
-constexpr std::int64_t kPieceTokens = 256;  // of a prompt that go through the model at once
 
 struct EvaluateArguments {
   std::string base, adapter, data;
@@ -42,7 +35,9 @@ struct EvaluateArguments {
 
 /// A question for the model, and the answer that counts as right.
 struct Question {
-  text::Row row;  ///< without its last turn
+  std::int64_t line = 0;
+  std::string prompt;
+  std::vector<std::int32_t> ids;  ///< of `prompt`
   std::string expected;
 };
 
@@ -61,70 +56,48 @@ std::string trimmed(const std::string& text) {
   throw base::UsageError(file + ": " + (line > 0 ? "line " + std::to_string(line) + ": " : "") + message);
 }
 
-std::vector<Question> read_questions(const std::string& file) {
+Question question_of(text::Row& row, const std::string& file, const text::RowEncoder& encoder) {
+  const text::Message& last = row.messages.back();
+  if (last.role != text::Role::kAssistant || !last.content)
+    refuse(file, row.line, "its last turn is not an assistant's text, so there is nothing to compare with");
+  Question question;
+  question.line = row.line;
+  question.expected = trimmed(*last.content);
+  row.messages.pop_back();
+  try {
+    question.prompt = encoder.render(row, true);
+  } catch (const text::RowError& error) {
+    refuse(file, row.line, error.what());
+  }
+  question.ids = encoder.tokenizer().encode(question.prompt, {.add_special = false});
+  return question;
+}
+
+std::vector<Question> read_questions(const std::string& file, const text::RowEncoder& encoder) {
   std::ifstream in(file, std::ios::binary);
   text::DatasetLimits limits;
   limits.min_examples = 1;
   text::DatasetReader reader(in, limits);
   std::vector<Question> questions;
-  while (std::optional<text::Row> row = reader.next()) {
-    const text::Message& last = row->messages.back();
-    if (last.role != text::Role::kAssistant || !last.content)
-      refuse(file, row->line, "its last turn is not an assistant's text, so there is nothing to compare with");
-    Question question{std::move(*row), trimmed(*last.content)};
-    question.row.messages.pop_back();
-    questions.push_back(std::move(question));
-  }
+  while (std::optional<text::Row> row = reader.next()) questions.push_back(question_of(*row, file, encoder));
   const text::FaultList& faults = reader.faults();
   if (faults.count() > 0)
     refuse(file, faults.kept()[0].line, faults.kept()[0].message + " (" + std::to_string(faults.count()) + " faults in all)");
   return questions;
 }
 
-/// A model ready to answer.
-class Answerer {
- public:
-  explicit Answerer(const EvaluateArguments& arguments)
-      : encoder_(arguments.base), device_(arguments.threads), max_tokens_(arguments.max_tokens) {
-    const formats::ModelConfig config = formats::read_model_config(arguments.base);
-    const formats::Weights weights = formats::Weights::open(arguments.base);
-    formats::check_weights(config, weights);
-    model::ModelSettings settings;
-    settings.max_tokens = std::min(kPieceTokens, config.max_position_embeddings);
-    settings.max_rows = 1;
-    std::optional<formats::Adapter> adapter;
-    if (!arguments.adapter.empty()) {
-      adapter = formats::read_adapter(arguments.adapter, config);
-      settings.mode = model::Mode::kAdapter;
-      settings.lora.rank = adapter->config.rank;
-      settings.lora.alpha = adapter->config.alpha;
-      settings.lora.use_rslora = adapter->config.use_rslora;
-      settings.lora.target_modules = adapter->config.target_modules;
-    }
-    model_.emplace(device_, config, model::stored_weights(weights), settings);
-    if (adapter) model_->load_adapter(*adapter);
-    stop_ids_ = config.eos_token_ids;
-    const std::optional<std::int32_t> eos = encoder_.tokenizer().eos_id();
-    if (eos && std::find(stop_ids_.begin(), stop_ids_.end(), *eos) == stop_ids_.end()) stop_ids_.push_back(*eos);
-  }
+/// Where an answer ends.
+std::vector<std::int32_t> stop_ids(const formats::ModelConfig& config, const text::Tokenizer& tokenizer) {
+  std::vector<std::int32_t> ids = config.eos_token_ids;
+  if (tokenizer.eos_id()) ids.push_back(*tokenizer.eos_id());
+  return ids;
+}
 
-  Answered answer(const Question& question) {
-    const std::string prompt = encoder_.render(question.row, true);
-    const std::vector<std::int32_t> ids = encoder_.tokenizer().encode(prompt, {.add_special = false});
-    generate::Request request;
-    request.max_tokens = max_tokens_;
-    request.stop_ids = stop_ids_;
-    const generate::Answer answer = generate::generate(*model_, ids, request);
-    return {prompt, question.expected, trimmed(encoder_.tokenizer().decode(answer.ids))};
-  }
-
- private:
-  text::RowEncoder encoder_;
-  tensor::Cpu device_;
-  std::optional<model::Transformer<tensor::Cpu>> model_;
-  std::vector<std::int32_t> stop_ids_;
-  std::int64_t max_tokens_;
-};
+std::int64_t longest_prompt(const std::vector<Question>& questions) {
+  std::size_t longest = 0;
+  for (const Question& question : questions) longest = std::max(longest, question.ids.size());
+  return static_cast<std::int64_t>(longest);
+}
 
 void print_text(const std::vector<Answered>& answers, std::size_t exact, std::size_t shown) {
   for (std::size_t i = 0; i < shown; ++i) {
@@ -156,16 +129,22 @@ void print_json(const std::vector<Answered>& answers, std::size_t exact, std::si
 }
 
 void evaluate(const EvaluateArguments& arguments) {
-  const std::vector<Question> questions = read_questions(arguments.data);
-  Answerer answerer(arguments);
+  const text::RowEncoder encoder(arguments.base);
+  const std::vector<Question> questions = read_questions(arguments.data, encoder);
+  const formats::ModelConfig config = formats::read_model_config(arguments.base);
+  tensor::Cpu device(arguments.threads);
+  Reader model =
+      load_reader(device, arguments.base, arguments.adapter, config, longest_prompt(questions) + arguments.max_tokens);
+  generate::Request request;
+  request.max_tokens = arguments.max_tokens;
+  request.stop_ids = stop_ids(config, encoder.tokenizer());
   std::vector<Answered> answers;
   for (const Question& question : questions) {
     try {
-      answers.push_back(answerer.answer(question));
-    } catch (const text::TemplateError& error) {
-      refuse(arguments.data, question.row.line, error.what());
+      const generate::Answer answer = generate::generate(model, question.ids, request);
+      answers.push_back({question.prompt, question.expected, trimmed(encoder.tokenizer().decode(answer.ids))});
     } catch (const base::UsageError& error) {
-      refuse(arguments.data, question.row.line, error.what());
+      refuse(arguments.data, question.line, error.what());
     }
   }
   const auto exact = static_cast<std::size_t>(std::count_if(answers.begin(), answers.end(),
@@ -186,12 +165,12 @@ void add_evaluate_command(CLI::App& app) {
   command.add_option("--data", arguments->data, "rows in any format that `train` reads (JSONL)")
       ->required()->check(CLI::ExistingFile);
   command.add_option("--max-tokens", arguments->max_tokens, "the longest answer, in tokens")
-      ->capture_default_str()->check(CLI::PositiveNumber);
+      ->capture_default_str()->check(CLI::Range(1, 1 << 24));
   command.add_option("--show", arguments->show, "print the first so many rows with the model's answer")
-      ->capture_default_str()->check(CLI::NonNegativeNumber);
+      ->capture_default_str()->check(CLI::Range(0, 1 << 30));
   command.add_flag("--json", arguments->as_json, "print JSON");
   command.add_option("--threads", arguments->threads, "0: one a processor")
-      ->capture_default_str()->check(CLI::NonNegativeNumber);
+      ->capture_default_str()->check(CLI::Range(0, 1024));
   command.callback([arguments] { evaluate(*arguments); });
 }
 

@@ -1,0 +1,62 @@
+#include "services/engine_model.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+#include "base/errors.h"
+#include "trainer/formats/peft.h"
+#include "trainer/formats/safetensors.h"
+#include "trainer/model/weight_source.h"
+#include "trainer/training/memory_limit.h"
+
+namespace finetuned::services {
+
+namespace {
+
+constexpr std::int64_t kPromptPiece = 512;  // tokens of a prompt that go through the model at once
+
+std::string megabytes(std::uint64_t bytes) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+void check_memory(const formats::ModelConfig& config, const model::ModelSettings& settings, int threads) {
+  std::uint64_t model_bytes = 0;
+  for (const tensor::MemoryLine& line : model::plan_memory(config, settings, threads)) model_bytes += line.bytes;
+  const auto cache_bytes = static_cast<std::uint64_t>(2 * config.layers * settings.max_positions * config.kv_heads *
+                                                      config.head_dim) * sizeof(float);
+  const std::uint64_t machine = training::machine_memory_bytes(), limit = machine - machine / 10;
+  if (model_bytes + cache_bytes <= limit) return;
+  throw base::UsageError("this needs " + megabytes(model_bytes) + " of memory for the model and " +
+                         megabytes(cache_bytes) + " for a sequence of " + std::to_string(settings.max_positions) +
+                         " tokens, but " + megabytes(limit) + " may be used; lower --max-tokens or take a smaller base");
+}
+
+}  // namespace
+
+Reader load_reader(tensor::Cpu& device, const std::string& base, const std::string& adapter,
+                   const formats::ModelConfig& config, std::int64_t positions) {
+  const formats::Weights weights = formats::Weights::open(base);
+  formats::check_weights(config, weights);
+  model::ModelSettings settings;
+  settings.max_positions = std::min(positions, config.max_position_embeddings);
+  settings.max_tokens = std::min(kPromptPiece, settings.max_positions);
+  settings.max_rows = 1;
+  std::optional<formats::Adapter> tuned;
+  if (!adapter.empty()) {
+    tuned = formats::read_adapter(adapter, config);
+    settings.mode = model::Mode::kAdapter;
+    settings.lora.rank = tuned->config.rank;
+    settings.lora.alpha = tuned->config.alpha;
+    settings.lora.use_rslora = tuned->config.use_rslora;
+    settings.lora.target_modules = tuned->config.target_modules;
+  }
+  check_memory(config, settings, device.pool().threads());
+  Reader model(device, config, model::stored_weights(weights), settings);
+  if (tuned) model.load_adapter(*tuned);
+  return model;
+}
+
+}  // namespace finetuned::services
