@@ -30,7 +30,6 @@ constexpr char kProgress[] =
     " WHERE" FENCE;
 constexpr char kEnd[] =
     "UPDATE job SET state = $3, finished_at = clock_timestamp(), lease_until = NULL, estimated_finish = NULL,"
-    " step = CASE WHEN $3 = 'succeeded' THEN greatest(step, total_steps) ELSE step END,"
     " fine_tuned_model = $4, trained_tokens = $5, error_code = $6, error_message = $7, error_param = $8 WHERE" FENCE
     " RETURNING project_id";
 constexpr char kRelease[] =
