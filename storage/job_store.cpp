@@ -16,6 +16,14 @@ std::string select_jobs(const std::string& where) {
   return std::string("SELECT ") + kJobColumns + " FROM job WHERE " + where;
 }
 
+/// A job whose files are read, and, where they were accepted, counted for its model. Jobs that still wait for intake
+/// are left out, or the first of them would keep all others from being looked at.
+constexpr char kDecidable[] =
+    "state = 'validating_files' AND NOT EXISTS (SELECT FROM file f JOIN base_model m ON m.name = job.base_model"
+    " WHERE f.id IN (job.training_file, job.validation_file) AND f.deleted_at IS NULL AND (f.status = 'uploaded'"
+    "  OR f.status = 'processed' AND NOT EXISTS (SELECT FROM file_tokens t"
+    "   WHERE t.file_id = f.id AND t.tokenizer_fingerprint = m.tokenizer_fingerprint)))";
+
 std::vector<Job> read_jobs(const postgres::Result& rows) {
   std::vector<Job> jobs;
   for (std::size_t i = 0; i < rows.size(); ++i) jobs.push_back(read_job_row(rows.row(i)));
@@ -128,8 +136,7 @@ bool JobStore::fail_before_start(const std::string& id, const JobError& error) {
 }
 
 std::vector<Job> JobStore::take_waiting(int most) {
-  return read_jobs(tx_.execute(
-      select_jobs("state = 'validating_files' ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED"), {most}));
+  return read_jobs(tx_.execute(select_jobs(kDecidable) + " ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED", {most}));
 }
 
 std::vector<std::string> JobStore::queued_ids(int most) {

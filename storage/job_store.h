@@ -44,7 +44,7 @@ class JobStore {
   /// validating_files, queued -> failed. False when in another state.
   bool fail_before_start(const std::string& id, const JobError& error);
 
-  /// Jobs in `validating_files`, oldest first, locked; others' are skipped. System scope.
+  /// Jobs in `validating_files` whose files intake is done with, oldest first, locked; others' are skipped. System scope.
   std::vector<Job> take_waiting(int most);
   /// Ids of queued jobs, oldest first: to rebuild the stream where Redis lost it. System scope.
   std::vector<std::string> queued_ids(int most);

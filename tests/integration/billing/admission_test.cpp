@@ -158,6 +158,24 @@ TEST_F(Admission, AnUncountedFileWaitsAndIsAdmittedByTheScheduler) {
   EXPECT_EQ(balance().held.value, 50 * kNanoPerToken);
 }
 
+/// The oldest ones were looked at again and again, and no other project's job was admitted meanwhile.
+TEST_F(Admission, JobsThatWaitForIntakeHoldUpNoOthers) {
+  const auto slow = tests::make_file(pool(), project);
+  for (int i = 0; i < 3; ++i) create(tests::new_job(project, model, slow));
+  tests::give_credit(pool(), project, 1'000'000);
+  const auto quick = tests::make_file(pool(), project);
+  const auto job = create(tests::new_job(project, model, quick));
+  system([&](Transaction& tx) {
+    tx.execute("UPDATE file SET status = 'processed' WHERE id = $1", {quick.id});
+    tx.execute("INSERT INTO file_tokens (file_id, tokenizer_fingerprint, project_id, row_count, tokens,"
+               " supervised_tokens, longest_tokens, longest_line, row_tokens)"
+               " VALUES ($1, $2, $3, 1, 9, 1, 9, 1, '\\x09000000')",
+               {quick.id, model.tokenizer_fingerprint, project.id});
+  });
+  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 2); }), 1u);
+  EXPECT_EQ(find(job.id).state, JobState::kQueued);
+}
+
 TEST_F(Admission, AWaitingJobFailsOnABadFileOrAnEmptyPurse) {
   const auto bad = tests::make_file(pool(), project);
   const auto good = tests::make_file(pool(), project);
@@ -219,8 +237,11 @@ TEST_F(Settlement, SuccessPaysItsTokensOnce) {
 TEST_F(Settlement, StoppingEarlyReturnsWhatWasNotTrained) {
   const auto lease = claim();
   in_project([&](Transaction& tx) {
+    EXPECT_TRUE(JobLeases(tx).set_progress(lease, 3, 6, 600, std::nullopt));
     EXPECT_TRUE(JobLeases(tx).succeed(lease, "ft:m", {}, 600));
     EXPECT_EQ(billing::settle_job(tx, job.id)->returned.value, 600 * kNanoPerToken);
+    const auto usage = tx.execute("SELECT upper(steps) - 1 AS last FROM usage WHERE job_id = $1", {job.id});
+    EXPECT_EQ(usage.row(0).integer("last"), 3);  // not the 6 that were planned
   });
   expect_settled(600);
 }
