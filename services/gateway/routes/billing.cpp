@@ -9,6 +9,7 @@
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "storage/organization_store.h"
+#include "storage/postgres/errors.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::gateway {
@@ -20,6 +21,7 @@ using postgres::Transaction;
 namespace {
 
 constexpr const char* kLedger = "USD_NANO";
+constexpr std::string_view kOutOfRange = "22003";  // SQLSTATE of a sum beyond bigint
 constexpr int kDefaultTransfers = 20, kMostTransfers = 100;
 constexpr std::size_t kMostReason = 256;
 
@@ -90,7 +92,7 @@ base::NanoDollars read_amount(const json::object& body) {
 std::string read_reason(const json::object& body) {
   const json::value* reason = body.if_contains("reason");
   if (!reason || !reason->is_string() || reason->get_string().empty() || reason->get_string().size() > kMostReason)
-    throw base::bad_request("invalid_value", "reason must be a string of 1 to 256 characters.", "reason");
+    throw base::bad_request("invalid_value", "reason must be a string of 1 to 256 bytes.", "reason");
   return std::string(reason->get_string());
 }
 
@@ -129,6 +131,9 @@ Response credit(const Platform& platform, const Request& request) {
       ledger.credit(id, project_id, amount, reason);
     } catch (const billing::TransferConflict& conflict) {
       throw base::ApiError(409, "invalid_request_error", "transfer_conflict", conflict.what(), "transfer_id");
+    } catch (const postgres::SqlError& error) {
+      if (error.sqlstate != kOutOfRange) throw;
+      throw base::bad_request("invalid_value", "amount would take the balance beyond what an account can hold.", "amount");
     }
     const auto transfer = ledger.find(id);
     shape = json::object();

@@ -47,6 +47,14 @@ TEST_F(BillingTest, ARepeatedTransferCreditsOnce) {
   EXPECT_EQ(other.header("x-should-retry"), "false");
 }
 
+/// The sum left bigint, and the answer was a 500.
+TEST_F(BillingTest, ACreditBeyondWhatAnAccountHoldsIsRefused) {
+  const std::string most = R"({"amount":"9223372036854775807","reason":"gift"})";
+  EXPECT_EQ(send_as(tenant_.admin_key, "POST", credits(tenant_.project.id), R"({"amount":"1","reason":"x"})").status, 200);
+  EXPECT_EQ(send_as(tenant_.admin_key, "POST", credits(tenant_.project.id), most).status, 400);
+  EXPECT_EQ(get("/v1/billing/balances").json().at("data").at(0).at("available"), "1");
+}
+
 TEST_F(BillingTest, OnlyTheOrganizationsAdminCredits) {
   const std::string body = R"({"amount":"1000","reason":"gift"})";
   EXPECT_EQ(send("POST", credits(tenant_.project.id), body).status, 403);
