@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <set>
 #include <string_view>
 
@@ -49,9 +50,8 @@ constexpr std::array<std::string_view, 7> kModules{"q_proj",    "k_proj",  "v_pr
                                                    "gate_proj", "up_proj", "down_proj"};
 
 std::string show(double number) {
-  json::value value = number;
-  if (number == std::floor(number)) value = static_cast<std::int64_t>(number);
-  const auto text = value.is_int64() ? std::to_string(value.get_int64()) : std::to_string(number);
+  char text[32];
+  std::snprintf(text, sizeof text, "%.12g", number);
   return text;
 }
 

@@ -44,7 +44,7 @@ std::string first_faults(const std::optional<json::object>& report) {
     const json::value* line = fields ? fields->if_contains("line") : nullptr;
     const json::value* message = fields ? fields->if_contains("message") : nullptr;
     if (shown++ == kShownFaults || !message || !message->is_string()) break;
-    text += line && line->is_int64() ? " Line " + std::to_string(line->get_int64()) + ": " : " ";
+    text += line && line->is_int64() && line->get_int64() > 0 ? " Line " + std::to_string(line->get_int64()) + ": " : " ";
     text += std::string(message->get_string());
     if (!text.ends_with('.')) text += '.';
   }
