@@ -73,29 +73,43 @@ services_psql() {
   (services_as_user "$services_postgres_bin/psql" -X -q -v ON_ERROR_STOP=1 -h "$1" -U services -d "$2" -At -c "$3")
 }
 
-services_start_postgres() {
+# initdb works beside DATA: one that is killed half-way leaves no cluster that looks whole.
+services_make_cluster() {  # DATA LOG
+  local data=$1 log=$2 made
+  services_private_directory "$data" || return 1
+  [ ! -e "$data/PG_VERSION" ] || return 0
+  rm -rf "$data".new.* || true
+  made=$(mktemp -d "$data.new.XXXXXX") && services_private_directory "$made" || return 1
+  (services_as_user "$services_postgres_bin/initdb" -D "$made" -U services -A trust -E UTF8 --locale=C.UTF-8 -N) \
+    >>"$log" 2>&1 || { services_fail "initdb failed: see $log"; return 1; }
+  rmdir "$data" && mv "$made" "$data"
+}
+
+services_run_postgres() {  # DATA RUN LOG [SETTING=VALUE ...]
   local data=$1 run=$2 log=$3 setting
   shift 3
-  services_live_pid "$run/postgres.pid" "$data" >/dev/null && return 0
-  [ -x "$services_postgres_bin/postgres" ] ||
-    { services_fail "no PostgreSQL 15 in $services_postgres_bin: apt install postgresql-15"; return 1; }
-  services_check_run "$run" && services_private_directory "$run" && services_private_directory "$data" || return 1
-  if [ ! -e "$data/PG_VERSION" ]; then
-    (services_as_user "$services_postgres_bin/initdb" -D "$data" -U services -A trust -E UTF8 --locale=C.UTF-8 -N) \
-      >>"$log" 2>&1 || { services_fail "initdb failed: see $log"; return 1; }
-  fi
   local settings=(-c listen_addresses= -c unix_socket_permissions=0700 -c max_connections=200)
   for setting in "$@"; do settings+=(-c "$setting"); done
   (services_as_user "$services_postgres_bin/postgres" -D "$data" -k "$run" "${settings[@]}") >>"$log" 2>&1 </dev/null &
-  local pid=$!
-  echo "$pid" >"$run/postgres.pid"
-  local tries=0
+  echo $! >"$run/postgres.pid"
+}
+
+services_start_postgres() {
+  local data=$1 run=$2 log=$3 pid tries=0
+  if ! services_live_pid "$run/postgres.pid" "$data" >/dev/null; then
+    [ -x "$services_postgres_bin/postgres" ] ||
+      { services_fail "no PostgreSQL 15 in $services_postgres_bin: apt install postgresql-15"; return 1; }
+    services_check_run "$run" && services_private_directory "$run" && services_make_cluster "$data" "$log" || return 1
+    services_run_postgres "$@" || return 1
+  fi
+  pid=$(cat "$run/postgres.pid")
   until services_psql "$run" postgres 'SELECT 1' >/dev/null 2>&1; do
     kill -0 "$pid" 2>/dev/null || { services_fail "PostgreSQL stopped: see $log"; return 1; }
     tries=$((tries + 1))
     [ "$tries" -le 300 ] || { services_fail "PostgreSQL does not answer after 60 s: see $log"; return 1; }
     sleep 0.2
   done
+  # Of a running one too: whoever started it may have been killed before it came to this.
   [ -n "$(services_psql "$run" postgres "SELECT 1 FROM pg_roles WHERE rolname = 'finetuned'")" ] ||
     services_psql "$run" postgres 'CREATE ROLE finetuned LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS' || return 1
   [ -n "$(services_psql "$run" postgres "SELECT 1 FROM pg_database WHERE datname = 'finetuned'")" ] ||
