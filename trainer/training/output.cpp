@@ -1,7 +1,12 @@
 #include "trainer/training/output.h"
 
-#include <boost/json/serialize.hpp>
+#include <unistd.h>
 
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <cmath>
+
+#include "base/errors.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "trainer/formats/json_fields.h"
@@ -44,7 +49,36 @@ void write_hugging_face(const RunConfig& config, const CpuTransformer& model, co
   }
 }
 
+/// The deepest part of `path` that exists.
+fs::path existing_part(fs::path path) {
+  std::error_code ignored;
+  while (!fs::exists(path, ignored) && path.has_relative_path()) path = path.parent_path();
+  return path;
+}
+
 }  // namespace
+
+void check_output(const RunConfig& config) {
+  const fs::path& out = config.out_directory;
+  if (out.empty()) throw base::UsageError("the output directory's name is empty");
+  const fs::path there = existing_part(fs::absolute(out));
+  if (!fs::is_directory(there))
+    throw base::UsageError(out.string() + ": cannot be made, since " + there.string() + " is not a directory");
+  if (::access(there.c_str(), W_OK | X_OK) != 0)
+    throw base::UsageError(out.string() + ": cannot be written, since " + there.string() + " does not allow it");
+  if (!fs::exists(out)) return;
+  if (fs::equivalent(out, config.base_directory))
+    throw base::UsageError(out.string() + " is the base's own directory, which the result would replace; name another");
+  if (config.init_adapter && fs::equivalent(out, *config.init_adapter))
+    throw base::UsageError(out.string() + " is the initial adapter's own directory, which the result would replace; name another");
+}
+
+void check_finite(const CpuTransformer& model, std::int64_t step) {
+  for (const auto& trained : model.trainables())
+    if (!std::all_of(trained.value.begin(), trained.value.end(), [](float value) { return std::isfinite(value); }))
+      throw Diverged("the weights stopped being numbers at step " + std::to_string(step) +
+                     "; lower the learning rate or add warm-up");
+}
 
 void write_result(const RunConfig& config, const CpuTransformer& model, const fs::path& directory) {
   fs::create_directories(directory);

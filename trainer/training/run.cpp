@@ -35,6 +35,7 @@ double accuracy(const LossSums& sums) { return static_cast<double>(sums.correct)
 formats::ModelConfig checked_base(const RunConfig& config) {
   const formats::ModelConfig base = formats::read_model_config(config.base_directory);
   check_config(config, base);
+  check_output(config);
   return base;
 }
 
@@ -76,7 +77,9 @@ class Run {
       validate(*metrics);
       steps_.push_back(*metrics);
       observer_.on_step(*metrics);
-      if (is_checkpoint(step)) observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
+      if (!is_checkpoint(step)) continue;
+      check_finite(model_, step);
+      observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
     }
     return finish(false);
   }
@@ -168,6 +171,7 @@ class Run {
 
   RunResult finish(bool stopped) {
     const std::filesystem::path& out = config_.out_directory;
+    check_finite(model_, static_cast<std::int64_t>(steps_.size()));
     write_result(config_, model_, out);
     base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
     const std::string device = std::string("cpu-") + tensor::isa_name(device_.isa());

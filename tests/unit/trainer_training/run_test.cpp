@@ -324,5 +324,43 @@ TEST_F(TrainingRun, CutsLongRows) {
   EXPECT_EQ(listener.plan.total_tokens, expected);
 }
 
+/// The last update was never looked at: a run of one step wrote weights that are not numbers and said that it went well.
+TEST_F(TrainingRun, NeverWritesWeightsThatAreNotNumbers) {
+  RunConfig run = config("out");
+  run.learning_rate = 1e300;
+  run.max_steps = 1;
+  EXPECT_THAT(refusal(run, tiny_rows(12)), HasSubstr("stopped being numbers at step 1"));
+}
+
+/// It was found out when the training was over.
+TEST_F(TrainingRun, RefusesAnOutputThatCannotBeWrittenBeforeItStarts) {
+  base::write_durably(directory_ / "file", "text");
+  for (const char* name : {"file", "file/below"}) {
+    Listener listener;
+    try {
+      run_training(config(name), tiny_rows(12), {}, listener);
+      ADD_FAILURE() << name << " was taken";
+    } catch (const base::UsageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("is not a directory"));
+    }
+    EXPECT_TRUE(listener.steps.empty());
+  }
+  EXPECT_EQ(text("file"), "text");
+}
+
+/// A full-parameter run into the base's directory replaced the base, and its manifest named the new weights as the base.
+TEST_F(TrainingRun, NeverReplacesItsBaseOrInitialAdapter) {
+  const std::string weights = text("base/model.safetensors");
+  RunConfig run = config("base");
+  run.full_parameter = true;
+  Listener listener;
+  EXPECT_THROW(run_training(run, tiny_rows(12), {}, listener), base::UsageError);
+  EXPECT_EQ(text("base/model.safetensors"), weights);
+  run_training(config("first"), tiny_rows(12), {}, listener);
+  RunConfig second = config("first/.");
+  second.init_adapter = directory_ / "first";
+  EXPECT_THROW(run_training(second, tiny_rows(12), {}, listener), base::UsageError);
+}
+
 }  // namespace
 }  // namespace finetuned::training
