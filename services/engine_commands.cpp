@@ -72,7 +72,10 @@ void add_adapter_options(CLI::App& command, TrainArguments& arguments) {
   command.add_flag("--use-rslora", run.use_rslora, "scale by alpha / sqrt(rank)");
   command.add_option("--target-modules", run.target_modules, "the linear layers to adapt, by commas")
       ->delimiter(',')->capture_default_str();
-  command.add_flag("--full", run.full_parameter, "train every weight; writes a Hugging Face directory");
+  CLI::Option* const full =
+      command.add_flag("--full", run.full_parameter, "train every weight; writes a Hugging Face directory");
+  for (const char* of_adapter : {"--init-adapter", "--rank", "--alpha", "--dropout", "--use-rslora", "--target-modules"})
+    full->excludes(of_adapter);
   add_choice(command, "--dtype", run.dtype, kDtypes, "of the weights written");
 }
 
@@ -87,7 +90,7 @@ void add_step_options(CLI::App& command, RunConfig& run) {
   command.add_option("--epochs", run.epochs, "passes over the rows")->capture_default_str();
   command.add_option("--steps", run.max_steps, "end after so many steps, whatever --epochs says");
   command.add_option("--seed", run.seed, "of the adapter's first values, the rows' order and dropout")
-      ->capture_default_str();
+      ->capture_default_str()->check(refuse_seed);
   command.add_option("--validation-steps", run.validation_steps,
                      "a sample of the validation rows each so many steps; 0: 25 times a run")->capture_default_str();
   command.add_option("--checkpoint-steps", run.checkpoint_steps, "keep OUT/step-N each so many steps");
@@ -130,7 +133,8 @@ void add_generate(CLI::App& app) {
       ->capture_default_str()->check(CLI::Range(0.0, 100.0));
   command.add_option("--top-p", arguments->top_p, "draw among the likeliest tokens of this probability together")
       ->capture_default_str()->check(CLI::Range(0.0, 1.0));
-  command.add_option("--seed", arguments->seed, "the same seed draws the same text")->capture_default_str();
+  command.add_option("--seed", arguments->seed, "the same seed draws the same text")
+      ->capture_default_str()->check(refuse_seed);
   command.add_flag("--no-kv-cache", arguments->no_kv_cache, "compute everything anew for each token; the same text, slower");
   command.add_flag("--print-ids", arguments->print_ids, "print token ids instead of text");
   command.add_flag("--ignore-eos", arguments->ignore_eos, "go on beyond the end-of-text token");
@@ -151,7 +155,13 @@ void tokenize(const TokenizeArguments& arguments) {
   for (std::string line; std::getline(std::cin, line);) {
     ++number;
     if (arguments.decode) {
-      std::cout << tokenizer.decode(parse_ids(line, "line " + std::to_string(number)), !arguments.keep_special) << "\n";
+      const std::string place = "line " + std::to_string(number);
+      const std::vector<std::int32_t> ids = parse_ids(line, place);
+      for (const std::int32_t id : ids)
+        if (id >= tokenizer.vocabulary_size())
+          throw base::UsageError(place + ": " + std::to_string(id) + " is not in the vocabulary of " +
+                                 std::to_string(tokenizer.vocabulary_size()));
+      std::cout << tokenizer.decode(ids, !arguments.keep_special) << "\n";
       continue;
     }
     const char* separator = "";

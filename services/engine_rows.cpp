@@ -113,4 +113,11 @@ std::vector<std::int32_t> parse_ids(const std::string& words, const std::string&
   return ids;
 }
 
+std::string refuse_seed(const std::string& text) {
+  std::uint64_t seed = 0;
+  const auto [stop, fault] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  const bool whole = fault == std::errc() && stop == text.data() + text.size();
+  return whole ? "" : "'" + text.substr(0, 40) + "' is not an integer from 0 to 18446744073709551615";
+}
+
 }  // namespace finetuned::services

@@ -21,4 +21,7 @@ std::vector<text::TokenRow> token_rows(const std::filesystem::path& file);
 /// Token ids in `words`, parted by spaces or commas. Throws UsageError beginning with `place`.
 std::vector<std::int32_t> parse_ids(const std::string& words, const std::string& place);
 
+/// Empty for a seed, an integer from 0 to 2^64 - 1; else what is wrong with `text`. For CLI11's check().
+std::string refuse_seed(const std::string& text);
+
 }  // namespace finetuned::services

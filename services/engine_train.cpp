@@ -3,6 +3,7 @@
 #include <boost/json/serialize.hpp>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 
@@ -110,6 +111,18 @@ class Reporter final : public training::RunObserver {
   double seconds_ = 0;
 };
 
+/// The log is begun anew: never over what the run reads or writes itself.
+void check_log(const TrainArguments& arguments) {
+  if (arguments.log.empty()) return;
+  const auto same = [&](const std::filesystem::path& other) {
+    return !other.empty() && std::filesystem::weakly_canonical(other) == std::filesystem::weakly_canonical(arguments.log);
+  };
+  for (const std::filesystem::path& other :
+       {std::filesystem::path(arguments.data), std::filesystem::path(arguments.tokens),
+        std::filesystem::path(arguments.validation), arguments.run.out_directory})
+    if (same(other)) throw base::UsageError("--log " + arguments.log + " would replace " + other.string());
+}
+
 /// What the command line leaves open is the initial adapter's.
 void adopt_adapter(TrainArguments& arguments, const formats::ModelConfig& base) {
   training::RunConfig& run = arguments.run;
@@ -126,6 +139,7 @@ void train(TrainArguments arguments) {
   training::RunConfig& run = arguments.run;
   if (arguments.data.empty() == arguments.tokens.empty())
     throw base::UsageError("give the rows by either --data or --tokens");
+  check_log(arguments);
   const formats::ModelConfig base = formats::read_model_config(run.base_directory);
   if (run.init_adapter) adopt_adapter(arguments, base);
   std::vector<text::TokenRow> rows;

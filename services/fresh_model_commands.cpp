@@ -9,11 +9,14 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/safetensors.h"
 #include "trainer/model/weight_source.h"
 #include "trainer/text/bpe_trainer.h"
+#include "trainer/text/chat_template.h"
 #include "trainer/text/tokenizer.h"
+#include "trainer/training/memory_limit.h"
 
 namespace finetuned::services {
 
@@ -26,6 +29,8 @@ constexpr std::uint64_t kMostFileBytes = std::uint64_t{64} << 20;
 
 /// Makes `directory`; refuses one that holds `file` already, so that no model is overwritten by mistake.
 void make_directory_without(const fs::path& directory, const char* file) {
+  if (fs::exists(directory) && !fs::is_directory(directory))
+    throw base::UsageError(directory.string() + " is not a directory; name another --out");
   if (fs::exists(directory / file))
     throw base::UsageError((directory / file).string() + " exists already; name another --out or remove it");
   fs::create_directories(directory);
@@ -37,8 +42,10 @@ struct TokenizerArguments {
 };
 
 void train_tokenizer(TokenizerArguments& arguments) {
-  if (!arguments.chat_template.empty())
+  if (!arguments.chat_template.empty()) {
     arguments.options.chat_template = base::read_file(arguments.chat_template, kMostFileBytes);
+    text::ChatTemplate::parse(arguments.chat_template, arguments.options.chat_template);
+  }
   const std::string text = base::read_file(arguments.text, kMostTextBytes);
   make_directory_without(arguments.out, "tokenizer.json");
   text::train_bpe_tokenizer(text, arguments.options, arguments.out);
@@ -58,7 +65,7 @@ void add_tokenizer_train(CLI::App& app) {
   command.add_option("--chat-template", arguments->chat_template, "a file with the chat template (Jinja)")
       ->check(CLI::ExistingFile);
   command.add_option("--model-max-length", options.model_max_length, "the model's context, in tokens")
-      ->capture_default_str()->check(CLI::PositiveNumber);
+      ->capture_default_str()->check(CLI::Range(1, 1 << 30));
   command.callback([arguments] { train_tokenizer(*arguments); });
 }
 
@@ -83,6 +90,16 @@ void write_weights(const formats::ModelConfig& config, const InitArguments& argu
   formats::write_safetensors(fs::path(arguments.out) / "model.safetensors", std::move(tensors));
 }
 
+/// All weights are made before they are written.
+void check_memory(const formats::ModelConfig& config) {
+  const std::uint64_t machine = training::machine_memory_bytes();
+  const double bytes = 4.0 * static_cast<double>(formats::parameter_count(config));
+  if (bytes > 0.9 * static_cast<double>(machine))
+    throw base::UsageError("a model of " + std::to_string(formats::parameter_count(config)) + " parameters takes " +
+                           std::to_string(static_cast<std::uint64_t>(bytes / 1e6)) + " MB to make, and this machine has " +
+                           std::to_string(machine / 1'000'000) + " MB of memory; lower the sizes in the config");
+}
+
 void init_model(const InitArguments& arguments) {
   const std::string text = base::read_file(arguments.config, kMostFileBytes);
   const formats::ModelConfig config = formats::parse_model_config(text, arguments.config);
@@ -91,6 +108,7 @@ void init_model(const InitArguments& arguments) {
     throw base::UsageError("the tokenizer has " + std::to_string(tokenizer.vocabulary_size()) + " tokens, but " +
                            arguments.config + " says vocab_size " + std::to_string(config.vocab_size) +
                            "; raise it to at least the tokenizer's");
+  check_memory(config);
   make_directory_without(arguments.out, "model.safetensors");
   const fs::path out = arguments.out;
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
@@ -114,9 +132,10 @@ void add_models_init(CLI::App& app) {
   command.add_option("--tokenizer", arguments->tokenizer, "a directory with tokenizer.json and tokenizer_config.json")
       ->required()->check(CLI::ExistingDirectory);
   command.add_option("--out", arguments->out, "the directory to write into")->required();
-  command.add_option("--seed", arguments->seed, "the same seed gives the same weights")->capture_default_str();
+  command.add_option("--seed", arguments->seed, "the same seed gives the same weights")
+      ->capture_default_str()->check(refuse_seed);
   command.add_option("--deviation", arguments->deviation, "standard deviation of the first weights")
-      ->capture_default_str()->check(CLI::PositiveNumber);
+      ->capture_default_str()->check(CLI::Range(1e-6, 10.0));
   command.callback([arguments] { init_model(*arguments); });
 }
 
