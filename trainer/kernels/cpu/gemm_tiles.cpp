@@ -1,5 +1,7 @@
 #include "trainer/kernels/cpu/gemm_tiles.h"
 
+#include <utility>
+
 namespace finetuned::kernels::FINETUNED_ISA {
 
 namespace {
@@ -99,18 +101,56 @@ void last_rows(const GemmBlock& block, std::int64_t row, std::int64_t column, st
   }
 }
 
+/// Of two rows that are Step apart, what changes places when the blocks of Step x Step off the diagonal do.
+template <int Step, bool Lower, int... Lane>
+FINETUNED_INLINE Vector exchange(Vector a, Vector b, std::integer_sequence<int, Lane...>) {
+  return Lower ? __builtin_shufflevector(a, b, ((Lane & Step) ? kLanes + Lane : Lane + Step)...)
+               : __builtin_shufflevector(a, b, ((Lane & Step) ? kLanes + Lane - Step : Lane)...);
+}
+
+template <int Step>
+FINETUNED_INLINE void transpose_blocks(Vector (&rows)[kLanes]) {
+  if constexpr (Step < kLanes) {
+    constexpr auto kAll = std::make_integer_sequence<int, kLanes>();
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if (i & Step) continue;
+      const Vector a = rows[i], b = rows[i + Step];
+      rows[i] = exchange<Step, false>(a, b, kAll);
+      rows[i + Step] = exchange<Step, true>(a, b, kAll);
+    }
+    transpose_blocks<2 * Step>(rows);
+  }
+}
+
+/// A square of kLanes rows of `from`, its columns put down kPanel apart: in registers, since single floats that far
+/// apart cost a decoding step, which packs every weight for one row, most of its time.
+void transpose_square(const float* from, std::int64_t stride, float* to) {
+  Vector rows[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    rows[i] = load(from + i * stride);
+  transpose_blocks<1>(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    store(to + i * kPanel, rows[i]);
+}
+
 void transpose_panel(const float* from, std::int64_t stride, std::int64_t k, int columns, float* panel) {
   for (std::int64_t begin = 0; begin < k; begin += kLanes) {
     const int depth = static_cast<int>(k - begin < kLanes ? k - begin : kLanes);
-    for (int n = 0; n < columns; ++n) {
+    int n = 0;
+    for (; depth == kLanes && n + kLanes <= columns; n += kLanes)
+      transpose_square(from + n * stride + begin, stride, panel + begin * kPanel + n);
+    for (; n < columns; ++n) {
       const float* row = from + n * stride + begin;
       float* to = panel + begin * kPanel + n;
       for (int i = 0; i < depth; ++i)
         to[i * kPanel] = row[i];
     }
     for (int i = 0; i < depth; ++i)
-      for (int n = columns; n < kPanel; ++n)
-        panel[(begin + i) * kPanel + n] = 0;
+      for (int empty = columns; empty < kPanel; ++empty)
+        panel[(begin + i) * kPanel + empty] = 0;
   }
 }
 
