@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::int64_t kRowsPerBlock = 48;
 constexpr std::int64_t kSharedFloats = tensor::Cpu::kSharedBytes / sizeof(float);
+constexpr std::int64_t kScratchFloats = tensor::Cpu::kScratchBytes / sizeof(float);
+constexpr std::int64_t kCachedFloats = kScratchFloats / 8;
 constexpr std::int64_t kMostDepth = 65536;  // whose panel of any width fits the shared memory
 static_assert(kMostDepth * 48 <= kSharedFloats);
 
@@ -28,22 +30,24 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
   float* second = first + panels * tile.panel_width * g.k;
   const RightOperand right{g.right.data, g.right.stride, g.right.transposed};
   const RightOperand right2{g.right2.data, g.right2.stride, g.right2.transposed};
-  const auto pack = [&](std::int64_t from_panel, std::int64_t to_panel) {
+  // `at` and `at2`: where the panels of the two products go, or lie, from `from_panel` on.
+  const auto pack = [&](std::int64_t from_panel, std::int64_t to_panel, float* at, float* at2) {
     const std::int64_t from = begin + from_panel * tile.panel_width;
     const std::int64_t to = std::min(end, begin + to_panel * tile.panel_width);
-    tile.pack(right, g.k, g.n, from, to, first + from_panel * tile.panel_width * g.k);
-    if (g.k2 > 0) tile.pack(right2, g.k2, g.n, from, to, second + from_panel * tile.panel_width * g.k2);
+    tile.pack(right, g.k, g.n, from, to, at);
+    if (g.k2 > 0) tile.pack(right2, g.k2, g.n, from, to, at2);
   };
-  const auto compute = [&](std::int64_t row, std::int64_t from_panel, std::int64_t to_panel) {
+  const auto compute = [&](std::int64_t row, std::int64_t from_panel, std::int64_t to_panel, const float* at,
+                           const float* at2) {
     const std::int64_t from = from_panel * tile.panel_width;
     GemmBlock block;
     block.m = std::min(kRowsPerBlock, g.m - row);
     block.n = std::min(columns, to_panel * tile.panel_width) - from;
     block.first = {
-        {g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, first + from * g.k, g.k};
+        {g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, at, g.k};
     if (g.k2 > 0) {
       block.second = {{g.left2.data + row * g.left2.row_stride, g.left2.row_stride, g.left2.k_stride},
-                      second + from * g.k2,
+                      at2,
                       g.k2};
     }
     block.c = g.c + row * g.c_stride + begin + from;
@@ -55,18 +59,24 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
   };
 
   const std::int64_t row_blocks = blocks_of(g.m, kRowsPerBlock);
-  if (row_blocks == 1) {  // each task packs what it alone reads
-    const std::int64_t step =
-        std::max<std::int64_t>(1, std::min<std::int64_t>(8, panels / (4 * device.pool().threads())));
-    device.pool().run(blocks_of(panels, step), [&](std::int64_t task, int) {
-      const std::int64_t to = std::min(panels, (task + 1) * step);
-      pack(task * step, to);
-      compute(0, task * step, to);
+  const std::int64_t panel_floats = tile.panel_width * (g.k + g.k2);
+  if (row_blocks == 1 && panel_floats <= kScratchFloats) {  // what a task alone reads stays in its core's cache
+    const std::int64_t cached = std::max<std::int64_t>(1, kCachedFloats / std::max<std::int64_t>(1, panel_floats));
+    const std::int64_t step = std::clamp<std::int64_t>(panels / (4 * device.pool().threads()), 1, cached);
+    device.pool().run(blocks_of(panels, step), [&](std::int64_t task, int thread) {
+      const std::int64_t from = task * step, to = std::min(panels, from + step);
+      float* at = device.scratch(thread);
+      float* at2 = at + (to - from) * tile.panel_width * g.k;
+      pack(from, to, at, at2);
+      compute(0, from, to, at, at2);
     });
     return;
   }
-  device.pool().run(blocks_of(panels, 2),
-                    [&](std::int64_t task, int) { pack(task * 2, std::min(panels, task * 2 + 2)); });
+  const auto first_of = [&](std::int64_t panel) { return first + panel * tile.panel_width * g.k; };
+  const auto second_of = [&](std::int64_t panel) { return second + panel * tile.panel_width * g.k2; };
+  device.pool().run(blocks_of(panels, 2), [&](std::int64_t task, int) {
+    pack(task * 2, std::min(panels, task * 2 + 2), first_of(task * 2), second_of(task * 2));
+  });
   // Enough tasks for the threads to end together; how the columns are cut changes no bits.
   const std::int64_t wanted = 8 * device.pool().threads();
   const std::int64_t cuts = std::clamp<std::int64_t>(blocks_of(wanted, row_blocks), 1, panels);
@@ -74,7 +84,7 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
   const std::int64_t column_blocks = blocks_of(panels, step);
   device.pool().run(row_blocks * column_blocks, [&](std::int64_t task, int) {
     const std::int64_t from = task / row_blocks * step;
-    compute(task % row_blocks * kRowsPerBlock, from, std::min(panels, from + step));
+    compute(task % row_blocks * kRowsPerBlock, from, std::min(panels, from + step), first_of(from), second_of(from));
   });
 }
 
