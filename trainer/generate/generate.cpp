@@ -52,7 +52,8 @@ Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t>
     if (!request.use_cache) cache.length = 0;
     catch_up<Device, Real>(model, ids, cache, logits);
     if (!std::all_of(logits.begin(), logits.end(), [](Real logit) { return std::isfinite(logit); }))
-      throw base::UsageError("the model's logits are not numbers: its weights, or the adapter's, are damaged or too large");
+      throw base::UsageError(
+          "the model's logits are not numbers: its weights, or the adapter's, are damaged or too large");
     const std::int32_t id = choose_token<Real>(request.sampling, i, logits, order);
     if (std::find(request.stop_ids.begin(), request.stop_ids.end(), id) != request.stop_ids.end()) {
       answer.finish = Finish::kStop;

@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
-#include "trainer/kernels/attention.h"
 #include "tests/unit/trainer_model/tiny_models.h"
+#include "trainer/kernels/attention.h"
 
 namespace finetuned::model {
 namespace {

@@ -11,6 +11,14 @@
 namespace finetuned::tensor {
 namespace {
 
+#if defined(__has_feature)
+constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 TEST(Buffer, IsZeroedAndAligned) {
   for (const std::size_t bytes : {std::size_t{1}, std::size_t{1000}, std::size_t{5} << 20}) {
     const Buffer buffer(bytes);
@@ -69,9 +77,7 @@ TEST(ThreadPool, RunsEveryBlockOnceInEveryRound) {
 
 /// An address space too small for their stacks ended the process without a word.
 TEST(ThreadPool, MakesDoWithTheThreadsItGets) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers need the address space that this test takes away";
-#endif
+  if (kSanitized) GTEST_SKIP() << "sanitizers need the address space that this test takes away";
   const auto run_in_little_room = [] {
     const rlimit little{std::size_t{1} << 30, std::size_t{1} << 30};
     setrlimit(RLIMIT_AS, &little);

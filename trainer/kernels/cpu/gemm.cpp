@@ -43,12 +43,10 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
     GemmBlock block;
     block.m = std::min(kRowsPerBlock, g.m - row);
     block.n = std::min(columns, to_panel * tile.panel_width) - from;
-    block.first = {
-        {g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, at, g.k};
+    block.first = {{g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, at, g.k};
     if (g.k2 > 0) {
-      block.second = {{g.left2.data + row * g.left2.row_stride, g.left2.row_stride, g.left2.k_stride},
-                      at2,
-                      g.k2};
+      block.second = {
+          {g.left2.data + row * g.left2.row_stride, g.left2.row_stride, g.left2.k_stride}, at2, g.k2};
     }
     block.c = g.c + row * g.c_stride + begin + from;
     block.c_stride = g.c_stride;
@@ -60,8 +58,10 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
 
   const std::int64_t row_blocks = blocks_of(g.m, kRowsPerBlock);
   const std::int64_t panel_floats = tile.panel_width * (g.k + g.k2);
-  if (row_blocks == 1 && panel_floats <= kScratchFloats) {  // what a task alone reads stays in its core's cache
-    const std::int64_t cached = std::max<std::int64_t>(1, kCachedFloats / std::max<std::int64_t>(1, panel_floats));
+  if (row_blocks == 1 &&
+      panel_floats <= kScratchFloats) {  // what a task alone reads stays in its core's cache
+    const std::int64_t cached =
+        std::max<std::int64_t>(1, kCachedFloats / std::max<std::int64_t>(1, panel_floats));
     const std::int64_t step = std::clamp<std::int64_t>(panels / (4 * device.pool().threads()), 1, cached);
     device.pool().run(blocks_of(panels, step), [&](std::int64_t task, int thread) {
       const std::int64_t from = task * step, to = std::min(panels, from + step);
@@ -84,12 +84,13 @@ void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float
   const std::int64_t column_blocks = blocks_of(panels, step);
   device.pool().run(row_blocks * column_blocks, [&](std::int64_t task, int) {
     const std::int64_t from = task / row_blocks * step;
-    compute(task % row_blocks * kRowsPerBlock, from, std::min(panels, from + step), first_of(from), second_of(from));
+    compute(task % row_blocks * kRowsPerBlock, from, std::min(panels, from + step), first_of(from),
+            second_of(from));
   });
 }
 
-/// A product too deep for the shared panels, as a sum of shallower ones: of `left right` first, then with what is
-/// left of it the second product. Where it is cut depends on the depths alone.
+/// A product too deep for the shared panels, as a sum of shallower ones: of `left right` first, then with
+/// what is left of it the second product. Where it is cut depends on the depths alone.
 void gemm_by_depth(const tensor::Cpu& device, const Gemm<float>& g) {
   Gemm<float> rest = g;
   while (rest.k + rest.k2 > kMostDepth) {

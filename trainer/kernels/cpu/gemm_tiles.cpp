@@ -123,8 +123,8 @@ FINETUNED_INLINE void transpose_blocks(Vector (&rows)[kLanes]) {
   }
 }
 
-/// A square of kLanes rows of `from`, its columns put down kPanel apart: in registers, since single floats that far
-/// apart cost a decoding step, which packs every weight for one row, most of its time.
+/// A square of kLanes rows of `from`, its columns put down kPanel apart: in registers, since single floats
+/// that far apart cost a decoding step, which packs every weight for one row, most of its time.
 void transpose_square(const float* from, std::int64_t stride, float* to) {
   Vector rows[kLanes];
 #pragma GCC unroll 16
