@@ -23,7 +23,8 @@ int complain(const std::exception& error, int status) {
 
 /// A refusal that only another request can mend is the asker's to mend.
 int status_of(const finetuned::base::ApiError& error) {
-  return error.status >= 400 && error.status < 500 && error.status != 408 && error.status != 429 ? kRefused : kFailed;
+  return error.status >= 400 && error.status < 500 && error.status != 408 && error.status != 429 ? kRefused
+                                                                                                 : kFailed;
 }
 
 int run(CLI::App& app, int argc, char** argv, const int& role_status) {
@@ -33,6 +34,10 @@ int run(CLI::App& app, int argc, char** argv, const int& role_status) {
   } catch (const CLI::Success& request) {  // --help, --version
     return app.exit(request);
   } catch (const CLI::ParseError& error) {
+    const auto rest = app.remaining();
+    if (app.get_subcommands().empty() && !rest.empty())  // CLI11 would only say that a command is missing
+      return complain(finetuned::base::UsageError("there is no command '" + rest.front() + "' (see --help)"),
+                      kRefused);
     std::cerr << "finetuned: " << error.what() << " (see --help)\n";
     return kRefused;
   } catch (const finetuned::base::ApiError& error) {
@@ -50,7 +55,8 @@ int run(CLI::App& app, int argc, char** argv, const int& role_status) {
 
 int main(int argc, char** argv) {
   using namespace finetuned;
-  CLI::App app("finetuned: fine-tuning as a service on your own machines, and the engine behind it", "finetuned");
+  CLI::App app("finetuned: fine-tuning as a service on your own machines, and the engine behind it",
+               "finetuned");
   app.set_version_flag("--version", "finetuned " FINETUNED_VERSION);
   app.require_subcommand(1);
   app.fallthrough();  // --config may stand behind the command
@@ -58,7 +64,8 @@ int main(int argc, char** argv) {
   services::ProgramOptions options;
   int role_status = 0;
   app.add_option("--config", options.config_file,
-                 "the configuration (TOML) of the roles and of models, admin, ledger; FINETUNED_* variables override it")
+                 "the configuration (TOML) of the roles and of models, admin, ledger; FINETUNED_* variables "
+                 "override it")
       ->envname("FINETUNED_CONFIG");
   services::add_role_commands(app, options, role_status);
   services::add_operator_commands(app, options);
