@@ -1,7 +1,5 @@
 #include "trainer/training/output.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <cmath>
@@ -56,6 +54,18 @@ fs::path existing_part(fs::path path) {
   return path;
 }
 
+/// Writes a file in `there` and takes it back: access(2) asks for the real user without its ambient capabilities, and
+/// knows nothing of full disks.
+void check_writable(const fs::path& out, const fs::path& there) {
+  try {
+    const base::DurableFile trial(there / "trial");
+  } catch (const base::FileError& error) {
+    if (error.disk_full()) throw;
+    throw base::UsageError(out.string() + ": cannot be written, since " + there.string() +
+                           " does not allow it: " + error.code().message());
+  }
+}
+
 }  // namespace
 
 void check_output(const RunConfig& config) {
@@ -64,8 +74,7 @@ void check_output(const RunConfig& config) {
   const fs::path there = existing_part(fs::absolute(out));
   if (!fs::is_directory(there))
     throw base::UsageError(out.string() + ": cannot be made, since " + there.string() + " is not a directory");
-  if (::access(there.c_str(), W_OK | X_OK) != 0)
-    throw base::UsageError(out.string() + ": cannot be written, since " + there.string() + " does not allow it");
+  check_writable(out, there);
   if (!fs::exists(out)) return;
   if (fs::equivalent(out, config.base_directory))
     throw base::UsageError(out.string() + " is the base's own directory, which the result would replace; name another");
