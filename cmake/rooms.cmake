@@ -13,10 +13,11 @@ function(finetuned_room)
   target_include_directories(finetuned_${ROOM_NAME} PUBLIC ${PROJECT_SOURCE_DIR})
 endfunction()
 
-# A GoogleTest program; every TEST becomes one ctest entry. Labels: unit (no network) or integration.
+# A GoogleTest program; every TEST becomes one ctest entry. Labels: unit (no network) or integration. LOCK NAME: never
+# beside another test of that lock, since they share what it names (the one Redis, which some of them empty).
 #   finetuned_test(NAME unit_base LABEL unit SOURCES ids_test.cpp DEPENDS finetuned::base)
 function(finetuned_test)
-  cmake_parse_arguments(T "" "NAME;LABEL;TIMEOUT" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(T "" "NAME;LABEL;TIMEOUT;LOCK" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()
@@ -24,7 +25,7 @@ function(finetuned_test)
   target_link_libraries(${T_NAME} PRIVATE ${T_DEPENDS} ${T_LIBRARIES} GTest::gmock GTest::gtest_main finetuned_options)
   target_compile_definitions(${T_NAME} PRIVATE FINETUNED_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   gtest_discover_tests(${T_NAME} DISCOVERY_MODE PRE_TEST
-    TEST_PREFIX "${T_NAME}." PROPERTIES LABELS "${T_LABEL}" TIMEOUT ${T_TIMEOUT})
+    TEST_PREFIX "${T_NAME}." PROPERTIES LABELS "${T_LABEL}" TIMEOUT ${T_TIMEOUT} RESOURCE_LOCK "${T_LOCK}")
 endfunction()
 
 add_library(finetuned_options INTERFACE)
