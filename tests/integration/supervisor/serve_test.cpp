@@ -118,7 +118,7 @@ TEST_F(ServeTest, AKilledPlatformLosesNoJob) {
   ASSERT_TRUE(eventually([&] { return job(created.id).step > 0; }, 60)) << site_.log();
   site_.stop(SIGKILL);
   serve_until_ready();
-  ASSERT_TRUE(reaches(created.id, JobState::kSucceeded, 120)) << site_.log();
+  ASSERT_TRUE(reaches(created.id, JobState::kSucceeded, 360)) << site_.log();
   expect_billed_once(created);
   EXPECT_EQ(site_.stop(SIGTERM), 0);
 }
