@@ -66,9 +66,11 @@ template <class Device>
 struct Network {
   using Real = typename Device::Real;
 
-  /// Reserves everything. `device` may be null where only the plan is wanted; allocate() takes the memory.
+  /// Reserves everything. `device` may be null where only the plan is wanted; allocate() takes the memory and
+  /// points into `base`, which is null in mode kFull.
   Network(Device* device, const formats::ModelConfig& config, const ModelSettings& settings);
-  void allocate();
+  void allocate(const BaseWeights<Device>* base);
+  std::vector<tensor::MemoryLine> memory_lines() const;
   void load(const WeightSource& weights);
   void draw_adapter();
 
@@ -80,7 +82,7 @@ struct Network {
     std::string name;
     std::vector<std::int64_t> shape;
     std::int64_t count = 0;
-    std::int64_t offset = 0;  // elements from the start of the trained or frozen piece
+    std::int64_t offset = 0;  // elements from the start of the piece of trained or of held values
     Parameter<Real>* parameter = nullptr;
     bool base = false;  // of the base, not of the adapter
     bool trained = false;
@@ -127,11 +129,13 @@ struct Network {
   std::vector<Slot> slots;
   std::vector<Trainable<Real>> trainables;
   std::vector<Layer<Real>> layers;
-  Parameter<Real> embedding;   // [vocab, hidden]
-  Parameter<Real> final_norm;  // [hidden]
-  Parameter<Real> head_own;    // [vocab, hidden]; null where tied
-  std::int64_t frozen_count = 0, trained_count = 0;
-  Real *frozen = nullptr, *values = nullptr, *gradients = nullptr, *first = nullptr, *second = nullptr;
+  Parameter<Real> embedding;                      // [vocab, hidden]
+  Parameter<Real> final_norm;                     // [hidden]
+  Parameter<Real> head_own;                       // [vocab, hidden]; null where tied
+  std::unique_ptr<BaseWeights<Device>> own_base;  // where the model was not given one
+  std::int64_t held_count = 0, trained_count = 0;
+  Real* held = nullptr;  // an adapter that is not trained
+  Real *values = nullptr, *gradients = nullptr, *first = nullptr, *second = nullptr;
 
   std::int64_t max_positions = 0;
   Real *cosines = nullptr, *sines = nullptr;  // [max_positions, head_dim / 2]

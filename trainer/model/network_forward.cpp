@@ -109,9 +109,9 @@ void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, 
   if (pass.cache) {
     all_k = pass.cache->keys.data() + index * pass.cache->layer_size;
     all_v = pass.cache->values.data() + index * pass.cache->layer_size;
-    const std::int64_t held = index * pass.cache->layer_size + pass.cache->length * config.kv_heads * d;
-    k = pass.cache->keys.data() + held;
-    v = pass.cache->values.data() + held;
+    const std::int64_t behind = index * pass.cache->layer_size + pass.cache->length * config.kv_heads * d;
+    k = pass.cache->keys.data() + behind;
+    v = pass.cache->values.data() + behind;
     if (!config.qk_norm) k_raw = k;
   }
   linear_forward(layer.linear[kQ], normed, layer.q_raw, false, pass);

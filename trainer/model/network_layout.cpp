@@ -49,9 +49,11 @@ void Network<Device>::add_slot(const std::string& name, const std::vector<std::i
   slot.parameter = &parameter;
   slot.base = base;
   slot.trained = base ? settings.mode == Mode::kFull : settings.mode == Mode::kLora;
-  std::int64_t& end = slot.trained ? trained_count : frozen_count;
-  slot.offset = end;
-  end += (slot.count + 15) / 16 * 16;
+  if (slot.trained || !base) {
+    std::int64_t& end = slot.trained ? trained_count : held_count;
+    slot.offset = end;
+    end += (slot.count + 15) / 16 * 16;
+  }
   slots.push_back(slot);
 }
 
@@ -104,7 +106,7 @@ void Network<Device>::add_slots() {
 
 template <class Device>
 void Network<Device>::reserve_parameters() {
-  arena.reserve(frozen, "frozen weights", frozen_count);
+  arena.reserve(held, "adapter", held_count);
   arena.reserve(values, "trained values", trained_count);
   arena.reserve(gradients, "gradients", trained_count);
   arena.reserve(first, "optimizer moments", trained_count);
@@ -188,10 +190,23 @@ void Network<Device>::reserve_activations() {
 }
 
 template <class Device>
-void Network<Device>::allocate() {
+std::vector<tensor::MemoryLine> Network<Device>::memory_lines() const {
+  auto lines = arena.lines();
+  if (settings.mode != Mode::kFull)
+    lines.insert(lines.begin(), {"frozen weights", BaseWeights<Device>::planned_bytes(config)});
+  return lines;
+}
+
+template <class Device>
+void Network<Device>::allocate(const BaseWeights<Device>* base) {
   arena.allocate();
   for (Slot& slot : slots) {
-    slot.parameter->value = (slot.trained ? values : frozen) + slot.offset;
+    if (slot.base && !slot.trained) {
+      slot.parameter->value =
+          const_cast<Real*>(base->find(slot.name));  // without a gradient nothing writes there
+      continue;
+    }
+    slot.parameter->value = (slot.trained ? values : held) + slot.offset;
     if (!slot.trained) continue;
     slot.parameter->gradient = gradients + slot.offset;
     const auto count = static_cast<std::size_t>(slot.count);

@@ -48,7 +48,7 @@ void check_settings(const formats::ModelConfig& config, const ModelSettings& set
 std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, const ModelSettings& settings,
                                             int threads) {
   const Network<tensor::Cpu> network(nullptr, config, settings);
-  auto lines = network.arena.lines();
+  auto lines = network.memory_lines();
   lines.push_back({"kernel scratch", tensor::Cpu::scratch_bytes(threads)});
   return lines;
 }

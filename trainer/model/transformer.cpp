@@ -14,8 +14,22 @@ template <class Device>
 Transformer<Device>::Transformer(Device& device, const formats::ModelConfig& config,
                                  const WeightSource& weights, const ModelSettings& settings)
     : network_(std::make_unique<Network<Device>>(&device, config, settings)) {
-  network_->allocate();
-  network_->load(weights);
+  if (settings.mode == Mode::kFull) {
+    network_->allocate(nullptr);
+    network_->load(weights);
+  } else {
+    network_->own_base = std::make_unique<BaseWeights<Device>>(device, config, weights);
+    network_->allocate(network_->own_base.get());
+  }
+  network_->draw_adapter();
+}
+
+template <class Device>
+Transformer<Device>::Transformer(Device& device, const BaseWeights<Device>& base,
+                                 const ModelSettings& settings)
+    : network_(std::make_unique<Network<Device>>(&device, base.config(), settings)) {
+  base::expects(settings.mode != Mode::kFull, "a model that trains every weight has a base of its own");
+  network_->allocate(&base);
   network_->draw_adapter();
 }
 
@@ -38,7 +52,7 @@ std::int64_t Transformer<Device>::max_positions() const {
 }
 template <class Device>
 std::vector<tensor::MemoryLine> Transformer<Device>::memory_lines() const {
-  auto lines = network_->arena.lines();
+  auto lines = network_->memory_lines();
   lines.push_back({"kernel scratch", network_->device->scratch_bytes()});
   return lines;
 }

@@ -10,6 +10,7 @@
 #include "trainer/formats/peft.h"
 #include "trainer/kernels/adamw.h"
 #include "trainer/kernels/cross_entropy.h"
+#include "trainer/model/base_weights.h"
 #include "trainer/model/kv_cache.h"
 #include "trainer/model/packed_batch.h"
 #include "trainer/model/settings.h"
@@ -43,11 +44,13 @@ class Transformer {
  public:
   using Real = typename Device::Real;
 
-  /// Loads every tensor from `weights`. A fresh adapter has A uniform in +-1/sqrt(in) (Kaiming with a = sqrt
+  /// Loads every tensor from `weights`, as a base of its own. A fresh adapter has A uniform in +-1/sqrt(in) (Kaiming with a = sqrt
   /// 5, as PEFT) from a counter keyed by (seed, layer, module), and B zero. `device` must outlive the model.
   /// Throws FormatError (weights) and UsageError (settings that do not fit the config).
   Transformer(Device& device, const formats::ModelConfig& config, const WeightSource& weights,
               const ModelSettings& settings);
+  /// On a base that stays what it is, so not for kFull (expects()); it must outlive the model.
+  Transformer(Device& device, const BaseWeights<Device>& base, const ModelSettings& settings);
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 
