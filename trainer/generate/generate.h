@@ -25,17 +25,35 @@ struct Answer {
   Finish finish = Finish::kLength;
 };
 
-/// Continues `prompt` (>= 1 token, fewer than model.max_positions(), else UsageError; UsageError too where logits
-/// are not finite, as damaged weights make them). Works for any mode of
-/// the model, with its adapter as it stands. The prompt passes in pieces of the model's max_tokens.
-/// `on_token`, where given, hears each new token at once.
+/// Continues `prompt` (>= 1 token, fewer than model.max_positions(), else UsageError; UsageError too where
+/// logits are not finite, as damaged weights make them). Works for any mode of the model, with its adapter as
+/// it stands. The prompt passes in pieces of the model's max_tokens. `on_token`, where given, hears each new
+/// token at once.
 template <class Device>
 Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t> prompt,
                 const Request& request, const std::function<void(std::int32_t)>& on_token = {});
+
+/// One of several prompts to be continued side by side.
+struct Prompt {
+  std::span<const std::int32_t> ids;
+  Request request;
+};
+
+/// Continues the prompts together, as many at a time as model.most_continuations(): each weight is read once
+/// for all of them, and the next prompt takes the place of a finished one at once, its tokens passing beside
+/// the others' decoding. Answers stand in the order of the prompts, and each is bit for bit what generate()
+/// gives it alone. `on_token`, where given, hears each new token with its prompt's index. Throws as
+/// generate().
+template <class Device>
+std::vector<Answer> generate_together(model::Transformer<Device>& model, std::span<const Prompt> prompts,
+                                      const std::function<void(std::size_t, std::int32_t)>& on_token = {});
 
 extern template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::int32_t>,
                                 const Request&, const std::function<void(std::int32_t)>&);
 extern template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>,
                                 const Request&, const std::function<void(std::int32_t)>&);
+extern template std::vector<Answer> generate_together(model::Transformer<tensor::Cpu>&,
+                                                      std::span<const Prompt>,
+                                                      const std::function<void(std::size_t, std::int32_t)>&);
 
 }  // namespace finetuned::generate

@@ -11,9 +11,9 @@ inline constexpr std::int64_t kMostHeadDim = 1024;
 
 /// Causal attention over sequences of different lengths, laid end to end. Grouped queries: query head h reads
 /// key head h / (heads / kv_heads). The last query of a sequence stands at its last key, so a sequence may
-/// have more keys than queries (decoding with a cache). Softmax is online over blocks of keys counted from
-/// the sequence's start (arXiv 2205.14135): scores exist for one block at a time, and a row's bits do not
-/// depend on the other sequences.
+/// have more keys than queries (decoding with a cache), and the sequences' keys may lie apart. Softmax is
+/// online over blocks of keys counted from the sequence's start (arXiv 2205.14135): scores exist for one
+/// block at a time, and a row's bits do not depend on the other sequences.
 struct Attention {
   std::int64_t sequences = 0;
   std::int64_t heads = 0;
@@ -21,7 +21,9 @@ struct Attention {
   std::int64_t head_dim = 0;
   std::int64_t window = 0;                   ///< keys a query sees, itself included; 0: all before it
   const std::int32_t* cu_queries = nullptr;  ///< [sequences + 1]
-  const std::int32_t* cu_keys = nullptr;     ///< [sequences + 1]
+  const std::int32_t* key_begin = nullptr;   ///< [sequences] where each one's keys begin ...
+  const std::int32_t* key_end =
+      nullptr;  ///< [sequences] ... and end; in training cu_queries and cu_queries + 1
 };
 
 /// q, out [queries, heads, head_dim]; k, v [keys, kv_heads, head_dim]; lse [heads, queries] written: the

@@ -12,6 +12,12 @@ void gather_rows(const tensor::Cpu& device, const float* table, const std::int32
 void gather_rows(const tensor::Reference& device, const double* table, const std::int32_t* ids,
                  std::int64_t rows, std::int64_t size, double* out);
 
+/// table[ids[i]] = from[i], for ids that differ: new keys and values into their cache.
+void scatter_rows(const tensor::Cpu& device, const float* from, const std::int32_t* ids, std::int64_t rows,
+                  std::int64_t size, float* table);
+void scatter_rows(const tensor::Reference& device, const double* from, const std::int32_t* ids,
+                  std::int64_t rows, std::int64_t size, double* table);
+
 /// table[ids[i]] += from[i], in the order of i: the embedding's gradient, and the way back of gather_rows.
 void scatter_add_rows(const tensor::Cpu& device, const float* from, const std::int32_t* ids,
                       std::int64_t rows, std::int64_t size, float* table);

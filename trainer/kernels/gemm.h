@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 
 #include "trainer/tensor/device.h"
 
@@ -23,28 +25,42 @@ struct Right {
   bool transposed = false;
 };
 
-/// c [m, n] = (accumulate ? c : 0) + (bias or 0) + alpha (left right + left2 right2). The second product, of
-/// depth k2, is where a low-rank update rides along without another pass over c.
+/// One product of a Gemm: left [m, k] times right [k, n].
 template <class Real>
-struct Gemm {
-  std::int64_t m = 0, n = 0, k = 0;
+struct Product {
   Left<Real> left;
   Right<Real> right;
-  std::int64_t k2 = 0;  ///< 0: no second product
-  Left<Real> left2;
-  Right<Real> right2;
-  Real* c = nullptr;
-  std::int64_t c_stride = 0;
-  bool accumulate = false;
-  Real alpha = 1;
-  const Real* bias = nullptr;  ///< [n] or null
+  std::int64_t k = 0;  ///< 0: there is none
 };
 
-/// Each element is one chain of fused multiply-adds in the order of k, whatever m, n and the threads are: a
-/// row's bits do not depend on its batch. (Measured on a Zen 4 core at Llama-15M shapes: 109-116 GFLOP/s;
-/// oneDNN 2.6 100-115, OpenBLAS 0.3.21 94-106, and neither promises that.) Beyond a depth of 65,536 it is a
-/// sum of such chains. k2 is at most 65,536.
-void gemm(const tensor::Cpu& device, const Gemm<float>& g);
-void gemm(const tensor::Reference& device, const Gemm<double>& g);
+/// As many as the gradient of an attention's input takes: three layers, each with its low-rank update.
+inline constexpr int kMostProducts = 6;
+
+/// c [m, n] = (start or 0) + (bias or 0) + alpha * sum of the products. Several products are one chain: that
+/// is where a low-rank update rides along, and where gradients of one input meet, without another pass over
+/// c.
+template <class Real>
+struct Gemm {
+  std::int64_t m = 0, n = 0;
+  std::array<Product<Real>, kMostProducts> products;  ///< those with k > 0, from the front
+  Real* c = nullptr;
+  std::int64_t c_stride = 0;
+  const Real* start = nullptr;  ///< null, c itself (to add to it), or another [m, n] of c's stride
+  Real alpha = 1;
+  const Real* bias = nullptr;  ///< [n] or null
+  const char* name = "gemm";   ///< in the device's profile; a literal
+};
+
+/// Each element is one chain of fused multiply-adds in the order of the products and of k, whatever m, n and
+/// the threads are: a row's bits do not depend on its batch. Beyond a depth of 8,192 it is a sum of such
+/// chains, cut by the depths alone. A group is done side by side, its results written in any order: none may
+/// read what another writes. (Measured, tests/bench/step: packing each weight's block into the core's own
+/// cache as it is met costs under 2% from 512 rows on, so that no packed copy of the frozen weights is held.)
+void gemm(const tensor::Cpu& device, std::span<const Gemm<float>> group);
+void gemm(const tensor::Reference& device, std::span<const Gemm<double>> group);
+template <class Device, class Real>
+void gemm(const Device& device, const Gemm<Real>& one) {
+  gemm(device, std::span<const Gemm<Real>>(&one, 1));
+}
 
 }  // namespace finetuned::kernels

@@ -1,8 +1,7 @@
 #pragma once
 
-// What is inside a Transformer: its parameters, its activations, and one function for each way through it.
+// What is inside a Transformer: its layers, its workspace, and one function for each way through it.
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -11,56 +10,11 @@
 
 #include "trainer/kernels/attention.h"
 #include "trainer/kernels/dropout.h"
+#include "trainer/model/layer.h"
 #include "trainer/model/transformer.h"
 #include "trainer/tensor/arena.h"
 
 namespace finetuned::model {
-
-/// A place in the base or the adapter: where the value is, and, where it is trained, the gradient.
-template <class Real>
-struct Parameter {
-  Real* value = nullptr;
-  Real* gradient = nullptr;
-};
-
-/// y = W x + bias + scale B A drop(x). Sizes in elements; matrices row-major.
-template <class Real>
-struct Linear {
-  std::int64_t in = 0, out = 0;
-  Parameter<Real> weight;  // [out, in]
-  Parameter<Real> bias;    // [out] or null
-  Parameter<Real> a;       // [rank, in] or null: no adapter here
-  Parameter<Real> b;       // [out, rank]
-  Real* low = nullptr;     // [tokens, rank] scale A drop(x), kept for the backward pass
-  std::uint64_t key = 0;   // layer * 8 + module: dropout's
-};
-
-enum Module { kQ, kK, kV, kO, kGate, kUp, kDown, kModules };
-
-/// One layer. Activations are kept for the backward pass; a model that trains nothing shares one set among
-/// its layers.
-template <class Real>
-struct Layer {
-  Parameter<Real> input_norm, post_norm;  // [hidden]
-  Parameter<Real> q_norm, k_norm;         // [head_dim] or null
-  std::array<Linear<Real>, kModules> linear;
-
-  Real* x = nullptr;      // [tokens, hidden] the residual stream as it comes in
-  Real* mid = nullptr;    // [tokens, hidden] and between attention and MLP
-  Real* q = nullptr;      // [tokens, heads, head_dim] after norm and RoPE
-  Real* k = nullptr;      // [tokens, kv_heads, head_dim]
-  Real* v = nullptr;      // [tokens, kv_heads, head_dim]
-  Real* q_raw = nullptr;  // as q, before its norm; = q where there is none
-  Real* k_raw = nullptr;
-  Real* mixed = nullptr;       // [tokens, heads, head_dim] attention's output
-  Real* lse = nullptr;         // [heads, tokens]
-  Real* gate = nullptr;        // [tokens, intermediate]
-  Real* up = nullptr;          // [tokens, intermediate]
-  Real* input_rstd = nullptr;  // [tokens]
-  Real* post_rstd = nullptr;   // [tokens]
-  Real* q_rstd = nullptr;      // [tokens, heads]
-  Real* k_rstd = nullptr;      // [tokens, kv_heads]
-};
 
 template <class Device>
 struct Network {
@@ -75,7 +29,8 @@ struct Network {
   void draw_adapter();
 
   kernels::LossSums run(const PackedBatch& batch, bool backward, double loss_scale, std::int64_t step);
-  void extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache, std::span<Real> logits);
+  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Real> logits);
+  std::int64_t most_continuations() const { return settings.trains() ? 1 : settings.max_rows; }
 
   // network_layout.cpp
   struct Slot {
@@ -92,33 +47,58 @@ struct Network {
                 bool base);
   Parameter<Real>& base_parameter(const std::string& name);
   void reserve_parameters();
+  void reserve_batch();
   void reserve_activations();
+  bool shares_activations() const { return !settings.trains() || settings.recompute; }
+  void place_activations();
   void reserve_layer(Layer<Real>& layer, const std::string& line);
 
-  // network_forward.cpp
-  struct Pass {  // what the functions below know of the batch
+  struct Pass {  // what the functions below know of the rows that they treat
     std::int64_t tokens = 0;
+    const std::int32_t* positions = nullptr;
+    const std::uint64_t* token_keys = nullptr;
     std::uint64_t step = 0;
     bool drops = false;  // dropout is on
     kernels::Attention attention;
     KvCache<Real>* cache = nullptr;
   };
-  void take_batch(const PackedBatch& batch);
-  void forward(const Pass& pass);
-  void attention_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
-  void mlp_forward(Layer<Real>& layer, Real* out, const Pass& pass);
-  void linear_forward(Linear<Real>& linear, const Real* x, Real* y, bool accumulate, const Pass& pass);
+  Pass tail_of(const Pass& pass) const;
+
+  // network_linear.cpp
+  struct Branch {  // a linear layer among those that read one input
+    Linear<Real>* linear = nullptr;
+    Real* y = nullptr;            // written
+    const Real* start = nullptr;  // what y adds to; null: nothing
+  };
+  struct BackBranch {
+    Linear<Real>* linear = nullptr;
+    const Real* dy = nullptr;
+  };
+  void low_forward(std::span<const Branch> branches, const Real* x, const Pass& pass);
+  void linear_forward(std::span<const Branch> branches, const Real* x, const Pass& pass);
+  void linear_backward(std::span<const BackBranch> branches, const Real* x, Real* dx, const Pass& pass);
+  void linear_gradients(const BackBranch& branch, const Real* x, Real* low_gradient, const Pass& pass);
   kernels::Dropout dropout_of(const Linear<Real>& linear, const Pass& pass) const;
   const Real* dropped_input(const Linear<Real>& linear, const Real* x, const Pass& pass);
-  kernels::LossSums head(const PackedBatch& batch, bool backward, double loss_scale);
+
+  // network_forward.cpp
+  void take_batch(const PackedBatch& batch);
+  void forward(const Pass& pass);
+  void qkv_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
+  void attention_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
+  void mlp_forward(Layer<Real>& layer, const Pass& pass);
+  kernels::LossSums head(bool backward, double loss_scale);
+  const Parameter<Real>& head_weight() const { return config.tie_word_embeddings ? embedding : head_own; }
+
+  // network_extend.cpp
+  void take_continuations(std::span<const Continuation> continuations, const KvCache<Real>& cache);
 
   // network_backward.cpp
   void backward(const Pass& pass);
+  bool output_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
   bool attention_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
   bool mlp_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
   bool wanted_from(std::int64_t index, int before) const;
-  void linear_backward(Linear<Real>& linear, const Real* x, const Real* dy, Real* dx, bool accumulate,
-                       const Pass& pass);
   void norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x, const Real* rstd,
                      std::int64_t tokens);
 
@@ -142,29 +122,36 @@ struct Network {
 
   // The batch on the device.
   std::int32_t *ids = nullptr, *positions = nullptr, *cu_seqlens = nullptr;
-  std::int32_t *supervised = nullptr, *targets = nullptr;  // [tokens] which positions, and what they predict
   std::uint64_t* token_keys = nullptr;
-  std::vector<std::int32_t> host_supervised, host_targets;
-  std::vector<std::uint64_t> host_keys;
+  // The tail: the supervised positions (of a continuation its last), behind the last layer's attention the
+  // only ones that anybody reads. Which tokens they are, what they predict, and as above.
+  std::int32_t *supervised = nullptr, *targets = nullptr, *tail_positions = nullptr;
+  std::uint64_t* tail_keys = nullptr;
+  std::int32_t *key_begin = nullptr, *key_end = nullptr, *cache_slots = nullptr;  // of continuations
+  std::vector<std::int32_t> host_supervised, host_targets, host_positions;
+  std::vector<std::int32_t> host_ids, host_slots, host_bounds, host_key_begin,
+      host_key_end;  // of continuations
+  std::vector<std::uint64_t> host_keys, host_tail_keys;
   std::int64_t supervised_count = 0;
 
   // Workspace, each [max_tokens, ...].
-  Real* out = nullptr;        // hidden: the stream after the last layer
-  Real* normed = nullptr;     // hidden
-  Real* activated = nullptr;  // intermediate
-  Real* d_stream = nullptr;   // hidden: the gradient that walks down the residual stream
-  Real* d_normed = nullptr;   // hidden
-  Real* d_mixed = nullptr;    // heads * head_dim
+  Real* out = nullptr;         // hidden: the stream after the last layer, the tail's rows alone
+  Real* tail_mid = nullptr;    // hidden: the last `mid` of a model that trains nothing
+  Real* tail_mixed = nullptr;  // heads * head_dim: the tail's rows of the last layer's `mixed`
+  Real* normed = nullptr;      // hidden
+  Real* activated = nullptr;   // intermediate
+  Real* d_stream = nullptr;    // hidden: the gradient that walks down the residual stream
+  Real* d_normed = nullptr;    // hidden
+  Real* d_mixed = nullptr;     // heads * head_dim
   Real *d_q = nullptr, *d_k = nullptr, *d_v = nullptr;
   Real* row_dot = nullptr;      // heads
-  Real* d_low = nullptr;        // rank
+  Real* d_low = nullptr;        // 3 * rank: of up to three layers that read one input
   Real* dropped = nullptr;      // the widest input; null without dropout
-  Real* head_rows = nullptr;    // hidden: the supervised rows of `out`
   Real* head_normed = nullptr;  // hidden
   Real* head_rstd = nullptr;    // 1
-  Real* d_head = nullptr;       // hidden
+  Real* d_tail = nullptr;       // hidden: d_stream's rows of the tail
   Real* head_state = nullptr;
-  Real* logits = nullptr;  // [vocab], of one token
+  Real* logits = nullptr;  // [most_continuations, vocab]
 };
 
 void check_settings(const formats::ModelConfig& config, const ModelSettings& settings);

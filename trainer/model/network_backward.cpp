@@ -1,9 +1,6 @@
 #include <algorithm>
 
-#include "trainer/kernels/dropout.h"
 #include "trainer/kernels/embedding.h"
-#include "trainer/kernels/gemm.h"
-#include "trainer/kernels/reduce.h"
 #include "trainer/kernels/rmsnorm.h"
 #include "trainer/kernels/rope.h"
 #include "trainer/kernels/swiglu.h"
@@ -21,72 +18,6 @@ bool Network<Device>::wanted_from(std::int64_t index, int before) const {
                      [](const auto& one) { return one.a.value != nullptr; });
 }
 
-/// From dy [tokens, out]: gradients of what is trained here and, where `dx` is not null, dx [tokens, in].
-/// `dx` may be `x`.
-template <class Device>
-void Network<Device>::linear_backward(Linear<Real>& linear, const Real* x, const Real* dy, Real* dx,
-                                      bool accumulate, const Pass& pass) {
-  const std::int64_t tokens = pass.tokens, rank = settings.lora.rank, in = linear.in, out_size = linear.out;
-  const auto add_product = [&](std::int64_t m, std::int64_t n, const Real* left, std::int64_t left_stride,
-                               const Real* right, std::int64_t right_stride,
-                               Real* to) {  // to += left^T right
-    kernels::Gemm<Real> g;
-    g.m = m;
-    g.n = n;
-    g.k = tokens;
-    g.left = {left, 1, left_stride};
-    g.right = {right, right_stride, false};
-    g.c = to;
-    g.c_stride = n;
-    g.accumulate = true;
-    kernels::gemm(*device, g);
-  };
-  if (linear.weight.gradient) add_product(out_size, in, dy, out_size, x, in, linear.weight.gradient);
-  if (linear.bias.gradient) kernels::add_column_sums(*device, dy, tokens, out_size, linear.bias.gradient);
-  if (linear.a.value) {  // d_low = scale dy B, the gradient of A drop(x)
-    kernels::Gemm<Real> g;
-    g.m = tokens;
-    g.n = rank;
-    g.k = out_size;
-    g.left = {dy, out_size, 1};
-    g.right = {linear.b.value, rank, false};
-    g.c = d_low;
-    g.c_stride = rank;
-    g.alpha = static_cast<Real>(settings.lora.scale());
-    kernels::gemm(*device, g);
-    add_product(out_size, rank, dy, out_size, linear.low, rank, linear.b.gradient);
-    add_product(rank, in, d_low, rank, dropped_input(linear, x, pass), in, linear.a.gradient);
-  }
-  if (!dx) return;
-  kernels::Gemm<Real> g;
-  g.m = tokens;
-  g.n = in;
-  g.k = out_size;
-  g.left = {dy, out_size, 1};
-  g.right = {linear.weight.value, in, false};
-  g.c = dx;
-  g.c_stride = in;
-  g.accumulate = accumulate;
-  const bool rides_along = linear.a.value && !pass.drops;
-  if (rides_along) {
-    g.k2 = rank;
-    g.left2 = {d_low, rank, 1};
-    g.right2 = {linear.a.value, in, false};
-  }
-  kernels::gemm(*device, g);
-  if (!linear.a.value || rides_along) return;
-  kernels::Gemm<Real> low;  // with dropout the low-rank part passes the mask on its way back
-  low.m = tokens;
-  low.n = in;
-  low.k = rank;
-  low.left = {d_low, rank, 1};
-  low.right = {linear.a.value, in, false};
-  low.c = dropped;
-  low.c_stride = in;
-  kernels::gemm(*device, low);
-  kernels::dropout(*device, dropout_of(linear, pass), dropped, true, dx);
-}
-
 template <class Device>
 void Network<Device>::norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x,
                                     const Real* rstd, std::int64_t tokens) {
@@ -100,29 +31,50 @@ bool Network<Device>::mlp_backward(Layer<Real>& layer, std::int64_t index, const
   const std::int64_t tokens = pass.tokens;
   const bool below_down = wanted_from(index, kDown), below_gate = wanted_from(index, kGate);
   kernels::swiglu(*device, layer.gate, layer.up, tokens * config.intermediate_size, activated);
-  linear_backward(layer.linear[kDown], activated, d_stream, below_down ? activated : nullptr, false, pass);
+  const BackBranch down[] = {{&layer.linear[kDown], d_stream}};
+  linear_backward(down, activated, below_down ? activated : nullptr, pass);
   if (!below_down) return false;
   kernels::swiglu_backward(*device, activated, layer.gate, layer.up, tokens * config.intermediate_size);
   kernels::rmsnorm_apply(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.mid,
                          layer.post_norm.value, layer.post_rstd, normed);
-  Real* dx = below_gate ? d_normed : nullptr;
-  linear_backward(layer.linear[kGate], normed, layer.gate, dx, false, pass);
-  linear_backward(layer.linear[kUp], normed, layer.up, dx, true, pass);
+  const BackBranch branches[] = {{&layer.linear[kGate], layer.gate}, {&layer.linear[kUp], layer.up}};
+  linear_backward(branches, normed, below_gate ? d_normed : nullptr, pass);
   if (below_gate) norm_backward(layer.post_norm, d_normed, layer.mid, layer.post_rstd, tokens);
   return below_gate;
+}
+
+/// d_mixed: the gradient of attention's output, from d_stream, the gradient of `mid`.
+template <class Device>
+bool Network<Device>::output_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+  const std::int64_t q_size = config.heads * config.head_dim;
+  const bool last = index + 1 == config.layers, below_o = wanted_from(index, kO);
+  const BackBranch output[] = {{&layer.linear[kO], d_stream}};
+  if (!last) {
+    linear_backward(output, layer.mixed, below_o ? d_mixed : nullptr, pass);
+    return below_o;
+  }
+  // Of the last layer only the tail's rows have a gradient: they take their places among all.
+  Real* of_tail = d_q;  // free until attention's backward
+  linear_backward(output, tail_mixed, below_o ? of_tail : nullptr, tail_of(pass));
+  if (!below_o) return false;
+  device->zero(d_mixed, pass.tokens * q_size);
+  kernels::scatter_rows(*device, of_tail, supervised, supervised_count, q_size, d_mixed);
+  device->copy(d_tail, d_stream, supervised_count * config.hidden_size);
+  device->zero(d_stream, pass.tokens * config.hidden_size);
+  kernels::scatter_rows(*device, d_tail, supervised, supervised_count, config.hidden_size, d_stream);
+  return true;
 }
 
 /// d_stream: from the gradient of `mid` to that of the layer's input. False where nothing below wants it.
 template <class Device>
 bool Network<Device>::attention_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
   const std::int64_t tokens = pass.tokens, d = config.head_dim;
-  const bool below_o = wanted_from(index, kO), below = wanted_from(index, kQ);
-  linear_backward(layer.linear[kO], layer.mixed, d_stream, below_o ? d_mixed : nullptr, false, pass);
-  if (!below_o) return false;
+  const bool below = wanted_from(index, kQ);
+  if (!output_backward(layer, index, pass)) return false;
   kernels::attention_backward(*device, pass.attention, layer.q, layer.k, layer.v, layer.mixed, layer.lse,
                               d_mixed, d_q, d_k, d_v, row_dot);
-  kernels::rope(*device, {tokens, config.heads, d, true}, cosines, sines, positions, d_q);
-  kernels::rope(*device, {tokens, config.kv_heads, d, true}, cosines, sines, positions, d_k);
+  kernels::rope(*device, {tokens, config.heads, d, true}, cosines, sines, pass.positions, d_q);
+  kernels::rope(*device, {tokens, config.kv_heads, d, true}, cosines, sines, pass.positions, d_k);
   if (config.qk_norm) {
     kernels::rmsnorm_backward(*device, {tokens * config.heads, d, config.rms_norm_eps}, d_q, layer.q_raw,
                               layer.q_norm.value, layer.q_rstd, false, d_q, layer.q_norm.gradient);
@@ -131,10 +83,9 @@ bool Network<Device>::attention_backward(Layer<Real>& layer, std::int64_t index,
   }
   kernels::rmsnorm_apply(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.x,
                          layer.input_norm.value, layer.input_rstd, normed);
-  Real* dx = below ? d_normed : nullptr;
-  linear_backward(layer.linear[kQ], normed, d_q, dx, false, pass);
-  linear_backward(layer.linear[kK], normed, d_k, dx, true, pass);
-  linear_backward(layer.linear[kV], normed, d_v, dx, true, pass);
+  const BackBranch branches[] = {
+      {&layer.linear[kQ], d_q}, {&layer.linear[kK], d_k}, {&layer.linear[kV], d_v}};
+  linear_backward(branches, normed, below ? d_normed : nullptr, pass);
   if (below) norm_backward(layer.input_norm, d_normed, layer.x, layer.input_rstd, tokens);
   return below;
 }
@@ -143,7 +94,14 @@ template <class Device>
 void Network<Device>::backward(const Pass& pass) {
   for (std::size_t i = layers.size(); i-- > 0;) {
     const auto index = static_cast<std::int64_t>(i);
-    if (!mlp_backward(layers[i], index, pass)) return;
+    const bool last = i + 1 == layers.size();
+    if (settings.recompute && !last) {  // the shared activations still are the last layer's
+      attention_forward(layers[i], index, pass);
+      mlp_forward(layers[i], pass);
+      const Branch down[] = {{&layers[i].linear[kDown], nullptr, nullptr}};
+      low_forward(down, activated, pass);
+    }
+    if (!mlp_backward(layers[i], index, last ? tail_of(pass) : pass)) return;
     if (!attention_backward(layers[i], index, pass)) return;
   }
   if (embedding.gradient)

@@ -1,5 +1,6 @@
+#include <algorithm>
+
 #include "base/expects.h"
-#include "trainer/kernels/dropout.h"
 #include "trainer/kernels/embedding.h"
 #include "trainer/kernels/gemm.h"
 #include "trainer/kernels/rmsnorm.h"
@@ -8,10 +9,6 @@
 #include "trainer/model/network.h"
 
 namespace finetuned::model {
-
-namespace {
-constexpr std::uint64_t kDropoutDomain = 2;  // of random keys
-}
 
 template <class Device>
 void Network<Device>::take_batch(const PackedBatch& batch) {
@@ -24,7 +21,9 @@ void Network<Device>::take_batch(const PackedBatch& batch) {
                 "a batch's parts fit each other");
   host_supervised.clear();
   host_targets.clear();
+  host_positions.clear();
   host_keys.clear();
+  host_tail_keys.clear();
   for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
     for (auto i = static_cast<std::size_t>(batch.cu_seqlens[row]);
          i < static_cast<std::size_t>(batch.cu_seqlens[row + 1]); ++i) {
@@ -36,6 +35,8 @@ void Network<Device>::take_batch(const PackedBatch& batch) {
       if (target < 0) continue;
       host_supervised.push_back(static_cast<std::int32_t>(i));
       host_targets.push_back(target);
+      host_positions.push_back(position);
+      host_tail_keys.push_back(batch.row_keys[row]);
     }
   }
   supervised_count = static_cast<std::int64_t>(host_supervised.size());
@@ -45,130 +46,107 @@ void Network<Device>::take_batch(const PackedBatch& batch) {
   device->copy_in(token_keys, host_keys.data(), tokens);
   device->copy_in(supervised, host_supervised.data(), supervised_count);
   device->copy_in(targets, host_targets.data(), supervised_count);
+  device->copy_in(tail_positions, host_positions.data(), supervised_count);
+  device->copy_in(tail_keys, host_tail_keys.data(), supervised_count);
 }
 
+/// What treats the tail's rows alone.
 template <class Device>
-kernels::Dropout Network<Device>::dropout_of(const Linear<Real>& linear, const Pass& pass) const {
-  return {settings.lora.dropout,
-          kernels::random_key(settings.lora.seed, kDropoutDomain, pass.step, linear.key),
-          pass.tokens,
-          linear.in,
-          positions,
-          token_keys};
+typename Network<Device>::Pass Network<Device>::tail_of(const Pass& pass) const {
+  Pass tail = pass;
+  tail.tokens = supervised_count;
+  tail.positions = tail_positions;
+  tail.token_keys = tail_keys;
+  return tail;
 }
 
-/// What the adapter's A sees: x, or x with dropout in `dropped`.
+/// q, k and v of the layer, after their norms and RoPE; k and v go into the cache where there is one.
 template <class Device>
-const typename Device::Real* Network<Device>::dropped_input(const Linear<Real>& linear, const Real* x,
-                                                            const Pass& pass) {
-  if (!pass.drops) return x;
-  kernels::dropout(*device, dropout_of(linear, pass), x, false, dropped);
-  return dropped;
-}
-
-template <class Device>
-void Network<Device>::linear_forward(Linear<Real>& linear, const Real* x, Real* y, bool accumulate,
-                                     const Pass& pass) {
-  const std::int64_t rank = settings.lora.rank;
-  kernels::Gemm<Real> base;
-  base.m = pass.tokens;
-  base.n = linear.out;
-  base.k = linear.in;
-  base.left = {x, linear.in, 1};
-  base.right = {linear.weight.value, linear.in, true};
-  base.c = y;
-  base.c_stride = linear.out;
-  base.accumulate = accumulate;
-  base.bias = linear.bias.value;
-  if (linear.a.value) {
-    kernels::Gemm<Real> low;
-    low.m = pass.tokens;
-    low.n = rank;
-    low.k = linear.in;
-    low.left = {dropped_input(linear, x, pass), linear.in, 1};
-    low.right = {linear.a.value, linear.in, true};
-    low.c = linear.low;
-    low.c_stride = rank;
-    low.alpha = static_cast<Real>(settings.lora.scale());
-    kernels::gemm(*device, low);
-    base.k2 = rank;
-    base.left2 = {linear.low, rank, 1};
-    base.right2 = {linear.b.value, rank, true};
-  }
-  kernels::gemm(*device, base);
-}
-
-template <class Device>
-void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
-  const std::int64_t tokens = pass.tokens, d = config.head_dim;
+void Network<Device>::qkv_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+  const std::int64_t tokens = pass.tokens, d = config.head_dim, kv_size = config.kv_heads * d;
   kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.x,
                    layer.input_norm.value, normed, layer.input_rstd);
-  // New keys and values go where attention reads them: behind the cached ones where there is a cache.
-  Real *k = layer.k, *v = layer.v, *k_raw = layer.k_raw;
-  const Real *all_k = k, *all_v = v;
-  if (pass.cache) {
-    all_k = pass.cache->keys.data() + index * pass.cache->layer_size;
-    all_v = pass.cache->values.data() + index * pass.cache->layer_size;
-    const std::int64_t behind = index * pass.cache->layer_size + pass.cache->length * config.kv_heads * d;
-    k = pass.cache->keys.data() + behind;
-    v = pass.cache->values.data() + behind;
-    if (!config.qk_norm) k_raw = k;
-  }
-  linear_forward(layer.linear[kQ], normed, layer.q_raw, false, pass);
-  linear_forward(layer.linear[kK], normed, k_raw, false, pass);
-  linear_forward(layer.linear[kV], normed, v, false, pass);
+  const Branch branches[] = {{&layer.linear[kQ], layer.q_raw, nullptr},
+                             {&layer.linear[kK], layer.k_raw, nullptr},
+                             {&layer.linear[kV], layer.v, nullptr}};
+  linear_forward(branches, normed, pass);
   if (config.qk_norm) {
     kernels::rmsnorm(*device, {tokens * config.heads, d, config.rms_norm_eps}, layer.q_raw,
                      layer.q_norm.value, layer.q, layer.q_rstd);
-    kernels::rmsnorm(*device, {tokens * config.kv_heads, d, config.rms_norm_eps}, k_raw, layer.k_norm.value,
-                     k, layer.k_rstd);
+    kernels::rmsnorm(*device, {tokens * config.kv_heads, d, config.rms_norm_eps}, layer.k_raw,
+                     layer.k_norm.value, layer.k, layer.k_rstd);
   }
-  kernels::rope(*device, {tokens, config.heads, d, false}, cosines, sines, positions, layer.q);
-  kernels::rope(*device, {tokens, config.kv_heads, d, false}, cosines, sines, positions, k);
-  kernels::attention(*device, pass.attention, layer.q, all_k, all_v, layer.mixed, layer.lse);
-  if (layer.mid != layer.x) device->copy(layer.mid, layer.x, tokens * config.hidden_size);
-  linear_forward(layer.linear[kO], layer.mixed, layer.mid, true, pass);
+  kernels::rope(*device, {tokens, config.heads, d, false}, cosines, sines, pass.positions, layer.q);
+  kernels::rope(*device, {tokens, config.kv_heads, d, false}, cosines, sines, pass.positions, layer.k);
+  if (!pass.cache) return;
+  const std::int64_t at = index * pass.cache->layer_size;
+  kernels::scatter_rows(*device, layer.k, cache_slots, tokens, kv_size, pass.cache->keys.data() + at);
+  kernels::scatter_rows(*device, layer.v, cache_slots, tokens, kv_size, pass.cache->values.data() + at);
 }
 
+/// From `x` to `mid`. Behind the last layer's attention only the tail goes on.
 template <class Device>
-void Network<Device>::mlp_forward(Layer<Real>& layer, Real* next, const Pass& pass) {
+void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+  const std::int64_t hidden = config.hidden_size;
+  qkv_forward(layer, index, pass);
+  const Real *k = layer.k, *v = layer.v;
+  if (pass.cache) {
+    k = pass.cache->keys.data() + index * pass.cache->layer_size;
+    v = pass.cache->values.data() + index * pass.cache->layer_size;
+  }
+  kernels::attention(*device, pass.attention, layer.q, k, v, layer.mixed, layer.lse);
+  if (index + 1 < config.layers) {
+    const Branch output[] = {{&layer.linear[kO], layer.mid, layer.x}};
+    return linear_forward(output, layer.mixed, pass);
+  }
+  kernels::gather_rows(*device, layer.mixed, supervised, supervised_count, config.heads * config.head_dim,
+                       tail_mixed);
+  kernels::gather_rows(*device, layer.x, supervised, supervised_count, hidden, layer.mid);
+  const Branch output[] = {{&layer.linear[kO], layer.mid, layer.mid}};
+  linear_forward(output, tail_mixed, tail_of(pass));
+}
+
+/// From `mid` to what SwiGLU makes of it, in `activated`; down_proj is left to the caller.
+template <class Device>
+void Network<Device>::mlp_forward(Layer<Real>& layer, const Pass& pass) {
   const std::int64_t tokens = pass.tokens;
   kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.mid,
                    layer.post_norm.value, normed, layer.post_rstd);
-  linear_forward(layer.linear[kGate], normed, layer.gate, false, pass);
-  linear_forward(layer.linear[kUp], normed, layer.up, false, pass);
+  const Branch branches[] = {{&layer.linear[kGate], layer.gate, nullptr},
+                             {&layer.linear[kUp], layer.up, nullptr}};
+  linear_forward(branches, normed, pass);
   kernels::swiglu(*device, layer.gate, layer.up, tokens * config.intermediate_size, activated);
-  if (next != layer.mid) device->copy(next, layer.mid, tokens * config.hidden_size);
-  linear_forward(layer.linear[kDown], activated, next, true, pass);
 }
 
-/// From ids to `out`, the residual stream after the last layer.
+/// From ids to `out`, the tail's rows of the residual stream after the last layer.
 template <class Device>
 void Network<Device>::forward(const Pass& pass) {
   kernels::gather_rows(*device, embedding.value, ids, pass.tokens, config.hidden_size, layers[0].x);
   for (std::size_t i = 0; i < layers.size(); ++i) {
+    const bool last = i + 1 == layers.size();
     attention_forward(layers[i], static_cast<std::int64_t>(i), pass);
-    mlp_forward(layers[i], i + 1 < layers.size() ? layers[i + 1].x : out, pass);
+    if (last && supervised_count == 0) return;
+    const Pass rows = last ? tail_of(pass) : pass;
+    mlp_forward(layers[i], rows);
+    const Branch down[] = {{&layers[i].linear[kDown], last ? out : layers[i + 1].x, layers[i].mid}};
+    linear_forward(down, activated, rows);
   }
 }
 
-/// The loss of the supervised positions and, where `backward`, its gradient to the stream, in d_stream.
+/// The loss of the tail's rows and, where `backward`, its gradient to `out`, in d_stream.
 template <class Device>
-kernels::LossSums Network<Device>::head(const PackedBatch& batch, bool backward, double loss_scale) {
+kernels::LossSums Network<Device>::head(bool backward, double loss_scale) {
   const std::int64_t hidden = config.hidden_size, rows = supervised_count;
-  if (backward) device->zero(d_stream, batch.tokens() * hidden);
   if (rows == 0) return {};
   const kernels::RmsNorm norm{rows, hidden, config.rms_norm_eps};
-  kernels::gather_rows(*device, out, supervised, rows, hidden, head_rows);
-  kernels::rmsnorm(*device, norm, head_rows, final_norm.value, head_normed, head_rstd);
-  const Parameter<Real>& weight = config.tie_word_embeddings ? embedding : head_own;
+  kernels::rmsnorm(*device, norm, out, final_norm.value, head_normed, head_rstd);
+  const Parameter<Real>& weight = head_weight();
   const kernels::LossSums sums = kernels::head_loss(
       *device, {rows, hidden, config.vocab_size}, head_normed, weight.value, targets, loss_scale,
-      backward ? d_head : nullptr, backward ? weight.gradient : nullptr, head_state);
-  if (!backward) return sums;
-  kernels::rmsnorm_backward(*device, norm, d_head, head_rows, final_norm.value, head_rstd, false, d_head,
-                            final_norm.gradient);
-  kernels::scatter_add_rows(*device, d_head, supervised, rows, hidden, d_stream);
+      backward ? d_stream : nullptr, backward ? weight.gradient : nullptr, head_state);
+  if (backward)
+    kernels::rmsnorm_backward(*device, norm, d_stream, out, final_norm.value, head_rstd, false, d_stream,
+                              final_norm.gradient);
   return sums;
 }
 
@@ -178,66 +156,24 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
   take_batch(batch);
   Pass pass;
   pass.tokens = batch.tokens();
+  pass.positions = positions;
+  pass.token_keys = token_keys;
   pass.step = static_cast<std::uint64_t>(step);
   pass.drops = with_backward && settings.mode == Mode::kLora && settings.lora.dropout > 0;
   pass.attention = {batch.rows(),          config.heads, config.kv_heads, config.head_dim,
-                    config.sliding_window, cu_seqlens,   cu_seqlens};
+                    config.sliding_window, cu_seqlens,   cu_seqlens,      cu_seqlens + 1};
   forward(pass);
-  const kernels::LossSums sums = head(batch, with_backward, loss_scale);
+  const kernels::LossSums sums = head(with_backward, loss_scale);
   if (with_backward && sums.supervised > 0) backward(pass);
   return sums;
 }
 
-template <class Device>
-void Network<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache,
-                             std::span<Real> host_logits) {
-  const auto count = static_cast<std::int64_t>(tokens.size());
-  base::expects(count >= 1 && count <= settings.max_tokens, "new tokens keep to the token budget");
-  base::expects(cache.length + count <= cache.capacity && cache.length + count <= max_positions,
-                "a sequence keeps to its cache and context");
-  base::expects(host_logits.size() == static_cast<std::size_t>(config.vocab_size),
-                "there is a logit for each id");
-  std::vector<std::int32_t> at(tokens.size());
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    base::expects(tokens[i] >= 0 && tokens[i] < config.vocab_size, "ids are of the vocabulary");
-    at[i] = static_cast<std::int32_t>(cache.length) + static_cast<std::int32_t>(i);
-  }
-  device->copy_in(ids, tokens.data(), count);
-  device->copy_in(positions, at.data(), count);
-  // Where queries and keys begin and end; max_rows >= 1 makes room for two, `supervised` is free here.
-  const std::int32_t queries[2] = {0, static_cast<std::int32_t>(count)};
-  const std::int32_t keys[2] = {0, static_cast<std::int32_t>(cache.length + count)};
-  std::int32_t* cu_keys = targets;
-  device->copy_in(cu_seqlens, queries, 2);
-  device->copy_in(cu_keys, keys, 2);
-
-  Pass pass;
-  pass.tokens = count;
-  pass.cache = &cache;
-  pass.attention = {1,          config.heads, config.kv_heads, config.head_dim, config.sliding_window,
-                    cu_seqlens, cu_keys};
-  forward(pass);
-  const Real* last = out + (count - 1) * config.hidden_size;
-  kernels::rmsnorm(*device, {1, config.hidden_size, config.rms_norm_eps}, last, final_norm.value, head_normed,
-                   head_rstd);
-  kernels::Gemm<Real> head_gemm;
-  head_gemm.m = 1;
-  head_gemm.n = config.vocab_size;
-  head_gemm.k = config.hidden_size;
-  head_gemm.left = {head_normed, config.hidden_size, 1};
-  head_gemm.right = {(config.tie_word_embeddings ? embedding : head_own).value, config.hidden_size, true};
-  head_gemm.c = logits;
-  head_gemm.c_stride = config.vocab_size;
-  kernels::gemm(*device, head_gemm);
-  device->read(host_logits.data(), logits, config.vocab_size);
-  cache.length += count;
-}
-
-#define FINETUNED_INSTANTIATE(Device)                                                                    \
-  template kernels::LossSums Network<Device>::run(const PackedBatch&, bool, double, std::int64_t);       \
-  template void Network<Device>::extend(std::span<const std::int32_t>, KvCache<Real>&, std::span<Real>); \
-  template kernels::Dropout Network<Device>::dropout_of(const Linear<Real>&, const Pass&) const;         \
-  template const Device::Real* Network<Device>::dropped_input(const Linear<Real>&, const Real*, const Pass&);
+#define FINETUNED_INSTANTIATE(Device)                                                                \
+  template kernels::LossSums Network<Device>::run(const PackedBatch&, bool, double, std::int64_t);   \
+  template Network<Device>::Pass Network<Device>::tail_of(const Pass&) const;                        \
+  template void Network<Device>::attention_forward(Layer<Device::Real>&, std::int64_t, const Pass&); \
+  template void Network<Device>::mlp_forward(Layer<Device::Real>&, const Pass&);                     \
+  template void Network<Device>::forward(const Pass&);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)
 

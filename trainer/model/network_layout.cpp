@@ -36,6 +36,7 @@ Network<Device>::Network(Device* on, const formats::ModelConfig& model, const Mo
   }
   add_slots();
   reserve_parameters();
+  reserve_batch();
   reserve_activations();
 }
 
@@ -119,9 +120,8 @@ template <class Device>
 void Network<Device>::reserve_layer(Layer<Real>& layer, const std::string& line) {
   const std::int64_t tokens = settings.max_tokens, hidden = config.hidden_size;
   const std::int64_t q_size = config.heads * config.head_dim, kv_size = config.kv_heads * config.head_dim;
-  const bool keeps = settings.trains();
-  arena.reserve(layer.x, line, tokens * hidden);
-  if (keeps) arena.reserve(layer.mid, line, tokens * hidden);
+  if (!settings.recompute) arena.reserve(layer.x, line, tokens * hidden);
+  if (settings.trains()) arena.reserve(layer.mid, line, tokens * hidden);
   arena.reserve(layer.q, line, tokens * q_size);
   arena.reserve(layer.k, line, tokens * kv_size);
   arena.reserve(layer.v, line, tokens * kv_size);
@@ -146,46 +146,61 @@ void Network<Device>::reserve_layer(Layer<Real>& layer, const std::string& line)
 }
 
 template <class Device>
+void Network<Device>::reserve_batch() {
+  const std::int64_t tokens = settings.max_tokens, rows = settings.max_rows;
+  const std::string line = "batch";
+  for (std::int32_t** each : {&ids, &positions, &supervised, &targets, &tail_positions})
+    arena.reserve(*each, line, tokens);
+  arena.reserve(token_keys, line, tokens);
+  arena.reserve(tail_keys, line, tokens);
+  arena.reserve(cu_seqlens, line, rows + 1);
+  arena.reserve(key_begin, line, rows);
+  arena.reserve(key_end, line, rows);
+  arena.reserve(cache_slots, line, tokens);
+  for (auto* each : {&host_supervised, &host_targets, &host_positions, &host_ids, &host_slots})
+    each->reserve(static_cast<std::size_t>(tokens));
+  for (auto* each : {&host_bounds, &host_key_begin, &host_key_end})
+    each->reserve(static_cast<std::size_t>(rows) + 1);
+  host_keys.reserve(static_cast<std::size_t>(tokens));
+  host_tail_keys.reserve(static_cast<std::size_t>(tokens));
+}
+
+template <class Device>
 void Network<Device>::reserve_activations() {
   const std::int64_t tokens = settings.max_tokens, hidden = config.hidden_size;
   const std::int64_t q_size = config.heads * config.head_dim, kv_size = config.kv_heads * config.head_dim;
   const std::int64_t widest = std::max({hidden, config.intermediate_size, q_size});
-  arena.reserve(ids, "batch", tokens);
-  arena.reserve(positions, "batch", tokens);
-  arena.reserve(supervised, "batch", tokens);
-  arena.reserve(targets, "batch", tokens + 2);
-  arena.reserve(token_keys, "batch", tokens);
-  arena.reserve(cu_seqlens, "batch", settings.max_rows + 1);
-  host_supervised.reserve(static_cast<std::size_t>(tokens));
-  host_targets.reserve(static_cast<std::size_t>(tokens));
-  host_keys.reserve(static_cast<std::size_t>(tokens));
-
-  if (settings.trains()) {
+  if (shares_activations()) {
+    reserve_layer(layers[0], "activations");
+  } else {
     for (auto& layer : layers)
       reserve_layer(layer, "activations");
-  } else {
-    reserve_layer(layers[0], "activations");
+  }
+  if (settings.recompute) {
+    for (auto& layer : layers)
+      arena.reserve(layer.x, "layer inputs", tokens * hidden);
   }
   const std::string line = "workspace";
   if (settings.trains()) arena.reserve(out, line, tokens * hidden);
+  if (!settings.trains()) arena.reserve(tail_mid, line, tokens * hidden);
+  arena.reserve(tail_mixed, line, tokens * q_size);
   arena.reserve(normed, line, tokens * hidden);
   arena.reserve(activated, line, tokens * config.intermediate_size);
-  arena.reserve(head_rows, line, tokens * hidden);
   arena.reserve(head_normed, line, tokens * hidden);
   arena.reserve(head_rstd, line, tokens);
   arena.reserve(head_state, line, tokens * kernels::kHeadLossState);
-  arena.reserve(logits, line, config.vocab_size);
+  arena.reserve(logits, line, most_continuations() * config.vocab_size);
   if (!settings.trains()) return;
   arena.reserve(d_stream, line, tokens * hidden);
   arena.reserve(d_normed, line, tokens * hidden);
-  arena.reserve(d_head, line, tokens * hidden);
+  arena.reserve(d_tail, line, tokens * hidden);
   arena.reserve(d_mixed, line, tokens * q_size);
   arena.reserve(d_q, line, tokens * q_size);
   arena.reserve(d_k, line, tokens * kv_size);
   arena.reserve(d_v, line, tokens * kv_size);
   arena.reserve(row_dot, line, tokens * config.heads);
   if (settings.mode == Mode::kFull) return;
-  arena.reserve(d_low, line, tokens * settings.lora.rank);
+  arena.reserve(d_low, line, 3 * tokens * settings.lora.rank);
   arena.reserve(dropped, line, settings.lora.dropout > 0 ? tokens * widest : 0);
 }
 
@@ -216,27 +231,36 @@ void Network<Device>::allocate(const BaseWeights<Device>* base) {
                           {slot.parameter->gradient, count},
                           slot.shape.size() > 1});
   }
-  for (auto& layer : layers) {
-    if (!settings.trains() && &layer != &layers[0]) {  // share the first layer's activations
-      const Layer<Real> parameters = layer;
-      layer = layers[0];
-      layer.input_norm = parameters.input_norm;
-      layer.post_norm = parameters.post_norm;
-      layer.q_norm = parameters.q_norm;
-      layer.k_norm = parameters.k_norm;
-      layer.linear = parameters.linear;
-      for (std::size_t i = 0; i < kModules; ++i)
-        layer.linear[i].low = layers[0].linear[i].low;
-    }
-    if (!settings.trains()) layer.mid = layer.x;
-    if (!config.qk_norm) layer.q_raw = layer.q, layer.k_raw = layer.k;
-  }
-  if (!settings.trains()) out = layers[0].x;
+  place_activations();
   const auto tables = kernels::rope_tables(config, max_positions);
   const std::vector<float> c(tables.cosines.begin(), tables.cosines.end()),
       s(tables.sines.begin(), tables.sines.end());
   device->copy_in(cosines, c.data(), static_cast<std::int64_t>(c.size()));
   device->copy_in(sines, s.data(), static_cast<std::int64_t>(s.size()));
+}
+
+/// Points the layers that share the first one's activations at them.
+template <class Device>
+void Network<Device>::place_activations() {
+  for (auto& layer : layers) {
+    if (shares_activations() && &layer != &layers[0]) {
+      const Layer<Real> own = layer;
+      layer = layers[0];
+      layer.input_norm = own.input_norm;
+      layer.post_norm = own.post_norm;
+      layer.q_norm = own.q_norm;
+      layer.k_norm = own.k_norm;
+      layer.linear = own.linear;
+      for (std::size_t i = 0; i < kModules; ++i)
+        layer.linear[i].low = layers[0].linear[i].low;
+      if (settings.recompute) layer.x = own.x;
+    }
+    if (!config.qk_norm) layer.q_raw = layer.q, layer.k_raw = layer.k;
+  }
+  if (settings.trains()) return;
+  for (auto& layer : layers)
+    layer.mid = layer.x;  // the stream is not read again
+  layers.back().mid = out = tail_mid;
 }
 
 template <class Device>

@@ -33,6 +33,9 @@ struct ModelSettings {
   LoraSettings lora;            ///< read for kAdapter and kLora
   std::int64_t max_tokens = 0;  ///< the most a batch may hold (>= 1): activations are sized by it
   std::int64_t max_rows = 0;    ///< the most rows a batch may hold (>= 1)
+  /// Where something is trained: keep only what goes into each layer, and work the rest out again on the way
+  /// back. A third more time, the same bits, the activations of one layer instead of all.
+  bool recompute = false;
   /// Positions a row may reach; 0: max_tokens where something is trained, else the base's
   /// max_position_embeddings.
   std::int64_t max_positions = 0;

@@ -177,9 +177,13 @@ std::vector<float> Transformer<Device>::tensor(const std::string& name) const {
 }
 
 template <class Device>
-void Transformer<Device>::extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache,
+void Transformer<Device>::extend(std::span<const Continuation> continuations, KvCache<Real>& cache,
                                  std::span<Real> logits) {
-  network_->extend(tokens, cache, logits);
+  network_->extend(continuations, cache, logits);
+}
+template <class Device>
+std::int64_t Transformer<Device>::most_continuations() const {
+  return network_->most_continuations();
 }
 
 template class Transformer<tensor::Cpu>;

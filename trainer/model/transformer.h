@@ -44,9 +44,10 @@ class Transformer {
  public:
   using Real = typename Device::Real;
 
-  /// Loads every tensor from `weights`, as a base of its own. A fresh adapter has A uniform in +-1/sqrt(in) (Kaiming with a = sqrt
-  /// 5, as PEFT) from a counter keyed by (seed, layer, module), and B zero. `device` must outlive the model.
-  /// Throws FormatError (weights) and UsageError (settings that do not fit the config).
+  /// Loads every tensor from `weights`, as a base of its own. A fresh adapter has A uniform in +-1/sqrt(in)
+  /// (Kaiming with a = sqrt 5, as PEFT) from a counter keyed by (seed, layer, module), and B zero. `device`
+  /// must outlive the model. Throws FormatError (weights) and UsageError (settings that do not fit the
+  /// config).
   Transformer(Device& device, const formats::ModelConfig& config, const WeightSource& weights,
               const ModelSettings& settings);
   /// On a base that stays what it is, so not for kFull (expects()); it must outlive the model.
@@ -93,11 +94,13 @@ class Transformer {
   /// full-parameter result.
   std::vector<float> tensor(const std::string& name) const;
 
-  /// Runs `tokens` new tokens of one sequence, which stand at positions cache.length ..., through the model
-  /// with the training forward's own kernels, appends their keys and values to the cache and writes the last
-  /// one's logits to `logits` [vocab_size], host memory. tokens <= max_tokens, cache.length + tokens <=
-  /// cache.capacity.
-  void extend(std::span<const std::int32_t> tokens, KvCache<Real>& cache, std::span<Real> logits);
+  /// Runs new tokens of some sequences (each at most once), which stand behind what the cache holds of them,
+  /// through the model with the training forward's own kernels, appends their keys and values to the cache
+  /// and writes each one's last token's logits to `logits` [continuations, vocab_size], host memory. A
+  /// sequence's bits do not depend on the others. All tokens <= max_tokens, continuations <=
+  /// most_continuations(), a sequence's tokens <= cache.capacity.
+  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Real> logits);
+  std::int64_t most_continuations() const;  ///< max_rows; 1 for a model that trains
 
  private:
   std::unique_ptr<Network<Device>> network_;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "trainer/tensor/buffer.h"
+#include "trainer/tensor/profile.h"
 #include "trainer/tensor/thread_pool.h"
 
 namespace finetuned::tensor {
@@ -38,6 +39,9 @@ class Cpu {
     return reinterpret_cast<T*>(static_cast<std::byte*>(scratch_.data()) +
                                 kScratchBytes * static_cast<std::size_t>(thread));
   }
+  /// Where kernels write down their time; null: nowhere. `profile` outlives its use.
+  void set_profile(Profile* profile) { profile_ = profile; }
+  Profile* profile() const { return profile_; }
   float* shared() const { return static_cast<float*>(shared_.data()); }
 
   /// What a Cpu of so many threads takes for itself; 0: one a processor.
@@ -67,6 +71,7 @@ class Cpu {
 
   mutable ThreadPool pool_;
   Isa isa_;
+  Profile* profile_ = nullptr;
   Buffer scratch_;
   Buffer shared_;
 };

@@ -45,16 +45,54 @@ TEST_P(EachFamily, AnswersWithTheTrainingForwardsOwnLogits) {
   auto settings = model::lora_settings();
   model::Transformer<tensor::Reference> trainer(exact, GetParam().config, model::lively_weights(), settings);
   text::TokenRow row{kPrompt, std::vector<std::int32_t>(kPrompt.size(), text::kIgnoreLabel)};
-  model::KvCache<double> cache(GetParam().config, 16);
+  model::KvCache<double> cache(GetParam().config, 1, 16);
   std::vector<double> logits(37);
-  trainer.extend(std::span(kPrompt).first(3), cache, logits);
-  trainer.extend(std::span(kPrompt).subspan(3, 1), cache, logits);
+  for (const auto piece : {std::span(kPrompt).first(3), std::span(kPrompt).subspan(3, 1)}) {
+    const model::Continuation next{0, piece};
+    trainer.extend({&next, 1}, cache, logits);
+  }
   row.labels.back() = row.ids.back();
   double total = 0;
   for (const double logit : logits)
     total += std::exp(logit);
   const double expected = std::log(total) - logits[static_cast<std::size_t>(kPrompt.back())];
   EXPECT_NEAR(trainer.evaluate(model::pack({row})).loss, expected, 1e-12);
+}
+
+TEST_P(EachFamily, GivesPromptsTogetherWhatEachGetsAlone) {
+  tensor::Cpu cpu(2);
+  const std::vector<std::vector<std::int32_t>> prompts{
+      {3, 14, 15, 9, 26},          {1}, {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5}, {7, 30}, {36, 2, 8},
+      {11, 12, 13, 14, 15, 16, 17}};
+  std::vector<Prompt> requests;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    Prompt one{prompts[i], {}};
+    one.request.max_tokens = static_cast<std::int64_t>(10 + 5 * i);
+    one.request.sampling.temperature = i % 2 == 0 ? 1 : 0;
+    one.request.sampling.seed = i;
+    requests.push_back(one);
+  }
+  requests[3].request.max_tokens = 0;
+  auto settings = tuned(16);
+  model::Transformer<tensor::Cpu> alone(cpu, GetParam().config, model::lively_weights(), settings);
+  std::vector<Answer> expected;
+  for (const Prompt& one : requests)
+    expected.push_back(generate(alone, one.ids, one.request));
+  requests[4].request.stop_ids = {expected[4].ids[7]};
+  expected[4] = generate(alone, requests[4].ids, requests[4].request);
+  for (const std::int64_t rows : {1, 2, 4, 9}) {
+    settings.max_rows = rows;
+    model::Transformer<tensor::Cpu> model(cpu, GetParam().config, model::lively_weights(), settings);
+    std::vector<std::vector<std::int32_t>> heard(prompts.size());
+    const auto answers = generate_together(
+        model, requests, [&](std::size_t prompt, std::int32_t id) { heard[prompt].push_back(id); });
+    ASSERT_EQ(answers.size(), prompts.size());
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      EXPECT_EQ(answers[i].ids, expected[i].ids) << "prompt " << i << " among " << rows;
+      EXPECT_EQ(answers[i].finish, expected[i].finish);
+      EXPECT_EQ(heard[i], expected[i].ids);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, EachFamily, testing::ValuesIn(model::tiny_models()),
@@ -96,7 +134,9 @@ TEST(Generate, KeepsToTheContext) {
 TEST(Generate, RefusesLogitsThatAreNotNumbers) {
   tensor::Cpu cpu(1);
   const auto config = model::tiny_config(formats::Architecture::kLlama);
-  const auto damaged = [](const std::string&, std::span<float> out) { std::fill(out.begin(), out.end(), NAN); };
+  const auto damaged = [](const std::string&, std::span<float> out) {
+    std::fill(out.begin(), out.end(), NAN);
+  };
   model::Transformer<tensor::Cpu> model(cpu, config, damaged, tuned(8));
   for (const double temperature : {0.0, 1.0}) {
     Request request;

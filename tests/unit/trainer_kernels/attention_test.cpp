@@ -20,7 +20,8 @@ struct Batch {
              c.head_dim,
              c.window,
              cu.data(),
-             cu.data()};
+             cu.data(),
+             cu.data() + 1};
     q_count = cu.back() * c.heads * c.head_dim;
     kv_count = cu.back() * c.kv_heads * c.head_dim;
     rows = static_cast<std::size_t>(cu.back() * c.heads);
@@ -53,8 +54,8 @@ void both_ways(const Device& device, const Batch& batch, const std::vector<Real>
 }
 
 const std::vector<Case> kCases{
-    {{1}, 1, 1, 2, 0},     {{7, 1, 30}, 4, 2, 8, 0},  {{130, 49, 95, 96, 97}, 2, 1, 16, 0},
-    {{300}, 3, 3, 48, 0},  {{250, 5}, 4, 1, 10, 100}, {{40, 100}, 2, 2, 6, 5},
+    {{1}, 1, 1, 2, 0},     {{7, 1, 30}, 4, 2, 8, 0},       {{130, 49, 95, 96, 97}, 2, 1, 16, 0},
+    {{300}, 3, 3, 48, 0},  {{250, 5}, 4, 1, 10, 100},      {{40, 100}, 2, 2, 6, 5},
     {{200}, 2, 1, 128, 1}, {{100}, 1, 1, kMostHeadDim, 0},
 };
 

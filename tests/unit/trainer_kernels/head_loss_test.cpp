@@ -20,8 +20,11 @@ struct HeadCase {
 
 TEST(HeadLoss, IsTheOraclesWithItsGradients) {
   on_each_cpu([&](const tensor::Cpu& cpu) {
-    for (const auto& [rows, size, vocabulary] :
-         {std::array<std::int64_t, 3>{1, 4, 3}, {7, 24, 37}, {300, 40, 1500}, {49, 33, 481}, {3, kMostHeadHidden, 100}}) {
+    for (const auto& [rows, size, vocabulary] : {std::array<std::int64_t, 3>{1, 4, 3},
+                                                 {7, 24, 37},
+                                                 {300, 40, 1500},
+                                                 {49, 33, 481},
+                                                 {3, kMostHeadHidden, 100}}) {
       const HeadCase s(rows, size, vocabulary, size > 1000 ? 0.02 : 0.7);
       std::vector<float> state(static_cast<std::size_t>(rows * kHeadLossState)),
           d_hidden(s.hidden.single.size(), NAN);

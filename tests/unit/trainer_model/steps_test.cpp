@@ -1,5 +1,6 @@
 #include <cstring>
 #include <gtest/gtest.h>
+#include <map>
 
 #include "base/errors.h"
 #include "tests/unit/trainer_model/tiny_models.h"
@@ -38,9 +39,10 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
   return worst / greatest;
 }
 
-std::vector<float> after_steps(int threads, Mode mode, double dropout) {
+std::vector<float> after_steps(int threads, Mode mode, double dropout, bool recompute = false) {
   tensor::Cpu cpu(threads);
   auto settings = lora_settings(dropout);
+  settings.recompute = recompute;
   settings.mode = mode;
   settings.max_tokens = 256;
   Model model(cpu, config(), lively_weights(), settings);
@@ -62,6 +64,31 @@ TEST(Steps, GiveTheSameBitsForAnyNumberOfThreads) {
     EXPECT_TRUE(same_bits(one, after_steps(2, mode, 0.1)));
     EXPECT_TRUE(same_bits(one, after_steps(5, mode, 0.1)));
   }
+}
+
+TEST(Steps, GiveTheSameBitsWhereActivationsAreWorkedOutAgain) {
+  for (const Mode mode : {Mode::kLora, Mode::kFull})
+    EXPECT_TRUE(same_bits(after_steps(2, mode, 0.1), after_steps(2, mode, 0.1, true)));
+}
+
+/// The lowest adapter in the last layer alone, too: nothing below it is asked for.
+TEST(Steps, GiveAdaptersOnSomeModulesWhatAllOfThemGive) {
+  tensor::Cpu cpu(2);
+  const PackedBatch batch = pack(random_rows({20, 33}, 37));
+  const auto gradients = [&](const std::vector<std::string>& modules) {
+    auto settings = lora_settings();
+    settings.lora.target_modules = modules;
+    Model model(cpu, config(), lively_weights(), settings);
+    model.accumulate_gradients(batch, 1, 1);
+    std::map<std::string, std::vector<float>> named;
+    for (const auto& one : model.trainables())
+      named[one.name].assign(one.gradient.begin(), one.gradient.end());
+    return named;
+  };
+  const auto all = gradients(lora_settings().lora.target_modules);
+  for (const auto module : formats::kLinearModules)
+    for (const auto& [name, gradient] : gradients({std::string(module)}))
+      EXPECT_TRUE(same_bits(gradient, all.at(name))) << name;
 }
 
 TEST(Steps, LowerTheLoss) {
@@ -190,6 +217,7 @@ TEST(Settings, ArePlannedAsTheyAreUsed) {
   for (const Mode mode : {Mode::kInference, Mode::kAdapter, Mode::kLora, Mode::kFull}) {
     auto settings = lora_settings(0.1);
     settings.mode = mode;
+    settings.recompute = mode == Mode::kFull;
     const Model model(cpu, config(), lively_weights(), settings);
     const auto planned = plan_memory(config(), settings, 2), used = model.memory_lines();
     ASSERT_EQ(planned.size(), used.size());

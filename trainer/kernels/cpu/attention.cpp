@@ -28,9 +28,9 @@ struct Lane {
 Lane lane_of(const Attention& shape, std::int64_t sequence) {
   Lane lane;
   lane.query_at = shape.cu_queries[sequence];
-  lane.key_at = shape.cu_keys[sequence];
+  lane.key_at = shape.key_begin[sequence];
   lane.queries = shape.cu_queries[sequence + 1] - lane.query_at;
-  lane.keys = shape.cu_keys[sequence + 1] - lane.key_at;
+  lane.keys = shape.key_end[sequence] - lane.key_at;
   lane.first_query = lane.keys - lane.queries;
   return lane;
 }
@@ -102,15 +102,16 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
   float* scores = value_panels + kKeys * round_up(d, tile_.panel_width);  // [kQueries, kKeys]
   SoftmaxRow softmax[kQueries];
   bool started = false;
-  for (std::int64_t begin = 0; begin < lane.keys; begin += kKeys) {
-    const std::int64_t count = std::min(kKeys, lane.keys - begin);
+  const std::int64_t end = lane.first_query + row + rows;  // what the last query sees
+  for (std::int64_t begin = 0; begin < end; begin += kKeys) {
+    const std::int64_t count = std::min(kKeys, end - begin);
     if (!meets(shape_, lane, row, rows, begin, count)) continue;
     tile_.pack({k + begin * kv_stride, kv_stride, true}, d, count, 0, count, key_panels);
     tile_.pack({v + begin * kv_stride, kv_stride, false}, count, d, 0, d, value_panels);
     GemmBlock score;
     score.m = rows;
     score.n = count;
-    score.first = {{q, q_stride, 1}, key_panels, d};
+    score.products[0] = {{q, q_stride, 1}, key_panels, d, d * tile_.panel_width, tile_.panel_width};
     score.c = scores;
     score.c_stride = kKeys;
     score.alpha = scale;
@@ -120,16 +121,16 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
       float* s = scores + i * kKeys;
       clear_hidden(s, seen, count);
       if (seen.from == seen.to) continue;
-      const float rescale = tile_.softmax_chunk(s + seen.from, seen.to - seen.from, 0, softmax[i]);
+      const float rescale = tile_.softmax_chunk(s + seen.from, seen.to - seen.from, kNoIds, softmax[i]);
       if (rescale != 1 && started) tile_.scale(out + i * q_stride, d, rescale);
     }
     GemmBlock mix;
     mix.m = rows;
     mix.n = d;
-    mix.first = {{scores, kKeys, 1}, value_panels, count};
+    mix.products[0] = {{scores, kKeys, 1}, value_panels, count, count * tile_.panel_width, tile_.panel_width};
     mix.c = out;
     mix.c_stride = q_stride;
-    mix.accumulate = started;
+    mix.start = started ? out : nullptr;
     tile_.gemm(mix);
     started = true;
   }
@@ -159,10 +160,14 @@ class Backward {
     float *p, *ds;                              ///< [kQueries, kKeys]
   };
   Panels panels(int thread) const;
+  /// `packed_k`: the depth that `right`'s panels were packed for, of which `k` is the first part.
   void product(std::int64_t m, std::int64_t n, std::int64_t k, const LeftOperand& left, const float* right,
-               float* c, std::int64_t c_stride, bool accumulate, float alpha = 1) const;
+               std::int64_t packed_k, float* c, std::int64_t c_stride, bool accumulate,
+               float alpha = 1) const;
   void tile(const Lane& lane, std::int64_t row, std::int64_t begin, std::int64_t count, bool first_keys,
             bool first_queries, const Panels& panel, const Arrays& at) const;
+
+  void clear_rows(std::int64_t met, std::int64_t count, std::int64_t begin, const Arrays& at) const;
 
   const tensor::Cpu& device_;
   const Tiles& tile_;
@@ -191,17 +196,26 @@ Backward::Panels Backward::panels(int thread) const {
 }
 
 void Backward::product(std::int64_t m, std::int64_t n, std::int64_t k, const LeftOperand& left,
-                       const float* right, float* c, std::int64_t c_stride, bool accumulate,
-                       float alpha) const {
+                       const float* right, std::int64_t packed_k, float* c, std::int64_t c_stride,
+                       bool accumulate, float alpha) const {
   GemmBlock block;
   block.m = m;
   block.n = n;
-  block.first = {left, right, k};
+  block.products[0] = {left, right, k, packed_k * tile_.panel_width, tile_.panel_width};
   block.c = c;
   block.c_stride = c_stride;
-  block.accumulate = accumulate;
+  block.start = accumulate ? c : nullptr;
   block.alpha = alpha;
   tile_.gemm(block);
+}
+
+/// dk and dv of the keys [met, count) of a block, which the first queries that meet the block do not see.
+void Backward::clear_rows(std::int64_t met, std::int64_t count, std::int64_t begin, const Arrays& at) const {
+  const std::int64_t stride = strides_of(shape_).kv;
+  for (std::int64_t key = begin + met; key < begin + count; ++key) {
+    std::fill_n(at.dk + key * stride, shape_.head_dim, 0.0f);
+    std::fill_n(at.dv + key * stride, shape_.head_dim, 0.0f);
+  }
 }
 
 /// `at` points at this head and sequence. p = e^(s - lse); dv += p^T dout; ds = p (dout v^T - row_dot) scale;
@@ -213,23 +227,25 @@ void Backward::tile(const Lane& lane, std::int64_t row, std::int64_t begin, std:
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(d)));
   const float* q = at.q + row * q_stride;
   const float* d_out = at.d_out + row * q_stride;
-  product(rows, count, d, {q, q_stride, 1}, panel.k_forward, panel.p, kKeys, false, scale);
-  product(rows, count, d, {d_out, q_stride, 1}, panel.v_forward, panel.ds, kKeys, false);
+  const std::int64_t met = std::min(count, row + rows - begin);  // keys that the last query sees
+  product(rows, met, d, {q, q_stride, 1}, panel.k_forward, d, panel.p, kKeys, false, scale);
+  product(rows, met, d, {d_out, q_stride, 1}, panel.v_forward, d, panel.ds, kKeys, false);
   for (std::int64_t i = 0; i < rows; ++i) {
-    const Visible seen = visible(shape_, row + i, begin, count);
+    const Visible seen = visible(shape_, row + i, begin, met);
     float* p = panel.p + i * kKeys;
     float* ds = panel.ds + i * kKeys;
-    clear_hidden(p, seen, count);
+    clear_hidden(p, seen, met);
     tile_.exp_shifted(p + seen.from, seen.to - seen.from, at.lse[row + i], 1);
-    tile_.softmax_backward(p, ds, at.row_dot[row + i], scale, count, ds);
+    tile_.softmax_backward(p, ds, at.row_dot[row + i], scale, met, ds);
   }
   tile_.pack({d_out, q_stride, false}, rows, d, 0, d, panel.d_out);
   tile_.pack({q, q_stride, false}, rows, d, 0, d, panel.q);
-  product(count, d, rows, {panel.p, 1, kKeys}, panel.d_out, at.dv + begin * kv_stride, kv_stride,
+  if (first_queries && met < count) clear_rows(met, count, begin, at);
+  product(met, d, rows, {panel.p, 1, kKeys}, panel.d_out, rows, at.dv + begin * kv_stride, kv_stride,
           !first_queries);
-  product(count, d, rows, {panel.ds, 1, kKeys}, panel.q, at.dk + begin * kv_stride, kv_stride,
+  product(met, d, rows, {panel.ds, 1, kKeys}, panel.q, rows, at.dk + begin * kv_stride, kv_stride,
           !first_queries);
-  product(rows, d, count, {panel.ds, kKeys, 1}, panel.k_backward, at.dq + row * q_stride, q_stride,
+  product(rows, d, met, {panel.ds, kKeys, 1}, panel.k_backward, count, at.dq + row * q_stride, q_stride,
           !first_keys);
 }
 
@@ -270,10 +286,33 @@ void Backward::key_head(std::int64_t sequence, std::int64_t kv_head, int thread,
   }
 }
 
+/// Visible pairs of a query and a key, times heads and head_dim.
+double pair_flops(const Attention& shape) {
+  double pairs = 0;
+  for (std::int64_t sequence = 0; sequence < shape.sequences; ++sequence) {
+    const Lane lane = lane_of(shape, sequence);
+    const double queries = static_cast<double>(lane.queries), keys = static_cast<double>(lane.keys);
+    const double window = static_cast<double>(shape.window);
+    pairs += shape.window > 0 && window < keys ? queries * window : queries * (keys - (queries - 1) / 2);
+  }
+  return pairs * static_cast<double>(shape.heads * shape.head_dim);
+}
+
+/// Of q, k, v and the result on average, in bytes.
+double elements(const Attention& shape) {
+  const double queries = shape.cu_queries[shape.sequences];
+  double keys = 0;
+  for (std::int64_t sequence = 0; sequence < shape.sequences; ++sequence)
+    keys += static_cast<double>(lane_of(shape, sequence).keys);
+  return 2.0 * static_cast<double>(shape.head_dim) *
+         (queries * static_cast<double>(shape.heads) + keys * static_cast<double>(shape.kv_heads));
+}
+
 }  // namespace
 
 void attention(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
                const float* v, float* out, float* lse) {
+  const tensor::KernelTimer timer(device.profile(), "attention", 4 * pair_flops(shape), 4 * elements(shape));
   const Forward forward(device, shape);
   const auto blocks_of = [&](std::int64_t sequence) {
     return (shape.cu_queries[sequence + 1] - shape.cu_queries[sequence] + kQueries - 1) / kQueries;
@@ -297,6 +336,8 @@ void attention(const tensor::Cpu& device, const Attention& shape, const float* q
 void attention_backward(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
                         const float* v, const float* out, const float* lse, const float* d_out, float* dq,
                         float* dk, float* dv, float* row_dot) {
+  const tensor::KernelTimer timer(device.profile(), "attention backward", 10 * pair_flops(shape),
+                                  8 * elements(shape));
   const Tiles& tile = tiles(device.isa());
   const std::int64_t tokens = shape.cu_queries[shape.sequences], d = shape.head_dim;
   constexpr std::int64_t kTokens = 32;

@@ -50,6 +50,9 @@ class HeadPass {
  private:
   void pack_chunk(std::int64_t begin, std::int64_t count, bool backward);
   void logits_of(std::int64_t row, std::int64_t rows, std::int64_t count, float* logits) const;
+  BlockProduct packed(const LeftOperand& left, const float* panels, std::int64_t k) const {
+    return {left, panels, k, k * tile_.panel_width, tile_.panel_width};
+  }
   std::int64_t row_tiles() const { return (shape_.rows + kTileOfRows - 1) / kTileOfRows; }
 
   const tensor::Cpu& device_;
@@ -86,8 +89,8 @@ void HeadPass::logits_of(std::int64_t row, std::int64_t rows, std::int64_t count
   GemmBlock block;
   block.m = rows;
   block.n = count;
-  block.first = {
-      {hidden_ + row * shape_.hidden_size, shape_.hidden_size, 1}, device_.shared(), shape_.hidden_size};
+  block.products[0] = packed({hidden_ + row * shape_.hidden_size, shape_.hidden_size, 1}, device_.shared(),
+                             shape_.hidden_size);
   block.c = logits;
   block.c_stride = columns_;
   tile_.gemm(block);
@@ -115,10 +118,10 @@ void HeadPass::losses_and_d_hidden(float* d_hidden) {
       GemmBlock block;
       block.m = rows;
       block.n = size;
-      block.first = {{logits, columns_, 1}, device_.shared() + columns_ * size, count};
+      block.products[0] = packed({logits, columns_, 1}, device_.shared() + columns_ * size, count);
       block.c = d_hidden + row * size;
       block.c_stride = size;
-      block.accumulate = begin > 0;
+      block.start = begin > 0 ? block.c : nullptr;
       tile_.gemm(block);
     });
   }
@@ -181,10 +184,10 @@ void HeadPass::d_weight(double loss_scale, float* gradient) {
         GemmBlock block;
         block.m = std::min(kTileOfRows, count - first);
         block.n = size;
-        block.first = {{probabilities + first, 1, columns_}, hidden_panels, in_group};
+        block.products[0] = packed({probabilities + first, 1, columns_}, hidden_panels, in_group);
         block.c = gradient + (begin + first) * size;
         block.c_stride = size;
-        block.accumulate = true;
+        block.start = block.c;
         tile_.gemm(block);
       });
     }
@@ -196,6 +199,11 @@ void HeadPass::d_weight(double loss_scale, float* gradient) {
 LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
                    const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight,
                    float* state) {
+  const double weights = static_cast<double>(shape.vocab_size * shape.hidden_size);
+  const double passes = 1 + (d_hidden ? 1 : 0) + (d_weight ? 2 : 0);
+  const tensor::KernelTimer timer(device.profile(), "head loss",
+                                  2 * passes * weights * static_cast<double>(shape.rows),
+                                  4 * weights * (d_weight ? 3 : 1));
   HeadPass pass(device, shape, hidden, weight, targets, state);
   pass.losses_and_d_hidden(d_hidden);
   const LossSums sums = pass.finish(loss_scale, d_hidden);

@@ -1,6 +1,7 @@
 #include "trainer/kernels/gemm.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/expects.h"
 #include "trainer/kernels/cpu/tiles.h"
@@ -10,116 +11,222 @@ namespace finetuned::kernels {
 namespace {
 
 constexpr std::int64_t kRowsPerBlock = 48;
-constexpr std::int64_t kSharedFloats = tensor::Cpu::kSharedBytes / sizeof(float);
 constexpr std::int64_t kScratchFloats = tensor::Cpu::kScratchBytes / sizeof(float);
-constexpr std::int64_t kCachedFloats = kScratchFloats / 8;
-constexpr std::int64_t kMostDepth = 65536;  // whose panel of any width fits the shared memory
-static_assert(kMostDepth * 48 <= kSharedFloats);
+constexpr std::int64_t kCachedFloats = kScratchFloats / 4;  // of panels that a core's own cache keeps
+constexpr std::int64_t kMostDepth = 8192;
+static_assert(kMostDepth * 48 <= kScratchFloats, "a panel of any width fits a thread's scratch");
+constexpr std::size_t kMostInGroup = 8;
+constexpr std::int64_t kTasksPerThread = 8;  // enough for the threads to end together
 
 std::int64_t blocks_of(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
 }
 
-/// Columns [begin, end) of the product: their panels are packed into the device's shared memory, then every
-/// block of rows and columns is a task.
-void gemm_columns(const tensor::Cpu& device, const Tiles& tile, const Gemm<float>& g, std::int64_t begin,
-                  std::int64_t end) {
-  const std::int64_t columns = end - begin;
-  const std::int64_t panels = blocks_of(columns, tile.panel_width);
-  float* first = device.shared();
-  float* second = first + panels * tile.panel_width * g.k;
-  const RightOperand right{g.right.data, g.right.stride, g.right.transposed};
-  const RightOperand right2{g.right2.data, g.right2.stride, g.right2.transposed};
-  // `at` and `at2`: where the panels of the two products go, or lie, from `from_panel` on.
-  const auto pack = [&](std::int64_t from_panel, std::int64_t to_panel, float* at, float* at2) {
-    const std::int64_t from = begin + from_panel * tile.panel_width;
-    const std::int64_t to = std::min(end, begin + to_panel * tile.panel_width);
-    tile.pack(right, g.k, g.n, from, to, at);
-    if (g.k2 > 0) tile.pack(right2, g.k2, g.n, from, to, at2);
-  };
-  const auto compute = [&](std::int64_t row, std::int64_t from_panel, std::int64_t to_panel, const float* at,
-                           const float* at2) {
-    const std::int64_t from = from_panel * tile.panel_width;
-    GemmBlock block;
-    block.m = std::min(kRowsPerBlock, g.m - row);
-    block.n = std::min(columns, to_panel * tile.panel_width) - from;
-    block.first = {{g.left.data + row * g.left.row_stride, g.left.row_stride, g.left.k_stride}, at, g.k};
-    if (g.k2 > 0) {
-      block.second = {
-          {g.left2.data + row * g.left2.row_stride, g.left2.row_stride, g.left2.k_stride}, at2, g.k2};
-    }
-    block.c = g.c + row * g.c_stride + begin + from;
-    block.c_stride = g.c_stride;
-    block.accumulate = g.accumulate;
-    block.alpha = g.alpha;
-    block.bias = g.bias ? g.bias + begin + from : nullptr;
-    tile.gemm(block);
-  };
+std::int64_t depth_of(const Gemm<float>& g) {
+  std::int64_t depth = 0;
+  for (const Product<float>& product : g.products)
+    depth += product.k;
+  return depth;
+}
 
-  const std::int64_t row_blocks = blocks_of(g.m, kRowsPerBlock);
-  const std::int64_t panel_floats = tile.panel_width * (g.k + g.k2);
-  if (row_blocks == 1 &&
-      panel_floats <= kScratchFloats) {  // what a task alone reads stays in its core's cache
-    const std::int64_t cached =
-        std::max<std::int64_t>(1, kCachedFloats / std::max<std::int64_t>(1, panel_floats));
-    const std::int64_t step = std::clamp<std::int64_t>(panels / (4 * device.pool().threads()), 1, cached);
-    device.pool().run(blocks_of(panels, step), [&](std::int64_t task, int thread) {
-      const std::int64_t from = task * step, to = std::min(panels, from + step);
-      float* at = device.scratch(thread);
-      float* at2 = at + (to - from) * tile.panel_width * g.k;
-      pack(from, to, at, at2);
-      compute(0, from, to, at, at2);
-    });
-    return;
+RightOperand operand(const Right<float>& right) {
+  return {right.data, right.stride, right.transposed};
+}
+LeftOperand operand(const Left<float>& left) {
+  return {left.data, left.row_stride, left.k_stride};
+}
+
+/// How one product of a group is cut into tasks: blocks of columns, times blocks of rows. The cut changes no
+/// bits.
+struct Cut {
+  enum class Way {
+    kPacked,  ///< the block's columns are packed into the thread's scratch, then met by the rows
+    kDirect,  ///< so few rows that a row-major right operand is read where it lies
+    kFewRows  ///< the same for a transposed one
+  };
+  const Gemm<float>* g = nullptr;
+  Way way = Way::kPacked;
+  std::int64_t column_step = 0, column_blocks = 0;
+  std::int64_t row_step = 0, row_blocks = 1;
+  std::int64_t first_task = 0;
+
+  std::int64_t tasks() const { return column_blocks * row_blocks; }
+};
+
+Cut::Way way_of(const Tiles& tile, const Gemm<float>& g) {
+  bool transposed = true, plain = true, rows_apart = true;
+  for (const Product<float>& product : g.products) {
+    if (product.k == 0) break;
+    transposed &= product.right.transposed;
+    plain &= !product.right.transposed;
+    rows_apart &= product.left.k_stride == 1;
   }
-  const auto first_of = [&](std::int64_t panel) { return first + panel * tile.panel_width * g.k; };
-  const auto second_of = [&](std::int64_t panel) { return second + panel * tile.panel_width * g.k2; };
-  device.pool().run(blocks_of(panels, 2), [&](std::int64_t task, int) {
-    pack(task * 2, std::min(panels, task * 2 + 2), first_of(task * 2), second_of(task * 2));
-  });
-  // Enough tasks for the threads to end together; how the columns are cut changes no bits.
-  const std::int64_t wanted = 8 * device.pool().threads();
-  const std::int64_t cuts = std::clamp<std::int64_t>(blocks_of(wanted, row_blocks), 1, panels);
-  const std::int64_t step = blocks_of(panels, cuts);
-  const std::int64_t column_blocks = blocks_of(panels, step);
-  device.pool().run(row_blocks * column_blocks, [&](std::int64_t task, int) {
-    const std::int64_t from = task / row_blocks * step;
-    compute(task % row_blocks * kRowsPerBlock, from, std::min(panels, from + step), first_of(from),
-            second_of(from));
+  if (transposed && rows_apart && g.m <= kMostFewRows) return Cut::Way::kFewRows;
+  if (plain && g.m <= 2 * tile.tile_rows && g.n % tile.lanes == 0) return Cut::Way::kDirect;
+  return Cut::Way::kPacked;
+}
+
+/// `group_panels`: of the whole group, which its tasks share out among the threads.
+Cut cut(const Tiles& tile, const Gemm<float>& g, std::int64_t group_panels, int threads) {
+  Cut result;
+  result.g = &g;
+  result.way = way_of(tile, g);
+  const std::int64_t width = tile.panel_width, panels = blocks_of(g.n, width),
+                     wanted = kTasksPerThread * threads;
+  std::int64_t step = std::max<std::int64_t>(1, group_panels / wanted);
+  if (result.way == Cut::Way::kPacked)
+    step = std::min(
+        step, std::max<std::int64_t>(1, kCachedFloats / std::max<std::int64_t>(1, depth_of(g) * width)));
+  result.column_step = step * width;
+  if (result.way == Cut::Way::kFewRows) result.column_step = blocks_of(result.column_step, 32) * 32;
+  result.column_blocks = blocks_of(g.n, result.column_step);
+  result.row_step = g.m;
+  const std::int64_t group_blocks = blocks_of(group_panels, std::min(step, panels));
+  if (result.way == Cut::Way::kPacked && group_blocks < wanted / 2) {
+    const std::int64_t rows = blocks_of(g.m, blocks_of(wanted / 2, group_blocks));
+    result.row_step = std::max<std::int64_t>(2, blocks_of(rows, kRowsPerBlock)) * kRowsPerBlock;
+    result.row_blocks = blocks_of(g.m, result.row_step);
+  }
+  return result;
+}
+
+/// Columns [begin, end) of g, for the rows [first_row, last_row).
+void packed_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, std::int64_t end,
+                 std::int64_t first_row, std::int64_t last_row, float* panels) {
+  GemmBlock block;
+  block.n = end - begin;
+  block.c_stride = g.c_stride;
+  block.alpha = g.alpha;
+  block.bias = g.bias ? g.bias + begin : nullptr;
+  const std::int64_t width = tile.panel_width, count = blocks_of(end - begin, width);
+  for (std::size_t p = 0; p < g.products.size() && g.products[p].k > 0; ++p) {
+    const Product<float>& product = g.products[p];
+    tile.pack(operand(product.right), product.k, g.n, begin, end, panels);
+    block.products[p] = {{}, panels, product.k, product.k * width, width};
+    panels += count * width * product.k;
+  }
+  for (std::int64_t row = first_row; row < last_row; row += kRowsPerBlock) {
+    block.m = std::min(kRowsPerBlock, last_row - row);
+    for (std::size_t p = 0; p < g.products.size() && g.products[p].k > 0; ++p) {
+      block.products[p].left = operand(g.products[p].left);
+      block.products[p].left.data += row * block.products[p].left.row_stride;
+    }
+    block.c = g.c + row * g.c_stride + begin;
+    block.start = g.start ? g.start + row * g.c_stride + begin : nullptr;
+    tile.gemm(block);
+  }
+}
+
+void direct_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, std::int64_t end) {
+  GemmBlock block;
+  block.m = g.m;
+  block.n = end - begin;
+  for (std::size_t p = 0; p < g.products.size() && g.products[p].k > 0; ++p) {
+    const Product<float>& product = g.products[p];
+    block.products[p] = {operand(product.left), product.right.data + begin, product.k, tile.panel_width,
+                         product.right.stride};
+  }
+  block.c = g.c + begin;
+  block.c_stride = g.c_stride;
+  block.start = g.start ? g.start + begin : nullptr;
+  block.alpha = g.alpha;
+  block.bias = g.bias ? g.bias + begin : nullptr;
+  tile.gemm(block);
+}
+
+void few_rows_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, std::int64_t end) {
+  FewRows block;
+  block.m = g.m;
+  block.begin = begin;
+  block.end = end;
+  for (std::size_t p = 0; p < g.products.size() && g.products[p].k > 0; ++p) {
+    block.left[p] = operand(g.products[p].left);
+    block.right[p] = operand(g.products[p].right);
+    block.k[p] = g.products[p].k;
+  }
+  block.c = g.c;
+  block.c_stride = g.c_stride;
+  block.start = g.start;
+  block.alpha = g.alpha;
+  block.bias = g.bias;
+  tile.few_rows(block);
+}
+
+void run_task(const Tiles& tile, const Cut& cut, std::int64_t task, float* scratch) {
+  const Gemm<float>& g = *cut.g;
+  const std::int64_t begin = task / cut.row_blocks * cut.column_step,
+                     end = std::min(g.n, begin + cut.column_step);
+  const std::int64_t row = task % cut.row_blocks * cut.row_step;
+  switch (cut.way) {
+    case Cut::Way::kPacked:
+      return packed_task(tile, g, begin, end, row, std::min(g.m, row + cut.row_step), scratch);
+    case Cut::Way::kDirect:
+      return direct_task(tile, g, begin, end);
+    case Cut::Way::kFewRows:
+      return few_rows_task(tile, g, begin, end);
+  }
+}
+
+void run_group(const tensor::Cpu& device, std::span<const Gemm<float>> group) {
+  const Tiles& tile = tiles(device.isa());
+  base::expects(group.size() <= kMostInGroup, "a group of products has its bound");
+  std::int64_t panels = 0;
+  double flops = 0, bytes = 0;
+  for (const Gemm<float>& g : group) {
+    panels += blocks_of(g.n, tile.panel_width);
+    const double m = static_cast<double>(g.m), n = static_cast<double>(g.n),
+                 k = static_cast<double>(depth_of(g));
+    flops += 2 * m * n * k;
+    bytes += 4 * (m * k + k * n + m * n);
+  }
+  const tensor::KernelTimer timer(device.profile(), group[0].name, flops, bytes);
+  std::array<Cut, kMostInGroup> cuts;
+  std::int64_t tasks = 0;
+  for (std::size_t i = 0; i < group.size(); ++i) {
+    cuts[i] = cut(tile, group[i], panels, device.pool().threads());
+    const bool empty = group[i].m == 0 || group[i].n == 0;
+    cuts[i].first_task = empty ? std::numeric_limits<std::int64_t>::max() : tasks;
+    if (!empty) tasks += cuts[i].tasks();
+  }
+  device.pool().run(tasks, [&](std::int64_t task, int thread) {
+    std::size_t at = group.size() - 1;
+    while (cuts[at].first_task > task)
+      --at;
+    run_task(tile, cuts[at], task - cuts[at].first_task, device.scratch(thread));
   });
 }
 
-/// A product too deep for the shared panels, as a sum of shallower ones: of `left right` first, then with
-/// what is left of it the second product. Where it is cut depends on the depths alone.
-void gemm_by_depth(const tensor::Cpu& device, const Gemm<float>& g) {
-  Gemm<float> rest = g;
-  while (rest.k + rest.k2 > kMostDepth) {
-    base::expects(rest.k > 0, "the second product is a shallow one");
-    Gemm<float> part = rest;
-    part.k = std::min(rest.k, kMostDepth);
-    part.k2 = 0;
-    gemm(device, part);
-    rest.k -= part.k;
-    rest.left.data += part.k * rest.left.k_stride;
-    rest.right.data += rest.right.transposed ? part.k : part.k * rest.right.stride;
-    rest.accumulate = true;
-    rest.bias = nullptr;
+/// A product too deep for a thread's scratch, as a sum of shallower ones.
+void by_depth(const tensor::Cpu& device, const Gemm<float>& g) {
+  Gemm<float> part = g;
+  for (const Product<float>& whole : g.products) {
+    Product<float> rest = whole;
+    while (rest.k > 0) {
+      part.products = {};
+      part.products[0] = rest;
+      part.products[0].k = std::min(rest.k, kMostDepth);
+      run_group(device, {&part, 1});
+      part.start = part.c;
+      part.bias = nullptr;
+      rest.k -= part.products[0].k;
+      rest.left.data += kMostDepth * rest.left.k_stride;
+      rest.right.data += rest.right.transposed ? kMostDepth : kMostDepth * rest.right.stride;
+    }
   }
-  if (rest.k + rest.k2 > 0) gemm(device, rest);
 }
 
 }  // namespace
 
-void gemm(const tensor::Cpu& device, const Gemm<float>& g) {
-  if (g.m == 0 || g.n == 0) return;
-  if (g.k + g.k2 > kMostDepth) return gemm_by_depth(device, g);
-  const Tiles& tile = tiles(device.isa());
-  const std::int64_t panel_floats = (g.k + g.k2) * tile.panel_width;
-  const std::int64_t panels = panel_floats == 0 ? 1 : kSharedFloats / panel_floats;
-  base::expects(panels >= 1, "a gemm's depth fits the shared panels");
-  const std::int64_t step = panels * tile.panel_width;
-  for (std::int64_t begin = 0; begin < g.n; begin += step)
-    gemm_columns(device, tile, g, begin, std::min(g.n, begin + step));
+void gemm(const tensor::Cpu& device, std::span<const Gemm<float>> group) {
+  if (std::all_of(group.begin(), group.end(), [](const auto& g) { return depth_of(g) <= kMostDepth; }))
+    return run_group(device, group);
+  for (const Gemm<float>& g : group) {
+    if (depth_of(g) <= kMostDepth) {
+      run_group(device, {&g, 1});
+    } else {
+      by_depth(device, g);
+    }
+  }
 }
 
 }  // namespace finetuned::kernels

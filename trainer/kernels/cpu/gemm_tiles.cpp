@@ -25,7 +25,7 @@ __attribute__((always_inline)) inline void multiply(const BlockProduct& product,
 #pragma GCC unroll 4
     for (int j = 0; j < Vectors; ++j)
       right[j] = load(panel + j * kLanes);
-    panel += kPanel;
+    panel += product.k_step;
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
       const Vector x = broadcast(Transposed ? left[0][i] : left[i][k]);
@@ -42,7 +42,9 @@ void write(const GemmBlock& block, std::int64_t row, std::int64_t column,
            const Vector (&sums)[Rows][Vectors]) {
   const Vector alpha = broadcast(block.alpha);
   for (int i = 0; i < Rows; ++i) {
-    float* c = block.c + (row + i) * block.c_stride + column;
+    const std::int64_t place = (row + i) * block.c_stride + column;
+    float* c = block.c + place;
+    const float* from = block.start ? block.start + place : nullptr;
     for (int j = 0; j < Vectors; ++j) {
       const std::int64_t at = column + j * kLanes;
       const std::int64_t left = block.n - at;
@@ -50,11 +52,11 @@ void write(const GemmBlock& block, std::int64_t row, std::int64_t column,
       const Vector sum = sums[i][j] * alpha;
       float* to = c + j * kLanes;
       if (left >= kLanes) {
-        Vector start = block.accumulate ? load(to) : Vector{};
+        Vector start = from ? load(from + j * kLanes) : Vector{};
         if (block.bias) start += load(block.bias + at);
         store(to, start + sum);
       } else {
-        Vector start = block.accumulate ? load_part(to, left) : Vector{};
+        Vector start = from ? load_part(from + j * kLanes, left) : Vector{};
         if (block.bias) start += load_part(block.bias + at, left);
         store_part(to, start + sum, left);
       }
@@ -65,15 +67,14 @@ void write(const GemmBlock& block, std::int64_t row, std::int64_t column,
 template <int Rows, int Vectors>
 void tile(const GemmBlock& block, std::int64_t row, std::int64_t column) {
   Vector sums[Rows][Vectors] = {};
-  const std::int64_t panel = column / kPanel * kPanel;
-  const float* first = block.first.panels + panel * block.first.k;
-  if (block.first.left.k_stride == 1) {
-    multiply<Rows, Vectors, false>(block.first, row, first, sums);
-  } else {
-    multiply<Rows, Vectors, true>(block.first, row, first, sums);
-  }
-  if (block.second.k > 0) {
-    multiply<Rows, Vectors, false>(block.second, row, block.second.panels + panel * block.second.k, sums);
+  for (const BlockProduct& product : block.products) {
+    if (product.k == 0) break;
+    const float* panel = product.panels + column / kPanel * product.panel_stride;
+    if (product.left.k_stride == 1) {
+      multiply<Rows, Vectors, false>(product, row, panel, sums);
+    } else {
+      multiply<Rows, Vectors, true>(product, row, panel, sums);
+    }
   }
   write(block, row, column, sums);
 }
@@ -154,6 +155,145 @@ void transpose_panel(const float* from, std::int64_t stride, std::int64_t k, int
   }
 }
 
+// Columns of a weight that few_rows takes at once: chains enough to hide the latency of one row's additions.
+constexpr int kColumnGroups = kLanes == 16 ? 1 : 2;
+
+/// sums += left times kLanes columns of `right` from `column` on, for the depths [k, k + kLanes): a square of
+/// the weight, turned in registers, so that each lane's chain is in the order of k. `last`: the greatest
+/// column that there is; lanes beyond repeat it.
+template <int Rows>
+FINETUNED_INLINE void multiply_square(const LeftOperand& left, const RightOperand& right, std::int64_t column,
+                                      std::int64_t last, std::int64_t k, Vector (&sums)[Rows]) {
+  Vector square[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    const float* row = right.data + (column + i < last ? column + i : last) * right.stride + k;
+    square[i] = load(row);
+    __builtin_prefetch(row + kColumnGroups * kLanes * right.stride);
+  }
+  transpose_blocks<1>(square);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    for (int row = 0; row < Rows; ++row)
+      sums[row] += broadcast(left.data[row * left.row_stride + k + i]) * square[i];
+}
+
+template <int Rows>
+void multiply_rest(const LeftOperand& left, const RightOperand& right, std::int64_t column, std::int64_t last,
+                   std::int64_t k, std::int64_t end, Vector (&sums)[Rows]) {
+  for (; k < end; ++k) {
+    Vector weights;
+    for (int i = 0; i < kLanes; ++i)
+      weights[i] = right.data[(column + i < last ? column + i : last) * right.stride + k];
+    for (int row = 0; row < Rows; ++row)
+      sums[row] += broadcast(left.data[row * left.row_stride + k]) * weights;
+  }
+}
+
+template <int Rows>
+void few_rows_columns(const FewRows& block, std::int64_t column) {
+  Vector sums[kColumnGroups][Rows] = {};
+  const std::int64_t last = block.end - 1;
+  for (int p = 0; p < kMostProducts && block.k[p] > 0; ++p) {
+    const std::int64_t whole = block.k[p] / kLanes * kLanes;
+    for (std::int64_t k = 0; k < whole; k += kLanes)
+      for (int group = 0; group < kColumnGroups; ++group)
+        multiply_square<Rows>(block.left[p], block.right[p], column + group * kLanes, last, k, sums[group]);
+    for (int group = 0; group < kColumnGroups; ++group)
+      multiply_rest<Rows>(block.left[p], block.right[p], column + group * kLanes, last, whole, block.k[p],
+                          sums[group]);
+  }
+  GemmBlock to;
+  to.n = block.end;
+  to.c = block.c;
+  to.c_stride = block.c_stride;
+  to.start = block.start;
+  to.alpha = block.alpha;
+  to.bias = block.bias;
+  for (int group = 0; group < kColumnGroups && column + group * kLanes < block.end; ++group) {
+    Vector one[Rows][1];
+    for (int row = 0; row < Rows; ++row)
+      one[row][0] = sums[group][row];
+    write<Rows, 1>(to, 0, column + group * kLanes, one);
+  }
+}
+
+template <int Rows>
+void few_rows_of(const FewRows& block) {
+  if constexpr (Rows > 0) {
+    if (block.m != Rows) return few_rows_of<Rows - 1>(block);
+    for (std::int64_t column = block.begin; column < block.end; column += kColumnGroups * kLanes)
+      few_rows_columns<Rows>(block, column);
+  }
+}
+
+/// Of two vectors that hold sums' parts in groups of Width lanes, the groups' halves added: a's groups, then
+/// b's.
+template <int Width, int... Lane>
+FINETUNED_INLINE Vector fold(Vector a, Vector b, std::integer_sequence<int, Lane...>) {
+  constexpr int kHalf = Width / 2, kGroups = kLanes / Width;
+  constexpr auto from = [](int lane) {
+    const int group = lane / kHalf, place = lane % kHalf;
+    return group < kGroups ? group * Width + place : kLanes + (group - kGroups) * Width + place;
+  };
+  return __builtin_shufflevector(a, b, from(Lane)...) +
+         __builtin_shufflevector(a, b, (from(Lane) + kHalf)...);
+}
+
+/// Count vectors folded into one: the sum of vector i lies in the lanes [i Width / Count, (i + 1) Width /
+/// Count).
+template <int Width, int Count>
+FINETUNED_INLINE Vector fold_all(const Vector (&parts)[Count]) {
+  if constexpr (Count == 1) {
+    return parts[0];
+  } else {
+    Vector halves[Count / 2];
+#pragma GCC unroll 8
+    for (int i = 0; i < Count / 2; ++i)
+      halves[i] = fold<Width>(parts[2 * i], parts[2 * i + 1], std::make_integer_sequence<int, kLanes>());
+    return fold_all<Width / 2, Count / 2>(halves);
+  }
+}
+
+constexpr int kProjectRows = 3, kProjectRanks = kLanes == 16 ? 8 : 4;  // 24 of 32 accumulators, or 12 of 16
+
+template <int Rows>
+void project_tile(const LowRankProject& block, std::int64_t row, std::int64_t rank) {
+  Vector sums[Rows][kProjectRanks] = {};
+  const float* x = block.x + row * block.x_stride;
+  const float* a[kProjectRanks];
+  for (int j = 0; j < kProjectRanks; ++j)
+    a[j] = block.a + (rank + j < block.rank ? rank + j : block.rank - 1) * block.k;
+  const auto add = [&](std::int64_t k, const auto& get) {
+    Vector of_row[Rows];
+#pragma GCC unroll 3
+    for (int i = 0; i < Rows; ++i)
+      of_row[i] = get(x + i * block.x_stride + k);
+#pragma GCC unroll 8
+    for (int j = 0; j < kProjectRanks; ++j) {
+      const Vector weights = get(a[j] + k);
+#pragma GCC unroll 3
+      for (int i = 0; i < Rows; ++i)
+        sums[i][j] += of_row[i] * weights;
+    }
+  };
+  std::int64_t k = 0;
+  for (; k + kLanes <= block.k; k += kLanes)
+    add(k, [](const float* from) { return load(from); });
+  if (k < block.k) add(k, [rest = block.k - k](const float* from) { return load_part(from, rest); });
+  for (int i = 0; i < Rows; ++i) {
+    float lanes[kLanes];
+    store(lanes, fold_all<kLanes, kProjectRanks>(sums[i]));
+    constexpr int kWidth = kLanes / kProjectRanks;
+    for (int j = 0; j < kProjectRanks && rank + j < block.rank; ++j) {
+      float total = lanes[j * kWidth];
+      for (int lane = 1; lane < kWidth; ++lane)
+        total += lanes[j * kWidth + lane];
+      block.out[(row + i) * block.out_stride + rank + j] = block.alpha * total;
+    }
+  }
+}
+
 }  // namespace
 
 void pack_panels(const RightOperand& right, std::int64_t k, std::int64_t n, std::int64_t begin,
@@ -176,6 +316,23 @@ void pack_panels(const RightOperand& right, std::int64_t k, std::int64_t n, std:
       }
     }
   }
+}
+
+void few_rows(const FewRows& block) {
+  few_rows_of<kMostFewRows>(block);
+}
+
+void low_rank_project(const LowRankProject& block) {
+  for (std::int64_t row = 0; row < block.rows; row += kProjectRows)
+    for (std::int64_t rank = 0; rank < block.rank; rank += kProjectRanks) {
+      if (block.rows - row >= 3) {
+        project_tile<3>(block, row, rank);
+      } else if (block.rows - row == 2) {
+        project_tile<2>(block, row, rank);
+      } else {
+        project_tile<1>(block, row, rank);
+      }
+    }
 }
 
 void gemm_block(const GemmBlock& block) {

@@ -118,10 +118,12 @@ float softmax_chunk(float* logits, std::int64_t count, std::int64_t first_id, So
 
   float rescale = 1;
   if (chunk > row.maximum) {
-    std::int64_t at = 0;
-    while (logits[at] != chunk)
-      ++at;
-    row.best = static_cast<std::int32_t>(first_id + at);
+    if (first_id != kNoIds) {
+      std::int64_t at = 0;
+      while (logits[at] != chunk)
+        ++at;
+      row.best = static_cast<std::int32_t>(first_id + at);
+    }
     rescale = row.sum == 0 ? 1 : exp(broadcast(row.maximum - chunk))[0];
     row.maximum = chunk;
   }

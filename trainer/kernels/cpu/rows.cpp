@@ -28,10 +28,20 @@ void over_rows(const tensor::Cpu& device, std::int64_t count, std::int64_t size,
 
 constexpr std::int64_t kColumns = 64;
 
+using tensor::KernelTimer;
+
+double elements(const RmsNorm& shape) {
+  return static_cast<double>(shape.rows * shape.size);
+}
+double elements(const Rope& shape) {
+  return static_cast<double>(shape.tokens * shape.heads * shape.head_dim);
+}
+
 }  // namespace
 
 void rmsnorm(const tensor::Cpu& device, const RmsNorm& shape, const float* x, const float* weight, float* y,
              float* rstd) {
+  const KernelTimer timer(device.profile(), "rmsnorm", 4.0 * elements(shape), 8.0 * elements(shape));
   const Tiles& tile = tiles(device.isa());
   over_rows(device, shape.rows, shape.size, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t at = begin * shape.size;
@@ -42,6 +52,7 @@ void rmsnorm(const tensor::Cpu& device, const RmsNorm& shape, const float* x, co
 
 void rmsnorm_apply(const tensor::Cpu& device, const RmsNorm& shape, const float* x, const float* weight,
                    const float* rstd, float* y) {
+  const KernelTimer timer(device.profile(), "rmsnorm", 2.0 * elements(shape), 8.0 * elements(shape));
   const Tiles& tile = tiles(device.isa());
   over_rows(device, shape.rows, shape.size, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t at = begin * shape.size;
@@ -51,6 +62,8 @@ void rmsnorm_apply(const tensor::Cpu& device, const RmsNorm& shape, const float*
 
 void rmsnorm_backward(const tensor::Cpu& device, const RmsNorm& shape, const float* dy, const float* x,
                       const float* weight, const float* rstd, bool add, float* dx, float* d_weight) {
+  const KernelTimer timer(device.profile(), "rmsnorm backward", 8.0 * elements(shape),
+                          12.0 * elements(shape));
   const Tiles& tile = tiles(device.isa());
   if (d_weight) {
     device.pool().run((shape.size + kColumns - 1) / kColumns, [&](std::int64_t block, int) {
@@ -71,6 +84,7 @@ void rmsnorm_backward(const tensor::Cpu& device, const RmsNorm& shape, const flo
 
 void rope(const tensor::Cpu& device, const Rope& shape, const float* cosines, const float* sines,
           const std::int32_t* positions, float* x) {
+  const KernelTimer timer(device.profile(), "rope", 3.0 * elements(shape), 8.0 * elements(shape));
   const Tiles& tile = tiles(device.isa());
   const std::int64_t row = shape.heads * shape.head_dim, half = shape.head_dim / 2;
   over_rows(device, shape.tokens, row, [&](std::int64_t begin, std::int64_t end) {
@@ -83,6 +97,8 @@ void rope(const tensor::Cpu& device, const Rope& shape, const float* cosines, co
 }
 
 void swiglu(const tensor::Cpu& device, const float* gate, const float* up, std::int64_t count, float* out) {
+  const KernelTimer timer(device.profile(), "swiglu", 5.0 * static_cast<double>(count),
+                          12.0 * static_cast<double>(count));
   const Tiles& tile = tiles(device.isa());
   over_rows(device, count, 1, [&](std::int64_t begin, std::int64_t end) {
     tile.swiglu(gate + begin, up + begin, end - begin, out + begin);
@@ -91,6 +107,8 @@ void swiglu(const tensor::Cpu& device, const float* gate, const float* up, std::
 
 void swiglu_backward(const tensor::Cpu& device, const float* d_out, float* gate, float* up,
                      std::int64_t count) {
+  const KernelTimer timer(device.profile(), "swiglu backward", 12.0 * static_cast<double>(count),
+                          20.0 * static_cast<double>(count));
   const Tiles& tile = tiles(device.isa());
   over_rows(device, count, 1, [&](std::int64_t begin, std::int64_t end) {
     tile.swiglu_backward(d_out + begin, gate + begin, up + begin, end - begin);
@@ -99,14 +117,26 @@ void swiglu_backward(const tensor::Cpu& device, const float* d_out, float* gate,
 
 void gather_rows(const tensor::Cpu& device, const float* table, const std::int32_t* ids, std::int64_t rows,
                  std::int64_t size, float* out) {
+  const KernelTimer timer(device.profile(), "gather", 0, 8.0 * static_cast<double>(rows * size));
   over_rows(device, rows, size, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i)
       device.copy(out + i * size, table + ids[i] * size, size);
   });
 }
 
+void scatter_rows(const tensor::Cpu& device, const float* from, const std::int32_t* ids, std::int64_t rows,
+                  std::int64_t size, float* table) {
+  const KernelTimer timer(device.profile(), "scatter", 0, 8.0 * static_cast<double>(rows * size));
+  over_rows(device, rows, size, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      device.copy(table + ids[i] * size, from + i * size, size);
+  });
+}
+
 void scatter_add_rows(const tensor::Cpu& device, const float* from, const std::int32_t* ids,
                       std::int64_t rows, std::int64_t size, float* table) {
+  const KernelTimer timer(device.profile(), "scatter add", static_cast<double>(rows * size),
+                          12.0 * static_cast<double>(rows * size));
   // Threads share columns, not rows: equal ids then add up in the order of i.
   const Tiles& tile = tiles(device.isa());
   device.pool().run((size + kColumns - 1) / kColumns, [&](std::int64_t block, int) {
@@ -118,6 +148,8 @@ void scatter_add_rows(const tensor::Cpu& device, const float* from, const std::i
 
 void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, double gradient_scale,
            float* value, const float* gradient, float* first, float* second, std::int64_t count) {
+  const KernelTimer timer(device.profile(), "adamw", 16.0 * static_cast<double>(count),
+                          28.0 * static_cast<double>(count));
   const Tiles& tile = tiles(device.isa());
   const double correction1 = 1 - std::pow(settings.beta1, static_cast<double>(step));
   const double correction2 = 1 - std::pow(settings.beta2, static_cast<double>(step));
@@ -134,6 +166,8 @@ void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, 
 }
 
 void dropout(const tensor::Cpu& device, const Dropout& shape, const float* x, bool add, float* out) {
+  const KernelTimer timer(device.profile(), "dropout", static_cast<double>(shape.tokens * shape.size),
+                          8.0 * static_cast<double>(shape.tokens * shape.size));
   over_rows(device, shape.tokens, shape.size, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t token = begin; token < end; ++token)
       dropout_token(shape, token, x, add, out);
@@ -141,6 +175,8 @@ void dropout(const tensor::Cpu& device, const Dropout& shape, const float* x, bo
 }
 
 double square_sum(const tensor::Cpu& device, const float* values, std::int64_t count) {
+  const KernelTimer timer(device.profile(), "square sum", 2.0 * static_cast<double>(count),
+                          4.0 * static_cast<double>(count));
   constexpr std::int64_t kBlock = 64 << 10;
   constexpr std::int64_t kGroup = 256;  // blocks whose sums wait together
   double total = 0;
@@ -164,6 +200,8 @@ double square_sum(const tensor::Cpu& device, const float* values, std::int64_t c
 
 void add_column_sums(const tensor::Cpu& device, const float* from, std::int64_t rows, std::int64_t columns,
                      float* to) {
+  const KernelTimer timer(device.profile(), "column sums", static_cast<double>(rows * columns),
+                          4.0 * static_cast<double>(rows * columns));
   const Tiles& tile = tiles(device.isa());
   device.pool().run((columns + kColumns - 1) / kColumns, [&](std::int64_t block, int) {
     const std::int64_t begin = block * kColumns, count = std::min(kColumns, columns - begin);

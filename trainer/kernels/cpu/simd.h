@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace finetuned::kernels::FINETUNED_ISA {
 
 #if defined(__AVX512F__)
@@ -38,6 +42,30 @@ FINETUNED_INLINE Vector broadcast(float x) {
   return x - Vector{};
 }
 
+/// The first `count` lanes (0 < count < kLanes); the others are 0, or left alone. Nothing beyond them is
+/// touched.
+#if defined(__AVX512F__)
+FINETUNED_INLINE __mmask16 first_lanes(std::int64_t count) {
+  return static_cast<__mmask16>((1u << count) - 1);
+}
+FINETUNED_INLINE Vector load_part(const float* from, std::int64_t count) {
+  return (Vector)_mm512_maskz_loadu_ps(first_lanes(count), from);
+}
+FINETUNED_INLINE void store_part(float* to, Vector v, std::int64_t count) {
+  _mm512_mask_storeu_ps(to, first_lanes(count), (__m512)v);
+}
+#elif defined(__AVX2__)
+FINETUNED_INLINE __m256i first_lanes(std::int64_t count) {
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lanes);
+}
+FINETUNED_INLINE Vector load_part(const float* from, std::int64_t count) {
+  return (Vector)_mm256_maskload_ps(from, first_lanes(count));
+}
+FINETUNED_INLINE void store_part(float* to, Vector v, std::int64_t count) {
+  _mm256_maskstore_ps(to, first_lanes(count), (__m256)v);
+}
+#else
 FINETUNED_INLINE Vector load_part(const float* from, std::int64_t count) {
   Vector v{};
   __builtin_memcpy(&v, from, static_cast<std::size_t>(count) * sizeof(float));
@@ -46,6 +74,7 @@ FINETUNED_INLINE Vector load_part(const float* from, std::int64_t count) {
 FINETUNED_INLINE void store_part(float* to, Vector v, std::int64_t count) {
   __builtin_memcpy(to, &v, static_cast<std::size_t>(count) * sizeof(float));
 }
+#endif
 
 /// Sum of the lanes, by halves: the same order each time.
 FINETUNED_INLINE float sum(Vector v) {

@@ -4,10 +4,13 @@
 namespace finetuned::kernels::FINETUNED_ISA {
 
 const Tiles kTiles{
+    .lanes = kLanes,
     .panel_width = kPanel,
     .tile_rows = kTileRows,
     .pack = pack_panels,
     .gemm = gemm_block,
+    .few_rows = few_rows,
+    .low_rank_project = low_rank_project,
     .rmsnorm = rmsnorm,
     .rmsnorm_apply = rmsnorm_apply,
     .rmsnorm_backward = rmsnorm_backward,

@@ -7,6 +7,7 @@
 #include "trainer/kernels/attention.h"
 #include "trainer/kernels/cross_entropy.h"
 #include "trainer/kernels/gemm.h"
+#include "trainer/kernels/lora.h"
 
 namespace finetuned::kernels {
 
@@ -39,8 +40,8 @@ struct Row {
   std::int64_t q_at, kv_head, lse_at, key_at, first, last;
 };
 Row row_of(const Attention& shape, std::int64_t sequence, std::int64_t query, std::int64_t head) {
-  const std::int64_t q0 = shape.cu_queries[sequence], k0 = shape.cu_keys[sequence];
-  const std::int64_t queries = shape.cu_queries[sequence + 1] - q0, keys = shape.cu_keys[sequence + 1] - k0;
+  const std::int64_t q0 = shape.cu_queries[sequence], k0 = shape.key_begin[sequence];
+  const std::int64_t queries = shape.cu_queries[sequence + 1] - q0, keys = shape.key_end[sequence] - k0;
   const std::int64_t position = keys - queries + query;
   return {((q0 + query) * shape.heads + head) * shape.head_dim,
           head / (shape.heads / shape.kv_heads),
@@ -60,14 +61,52 @@ void each_row(const Attention& shape, const Use& use) {
 
 }  // namespace
 
-void gemm(const tensor::Reference&, const Gemm<double>& g) {
-  for (std::int64_t row = 0; row < g.m; ++row)
-    for (std::int64_t column = 0; column < g.n; ++column) {
-      double total = product(g.left, g.right, row, column, g.k);
-      if (g.k2 > 0) total += product(g.left2, g.right2, row, column, g.k2);
-      double& c = g.c[row * g.c_stride + column];
-      c = (g.accumulate ? c : 0) + (g.bias ? g.bias[column] : 0) + g.alpha * total;
+void gemm(const tensor::Reference&, std::span<const Gemm<double>> group) {
+  for (const Gemm<double>& g : group)
+    for (std::int64_t row = 0; row < g.m; ++row)
+      for (std::int64_t column = 0; column < g.n; ++column) {
+        double total = 0;
+        for (const Product<double>& one : g.products)
+          total += product(one.left, one.right, row, column, one.k);
+        const std::int64_t at = row * g.c_stride + column;
+        g.c[at] = (g.start ? g.start[at] : 0) + (g.bias ? g.bias[column] : 0) + g.alpha * total;
+      }
+}
+
+void lora_a_forward(const tensor::Reference&, const Lora& shape, const double* x,
+                    std::span<const double* const> a, double scale, std::span<double* const> out) {
+  for (std::size_t i = 0; i < a.size(); ++i)
+    for (std::int64_t token = 0; token < shape.tokens; ++token)
+      for (std::int64_t j = 0; j < shape.rank; ++j)
+        out[i][token * shape.rank + j] =
+            scale * dot(x + token * shape.size, a[i] + j * shape.size, shape.size);
+}
+
+void lora_b_backward(const tensor::Reference&, const Lora& shape, const double* dy, const double* b,
+                     double scale, double* d_low) {
+  for (std::int64_t token = 0; token < shape.tokens; ++token)
+    for (std::int64_t j = 0; j < shape.rank; ++j) {
+      double total = 0;
+      for (std::int64_t i = 0; i < shape.size; ++i)
+        total += dy[token * shape.size + i] * b[i * shape.rank + j];
+      d_low[token * shape.rank + j] = scale * total;
     }
+}
+
+void lora_a_gradient(const tensor::Reference&, const Lora& shape, const double* d_low, const double* x,
+                     double* gradient) {
+  for (std::int64_t token = 0; token < shape.tokens; ++token)
+    for (std::int64_t j = 0; j < shape.rank; ++j)
+      for (std::int64_t i = 0; i < shape.size; ++i)
+        gradient[j * shape.size + i] += d_low[token * shape.rank + j] * x[token * shape.size + i];
+}
+
+void lora_b_gradient(const tensor::Reference&, const Lora& shape, const double* low, const double* dy,
+                     double* gradient) {
+  for (std::int64_t token = 0; token < shape.tokens; ++token)
+    for (std::int64_t i = 0; i < shape.size; ++i)
+      for (std::int64_t j = 0; j < shape.rank; ++j)
+        gradient[i * shape.rank + j] += dy[token * shape.size + i] * low[token * shape.rank + j];
 }
 
 LossSums head_loss(const tensor::Reference&, const HeadLoss& shape, const double* hidden,
@@ -130,8 +169,8 @@ void attention_backward(const tensor::Reference&, const Attention& shape, const 
   const std::int64_t d = shape.head_dim;
   const double scale = 1 / std::sqrt(static_cast<double>(d));
   std::fill_n(dq, shape.cu_queries[shape.sequences] * shape.heads * d, 0.0);
-  std::fill_n(dk, shape.cu_keys[shape.sequences] * shape.kv_heads * d, 0.0);
-  std::fill_n(dv, shape.cu_keys[shape.sequences] * shape.kv_heads * d, 0.0);
+  std::fill_n(dk, shape.key_end[shape.sequences - 1] * shape.kv_heads * d, 0.0);
+  std::fill_n(dv, shape.key_end[shape.sequences - 1] * shape.kv_heads * d, 0.0);
   each_row(shape, [&](const Row& row) {
     row_dot[row.lse_at] = dot(out + row.q_at, d_out + row.q_at, d);
     for (std::int64_t key = row.first; key <= row.last; ++key) {

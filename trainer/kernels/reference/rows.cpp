@@ -1,5 +1,6 @@
 // The oracle's row by row kernels, in double.
 
+#include <algorithm>
 #include <cmath>
 
 #include "trainer/kernels/adamw.h"
@@ -83,6 +84,12 @@ void gather_rows(const Reference& device, const double* table, const std::int32_
                  std::int64_t size, double* out) {
   for (std::int64_t i = 0; i < rows; ++i)
     device.copy(out + i * size, table + ids[i] * size, size);
+}
+
+void scatter_rows(const Reference&, const double* from, const std::int32_t* ids, std::int64_t rows,
+                  std::int64_t size, double* table) {
+  for (std::int64_t i = 0; i < rows; ++i)
+    std::copy_n(from + i * size, size, table + ids[i] * size);
 }
 
 void scatter_add_rows(const Reference&, const double* from, const std::int32_t* ids, std::int64_t rows,
