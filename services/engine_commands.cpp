@@ -126,6 +126,9 @@ void add_generate(CLI::App& app) {
   command.add_option("--adapter", arguments->adapter, "a PEFT adapter's directory")->check(CLI::ExistingDirectory);
   command.add_option("--prompt", arguments->prompt, "the text to continue");
   command.add_option("--ids", arguments->ids, "instead of --prompt: its token ids, by spaces or commas");
+  command.add_option("--prompts", arguments->prompts,
+                     "instead of --prompt: a file with one a line, answered side by side; prints a JSON line each")
+      ->check(CLI::ExistingFile);
   command.add_flag("--chat", arguments->chat, "the prompt is a user's turn, to be answered by the model's chat template");
   command.add_option("--max-tokens", arguments->max_tokens, "new tokens at most")
       ->capture_default_str()->check(CLI::Range(1, 1 << 24));

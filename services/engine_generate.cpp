@@ -1,10 +1,14 @@
 #include "services/engine_generate.h"
 
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <fstream>
 #include <iostream>
 #include <optional>
 #include <vector>
 
 #include "base/errors.h"
+#include "base/json.h"
 #include "services/engine_model.h"
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
@@ -14,13 +18,18 @@
 
 namespace finetuned::services {
 
+namespace json = base::json;
+
 namespace {
 
-std::vector<std::int32_t> chat_prompt(const GenerateArguments& arguments) {
-  const text::RowEncoder encoder(arguments.base);
+constexpr std::int64_t kTogether = 32;  // prompts of a file that are answered side by side
+constexpr std::size_t kMostPrompts = 100'000;
+
+std::vector<std::int32_t> chat_prompt(const GenerateArguments& arguments, const text::RowEncoder& encoder,
+                                      const std::string& prompt) {
   text::Row row;
   text::Message message;
-  message.content = arguments.prompt;
+  message.content = prompt;
   row.messages.push_back(std::move(message));
   try {
     return encoder.tokenizer().encode(encoder.render(row, true), {.add_special = false});
@@ -29,9 +38,11 @@ std::vector<std::int32_t> chat_prompt(const GenerateArguments& arguments) {
   }
 }
 
-std::vector<std::int32_t> prompt_ids(const GenerateArguments& arguments, const text::Tokenizer& tokenizer) {
-  if (arguments.chat) return chat_prompt(arguments);
-  std::vector<std::int32_t> ids = tokenizer.encode(arguments.prompt);
+/// `encoder` is there where --chat is.
+std::vector<std::int32_t> prompt_ids(const GenerateArguments& arguments, const text::Tokenizer& tokenizer,
+                                     const std::optional<text::RowEncoder>& encoder, const std::string& prompt) {
+  if (encoder) return chat_prompt(arguments, *encoder, prompt);
+  std::vector<std::int32_t> ids = tokenizer.encode(prompt);
   // An eos that the tokenizer puts at the end would end the text before it starts.
   if (!ids.empty() && tokenizer.eos_id() && ids.back() == *tokenizer.eos_id()) ids.pop_back();
   return ids;
@@ -45,24 +56,8 @@ void check_ids(const std::vector<std::int32_t>& ids, const formats::ModelConfig&
                              std::to_string(config.vocab_size));
 }
 
-}  // namespace
-
-void generate(const GenerateArguments& arguments) {
-  if (arguments.prompt.empty() == arguments.ids.empty())
-    throw base::UsageError("give the prompt by either --prompt or --ids");
-  if (arguments.chat && arguments.prompt.empty()) throw base::UsageError("--chat needs --prompt");
-  const formats::ModelConfig config = formats::read_model_config(arguments.base);
-  // With ids in and ids out, a model needs no tokenizer.
-  const bool needs_tokenizer = arguments.ids.empty() || !arguments.print_ids;
-  std::optional<text::Tokenizer> tokenizer;
-  if (needs_tokenizer) tokenizer = text::Tokenizer::load(arguments.base);
-  const std::vector<std::int32_t> prompt =
-      arguments.ids.empty() ? prompt_ids(arguments, *tokenizer) : parse_ids(arguments.ids, "--ids");
-  check_ids(prompt, config);
-  tensor::Cpu device(arguments.threads);
-  const auto longest = static_cast<std::int64_t>(prompt.size()) + arguments.max_tokens;
-  Reader model = load_reader(device, arguments.base, arguments.adapter, config, longest);
-
+generate::Request request_of(const GenerateArguments& arguments, const formats::ModelConfig& config,
+                             const text::Tokenizer* tokenizer) {
   generate::Request request;
   request.max_tokens = arguments.max_tokens;
   request.sampling.temperature = arguments.temperature;
@@ -71,6 +66,79 @@ void generate(const GenerateArguments& arguments) {
   request.use_cache = !arguments.no_kv_cache;
   if (!arguments.ignore_eos) request.stop_ids = config.eos_token_ids;
   if (!arguments.ignore_eos && tokenizer && tokenizer->eos_id()) request.stop_ids.push_back(*tokenizer->eos_id());
+  return request;
+}
+
+/// The prompts of a file, a line each; a line is taken as it is.
+std::vector<std::string> read_prompts(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::vector<std::string> prompts;
+  for (std::string line; std::getline(in, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.empty()) throw base::UsageError(file + ": line " + std::to_string(prompts.size() + 1) + " is empty");
+    prompts.push_back(line);
+    if (prompts.size() > kMostPrompts) throw base::UsageError(file + ": more than 100,000 prompts; give fewer at a time");
+  }
+  if (prompts.empty()) throw base::UsageError(file + ": there are no prompts in it");
+  return prompts;
+}
+
+/// Answers the prompts of a file side by side, and prints a JSON line for each, in their order.
+void generate_file(const GenerateArguments& arguments, const formats::ModelConfig& config) {
+  const text::Tokenizer tokenizer = text::Tokenizer::load(arguments.base);
+  std::optional<text::RowEncoder> encoder;
+  if (arguments.chat) encoder.emplace(arguments.base);
+  const std::vector<std::string> texts = read_prompts(arguments.prompts);
+  const generate::Request request = request_of(arguments, config, &tokenizer);
+  std::vector<std::vector<std::int32_t>> ids;
+  std::size_t longest = 0;
+  for (const std::string& text : texts) {
+    ids.push_back(prompt_ids(arguments, tokenizer, encoder, text));
+    check_ids(ids.back(), config);
+    longest = std::max(longest, ids.back().size());
+  }
+  std::vector<generate::Prompt> prompts;
+  for (const auto& one : ids) prompts.push_back({one, request});
+  tensor::Cpu device(arguments.threads);
+  Reader model = load_reader(device, arguments.base, arguments.adapter, config,
+                             static_cast<std::int64_t>(longest) + arguments.max_tokens,
+                             std::min(kTogether, static_cast<std::int64_t>(prompts.size())));
+  const std::vector<generate::Answer> answers = generate::generate_together(model, prompts);
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    json::object line;
+    line["prompt"] = texts[i];
+    if (arguments.print_ids) {
+      line["ids"] = json::array(answers[i].ids.begin(), answers[i].ids.end());
+    } else {
+      line["completion"] = tokenizer.decode(answers[i].ids);
+    }
+    line["finish_reason"] = answers[i].finish == generate::Finish::kStop ? "stop" : "length";
+    std::cout << json::serialize(line) << "\n";
+  }
+}
+
+}  // namespace
+
+void generate(const GenerateArguments& arguments) {
+  if (!arguments.prompt.empty() + !arguments.ids.empty() + !arguments.prompts.empty() != 1)
+    throw base::UsageError("give the prompt by one of --prompt, --ids and --prompts");
+  if (arguments.chat && !arguments.ids.empty()) throw base::UsageError("--chat needs --prompt or --prompts");
+  const formats::ModelConfig config = formats::read_model_config(arguments.base);
+  if (!arguments.prompts.empty()) return generate_file(arguments, config);
+  // With ids in and ids out, a model needs no tokenizer.
+  const bool needs_tokenizer = arguments.ids.empty() || !arguments.print_ids;
+  std::optional<text::Tokenizer> tokenizer;
+  if (needs_tokenizer) tokenizer = text::Tokenizer::load(arguments.base);
+  std::optional<text::RowEncoder> encoder;
+  if (arguments.chat) encoder.emplace(arguments.base);
+  const std::vector<std::int32_t> prompt =
+      arguments.ids.empty() ? prompt_ids(arguments, *tokenizer, encoder, arguments.prompt) : parse_ids(arguments.ids, "--ids");
+  check_ids(prompt, config);
+  tensor::Cpu device(arguments.threads);
+  const auto longest = static_cast<std::int64_t>(prompt.size()) + arguments.max_tokens;
+  Reader model = load_reader(device, arguments.base, arguments.adapter, config, longest, 1);
+
+  const generate::Request request = request_of(arguments, config, tokenizer ? &*tokenizer : nullptr);
   if (arguments.print_ids) {
     const char* separator = "";
     generate::generate(model, prompt, request, [&](std::int32_t id) {

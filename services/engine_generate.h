@@ -11,6 +11,7 @@ struct GenerateArguments {
   std::string adapter;      ///< empty: the base alone
   std::string prompt;
   std::string ids;          ///< instead of `prompt`: token ids, by spaces or commas
+  std::string prompts;      ///< instead of `prompt`: a file of them, a line each, answered side by side
   bool chat = false;        ///< the prompt is a user turn of the model's chat template
   std::int64_t max_tokens = 256;
   double temperature = 0;
@@ -22,7 +23,8 @@ struct GenerateArguments {
   int threads = 0;
 };
 
-/// Writes the continuation to stdout as it comes.
+/// Writes the continuation to stdout as it comes; of a file of prompts a JSON line each: prompt, completion (or ids) and
+/// finish_reason.
 void generate(const GenerateArguments& arguments);
 
 }  // namespace finetuned::services

@@ -25,6 +25,8 @@ namespace json = base::json;
 
 namespace {
 
+constexpr std::int64_t kTogether = 32;  // questions that are answered side by side
+
 struct EvaluateArguments {
   std::string base, adapter, data;
   std::int64_t max_tokens = 64;
@@ -128,25 +130,36 @@ void print_json(const std::vector<Answered>& answers, std::size_t exact, std::si
   std::cout << json::serialize(result) << "\n";
 }
 
+/// Each answer is the one that its question gets alone.
+std::vector<Answered> answer_all(Reader& model, const std::vector<Question>& questions, const generate::Request& request,
+                                 const text::Tokenizer& tokenizer, const std::string& file) {
+  std::vector<generate::Prompt> prompts;
+  for (const Question& question : questions) {
+    if (static_cast<std::int64_t>(question.ids.size()) >= model.max_positions())
+      refuse(file, question.line,
+             "the prompt has " + std::to_string(question.ids.size()) + " tokens and the model's context " +
+                 std::to_string(model.max_positions()) + "; shorten the prompt");
+    prompts.push_back({question.ids, request});
+  }
+  const std::vector<generate::Answer> given = generate::generate_together(model, prompts);
+  std::vector<Answered> answers;
+  for (std::size_t i = 0; i < questions.size(); ++i)
+    answers.push_back({questions[i].prompt, questions[i].expected, trimmed(tokenizer.decode(given[i].ids))});
+  return answers;
+}
+
 void evaluate(const EvaluateArguments& arguments) {
   const text::RowEncoder encoder(arguments.base);
   const std::vector<Question> questions = read_questions(arguments.data, encoder);
   const formats::ModelConfig config = formats::read_model_config(arguments.base);
   tensor::Cpu device(arguments.threads);
-  Reader model =
-      load_reader(device, arguments.base, arguments.adapter, config, longest_prompt(questions) + arguments.max_tokens);
+  Reader model = load_reader(device, arguments.base, arguments.adapter, config,
+                             longest_prompt(questions) + arguments.max_tokens,
+                             std::clamp<std::int64_t>(static_cast<std::int64_t>(questions.size()), 1, kTogether));
   generate::Request request;
   request.max_tokens = arguments.max_tokens;
   request.stop_ids = stop_ids(config, encoder.tokenizer());
-  std::vector<Answered> answers;
-  for (const Question& question : questions) {
-    try {
-      const generate::Answer answer = generate::generate(model, question.ids, request);
-      answers.push_back({question.prompt, question.expected, trimmed(encoder.tokenizer().decode(answer.ids))});
-    } catch (const base::UsageError& error) {
-      refuse(arguments.data, question.line, error.what());
-    }
-  }
+  const std::vector<Answered> answers = answer_all(model, questions, request, encoder.tokenizer(), arguments.data);
   const auto exact = static_cast<std::size_t>(std::count_if(answers.begin(), answers.end(),
                                                            [](const Answered& one) { return one.exact(); }));
   const std::size_t shown = std::min(answers.size(), static_cast<std::size_t>(arguments.show));

@@ -48,6 +48,30 @@ TEST(HeadLoss, IsTheOraclesWithItsGradients) {
   });
 }
 
+/// With many rows a thread packs for itself, with few the threads pack together, and a row may stand alone.
+TEST(HeadLoss, GivesARowTheSameBitsInEitherWay) {
+  const std::int64_t size = 50, vocabulary = 1000;
+  const HeadCase s(400, size, vocabulary, 0.7);
+  std::vector<std::vector<float>> found;
+  for (const int threads : {1, 2, 5}) {
+    const tensor::Cpu cpu(threads);
+    std::vector<float> state(400 * kHeadLossState), d_hidden(s.hidden.single.size());
+    head_loss(cpu, s.shape, s.hidden.single.data(), s.weight.single.data(), s.targets.data(), 0.1,
+              d_hidden.data(), nullptr, state.data());
+    found.push_back(d_hidden);
+  }
+  EXPECT_EQ(found[0], found[1]);
+  EXPECT_EQ(found[0], found[2]);
+  const tensor::Cpu cpu(2);
+  std::vector<float> state(kHeadLossState), alone(static_cast<std::size_t>(size));
+  for (const std::size_t row : {0, 77, 399}) {
+    head_loss(cpu, {1, size, vocabulary}, s.hidden.single.data() + row * 50, s.weight.single.data(),
+              s.targets.data() + row, 0.1, alone.data(), nullptr, state.data());
+    EXPECT_TRUE(
+        std::equal(alone.begin(), alone.end(), found[0].begin() + static_cast<std::ptrdiff_t>(row * 50)));
+  }
+}
+
 TEST(HeadLoss, HasTheGradientsOfFiniteDifferences) {
   HeadCase s(6, 10, 17, 1);
   std::vector<double> d_hidden(s.hidden.exact.size()), d_weight(s.weight.exact.size(), 0);

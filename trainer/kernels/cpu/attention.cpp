@@ -10,8 +10,20 @@ namespace finetuned::kernels {
 
 namespace {
 
-constexpr std::int64_t kQueries = 48;
-constexpr std::int64_t kKeys = 96;  // a multiple of every panel width
+constexpr std::int64_t kMostQueries = 96;
+
+/// Queries and keys that meet at a time: multiples of every panel width, chosen by the head alone so that a
+/// row's sums are made in the same order in any batch. Larger ones share their packing and row work among
+/// more products; with wide heads they leave a thread's scratch.
+struct Blocks {
+  std::int64_t queries, keys;
+};
+Blocks forward_blocks(std::int64_t head_dim) {
+  return head_dim <= 256 ? Blocks{kMostQueries, 192} : Blocks{48, 96};
+}
+Blocks backward_blocks(std::int64_t head_dim) {
+  return head_dim <= 512 ? Blocks{kMostQueries, 96} : Blocks{48, 96};
+}
 
 std::int64_t round_up(std::int64_t count, std::int64_t to) {
   return (count + to - 1) / to * to;
@@ -68,13 +80,15 @@ bool meets(const Attention& shape, const Lane& lane, std::int64_t row, std::int6
 class Forward {
  public:
   Forward(const tensor::Cpu& device, const Attention& shape)
-      : device_(device), tile_(tiles(device.isa())), shape_(shape) {
+      : device_(device), tile_(tiles(device.isa())), shape_(shape), blocks_(forward_blocks(shape.head_dim)) {
     const auto d = static_cast<std::size_t>(round_up(shape.head_dim, 48));
-    base::expects((2 * kKeys * d + kQueries * (kKeys + d)) * sizeof(float) <= tensor::Cpu::kScratchBytes,
+    const auto queries = static_cast<std::size_t>(blocks_.queries),
+               keys = static_cast<std::size_t>(blocks_.keys);
+    base::expects((2 * keys * d + queries * (keys + d)) * sizeof(float) <= tensor::Cpu::kScratchBytes,
                   "attention's tiles fit a thread's scratch");
   }
 
-  /// A block of up to kQueries queries of one head walks over its keys.
+  /// A block of queries of one head walks over its keys.
   void block(std::int64_t sequence, std::int64_t head, std::int64_t row, int thread, const float* q,
              const float* k, const float* v, float* out, float* lse) const;
 
@@ -82,12 +96,13 @@ class Forward {
   const tensor::Cpu& device_;
   const Tiles& tile_;
   const Attention& shape_;
+  const Blocks blocks_;
 };
 
 void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, int thread, const float* q,
                     const float* k, const float* v, float* out, float* lse) const {
   const Lane lane = lane_of(shape_, sequence);
-  const std::int64_t d = shape_.head_dim, rows = std::min(kQueries, lane.queries - row);
+  const std::int64_t d = shape_.head_dim, rows = std::min(blocks_.queries, lane.queries - row);
   const auto [q_stride, kv_stride] = strides_of(shape_);
   const std::int64_t kv_head = head / (shape_.heads / shape_.kv_heads);
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(d)));
@@ -97,14 +112,15 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
   k += lane.key_at * kv_stride + kv_head * d;
   v += lane.key_at * kv_stride + kv_head * d;
 
-  float* key_panels = device_.scratch(thread);                            // [d, kKeys]
-  float* value_panels = key_panels + kKeys * d;                           // [kKeys, d]
-  float* scores = value_panels + kKeys * round_up(d, tile_.panel_width);  // [kQueries, kKeys]
-  SoftmaxRow softmax[kQueries];
+  float* key_panels = device_.scratch(thread);          // [d, blocks_.keys]
+  float* value_panels = key_panels + blocks_.keys * d;  // [blocks_.keys, d]
+  float* scores =
+      value_panels + blocks_.keys * round_up(d, tile_.panel_width);  // [blocks_.queries, blocks_.keys]
+  SoftmaxRow softmax[kMostQueries];
   bool started = false;
   const std::int64_t end = lane.first_query + row + rows;  // what the last query sees
-  for (std::int64_t begin = 0; begin < end; begin += kKeys) {
-    const std::int64_t count = std::min(kKeys, end - begin);
+  for (std::int64_t begin = 0; begin < end; begin += blocks_.keys) {
+    const std::int64_t count = std::min(blocks_.keys, end - begin);
     if (!meets(shape_, lane, row, rows, begin, count)) continue;
     tile_.pack({k + begin * kv_stride, kv_stride, true}, d, count, 0, count, key_panels);
     tile_.pack({v + begin * kv_stride, kv_stride, false}, count, d, 0, d, value_panels);
@@ -113,12 +129,12 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
     score.n = count;
     score.products[0] = {{q, q_stride, 1}, key_panels, d, d * tile_.panel_width, tile_.panel_width};
     score.c = scores;
-    score.c_stride = kKeys;
+    score.c_stride = blocks_.keys;
     score.alpha = scale;
     tile_.gemm(score);
     for (std::int64_t i = 0; i < rows; ++i) {
       const Visible seen = visible(shape_, lane.first_query + row + i, begin, count);
-      float* s = scores + i * kKeys;
+      float* s = scores + i * blocks_.keys;
       clear_hidden(s, seen, count);
       if (seen.from == seen.to) continue;
       const float rescale = tile_.softmax_chunk(s + seen.from, seen.to - seen.from, kNoIds, softmax[i]);
@@ -127,7 +143,8 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
     GemmBlock mix;
     mix.m = rows;
     mix.n = d;
-    mix.products[0] = {{scores, kKeys, 1}, value_panels, count, count * tile_.panel_width, tile_.panel_width};
+    mix.products[0] = {
+        {scores, blocks_.keys, 1}, value_panels, count, count * tile_.panel_width, tile_.panel_width};
     mix.c = out;
     mix.c_stride = q_stride;
     mix.start = started ? out : nullptr;
@@ -145,7 +162,10 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
 class Backward {
  public:
   Backward(const tensor::Cpu& device, const Attention& shape)
-      : device_(device), tile_(tiles(device.isa())), shape_(shape) {}
+      : device_(device),
+        tile_(tiles(device.isa())),
+        shape_(shape),
+        blocks_(backward_blocks(shape.head_dim)) {}
 
   struct Arrays {
     const float *q, *k, *v, *out, *lse, *d_out;
@@ -157,7 +177,7 @@ class Backward {
   struct Panels {
     float *k_forward, *v_forward, *k_backward;  ///< of the block of keys
     float *q, *d_out;                           ///< of the block of queries
-    float *p, *ds;                              ///< [kQueries, kKeys]
+    float *p, *ds;                              ///< [blocks_.queries, blocks_.keys]
   };
   Panels panels(int thread) const;
   /// `packed_k`: the depth that `right`'s panels were packed for, of which `k` is the first part.
@@ -172,6 +192,7 @@ class Backward {
   const tensor::Cpu& device_;
   const Tiles& tile_;
   const Attention& shape_;
+  const Blocks blocks_;
 };
 
 Backward::Panels Backward::panels(int thread) const {
@@ -183,13 +204,13 @@ Backward::Panels Backward::panels(int thread) const {
     return here;
   };
   Panels panel{};
-  panel.k_forward = next(kKeys * d);
-  panel.v_forward = next(kKeys * d);
-  panel.k_backward = next(kKeys * d);
-  panel.q = next(kQueries * d);
-  panel.d_out = next(kQueries * d);
-  panel.p = next(kQueries * kKeys);
-  panel.ds = next(kQueries * kKeys);
+  panel.k_forward = next(blocks_.keys * d);
+  panel.v_forward = next(blocks_.keys * d);
+  panel.k_backward = next(blocks_.keys * d);
+  panel.q = next(blocks_.queries * d);
+  panel.d_out = next(blocks_.queries * d);
+  panel.p = next(blocks_.queries * blocks_.keys);
+  panel.ds = next(blocks_.queries * blocks_.keys);
   base::expects(at <= device_.scratch(thread) + tensor::Cpu::kScratchBytes / sizeof(float),
                 "attention's tiles fit a thread's scratch");
   return panel;
@@ -222,18 +243,18 @@ void Backward::clear_rows(std::int64_t met, std::int64_t count, std::int64_t beg
 /// dq += ds k; dk += ds^T q.
 void Backward::tile(const Lane& lane, std::int64_t row, std::int64_t begin, std::int64_t count,
                     bool first_keys, bool first_queries, const Panels& panel, const Arrays& at) const {
-  const std::int64_t d = shape_.head_dim, rows = std::min(kQueries, lane.queries - row);
+  const std::int64_t d = shape_.head_dim, rows = std::min(blocks_.queries, lane.queries - row);
   const auto [q_stride, kv_stride] = strides_of(shape_);
   const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(d)));
   const float* q = at.q + row * q_stride;
   const float* d_out = at.d_out + row * q_stride;
   const std::int64_t met = std::min(count, row + rows - begin);  // keys that the last query sees
-  product(rows, met, d, {q, q_stride, 1}, panel.k_forward, d, panel.p, kKeys, false, scale);
-  product(rows, met, d, {d_out, q_stride, 1}, panel.v_forward, d, panel.ds, kKeys, false);
+  product(rows, met, d, {q, q_stride, 1}, panel.k_forward, d, panel.p, blocks_.keys, false, scale);
+  product(rows, met, d, {d_out, q_stride, 1}, panel.v_forward, d, panel.ds, blocks_.keys, false);
   for (std::int64_t i = 0; i < rows; ++i) {
     const Visible seen = visible(shape_, row + i, begin, met);
-    float* p = panel.p + i * kKeys;
-    float* ds = panel.ds + i * kKeys;
+    float* p = panel.p + i * blocks_.keys;
+    float* ds = panel.ds + i * blocks_.keys;
     clear_hidden(p, seen, met);
     tile_.exp_shifted(p + seen.from, seen.to - seen.from, at.lse[row + i], 1);
     tile_.softmax_backward(p, ds, at.row_dot[row + i], scale, met, ds);
@@ -241,12 +262,12 @@ void Backward::tile(const Lane& lane, std::int64_t row, std::int64_t begin, std:
   tile_.pack({d_out, q_stride, false}, rows, d, 0, d, panel.d_out);
   tile_.pack({q, q_stride, false}, rows, d, 0, d, panel.q);
   if (first_queries && met < count) clear_rows(met, count, begin, at);
-  product(met, d, rows, {panel.p, 1, kKeys}, panel.d_out, rows, at.dv + begin * kv_stride, kv_stride,
+  product(met, d, rows, {panel.p, 1, blocks_.keys}, panel.d_out, rows, at.dv + begin * kv_stride, kv_stride,
           !first_queries);
-  product(met, d, rows, {panel.ds, 1, kKeys}, panel.q, rows, at.dk + begin * kv_stride, kv_stride,
+  product(met, d, rows, {panel.ds, 1, blocks_.keys}, panel.q, rows, at.dk + begin * kv_stride, kv_stride,
           !first_queries);
-  product(rows, d, met, {panel.ds, kKeys, 1}, panel.k_backward, count, at.dq + row * q_stride, q_stride,
-          !first_keys);
+  product(rows, d, met, {panel.ds, blocks_.keys, 1}, panel.k_backward, count, at.dq + row * q_stride,
+          q_stride, !first_keys);
 }
 
 void Backward::key_head(std::int64_t sequence, std::int64_t kv_head, int thread, const Arrays& arrays) const {
@@ -256,8 +277,8 @@ void Backward::key_head(std::int64_t sequence, std::int64_t kv_head, int thread,
   const Panels panel = panels(thread);
   const std::int64_t kv_offset = lane.key_at * kv_stride + kv_head * d;
   const std::int64_t tokens = shape_.cu_queries[shape_.sequences];
-  for (std::int64_t begin = 0; begin < lane.keys; begin += kKeys) {
-    const std::int64_t count = std::min(kKeys, lane.keys - begin);
+  for (std::int64_t begin = 0; begin < lane.keys; begin += blocks_.keys) {
+    const std::int64_t count = std::min(blocks_.keys, lane.keys - begin);
     const float* k = arrays.k + kv_offset + begin * kv_stride;
     tile_.pack({k, kv_stride, true}, d, count, 0, count, panel.k_forward);
     tile_.pack({arrays.v + kv_offset + begin * kv_stride, kv_stride, true}, d, count, 0, count,
@@ -275,10 +296,11 @@ void Backward::key_head(std::int64_t sequence, std::int64_t kv_head, int thread,
       at.row_dot += row_offset;
       at.dk += kv_offset;
       at.dv += kv_offset;
-      for (std::int64_t row = 0; row < lane.queries; row += kQueries) {
-        const std::int64_t rows = std::min(kQueries, lane.queries - row);
+      for (std::int64_t row = 0; row < lane.queries; row += blocks_.queries) {
+        const std::int64_t rows = std::min(blocks_.queries, lane.queries - row);
         if (!meets(shape_, lane, row, rows, begin, count)) continue;
-        const bool met_before = begin > 0 && meets(shape_, lane, row, rows, begin - kKeys, kKeys);
+        const bool met_before =
+            begin > 0 && meets(shape_, lane, row, rows, begin - blocks_.keys, blocks_.keys);
         tile(lane, row, begin, count, !met_before, first_queries, panel, at);
         first_queries = false;
       }
@@ -314,14 +336,15 @@ void attention(const tensor::Cpu& device, const Attention& shape, const float* q
                const float* v, float* out, float* lse) {
   const tensor::KernelTimer timer(device.profile(), "attention", 4 * pair_flops(shape), 4 * elements(shape));
   const Forward forward(device, shape);
+  const std::int64_t queries = forward_blocks(shape.head_dim).queries;
   const auto blocks_of = [&](std::int64_t sequence) {
-    return (shape.cu_queries[sequence + 1] - shape.cu_queries[sequence] + kQueries - 1) / kQueries;
+    return (shape.cu_queries[sequence + 1] - shape.cu_queries[sequence] + queries - 1) / queries;
   };
   if (shape.sequences > 1) {
     device.pool().run(shape.sequences * shape.heads, [&](std::int64_t task, int thread) {
       const std::int64_t sequence = task / shape.heads;
       for (std::int64_t block = 0; block < blocks_of(sequence); ++block)
-        forward.block(sequence, task % shape.heads, block * kQueries, thread, q, k, v, out, lse);
+        forward.block(sequence, task % shape.heads, block * queries, thread, q, k, v, out, lse);
     });
     return;
   }
@@ -329,7 +352,7 @@ void attention(const tensor::Cpu& device, const Attention& shape, const float* q
   const std::int64_t blocks = blocks_of(0);
   device.pool().run(blocks * shape.heads, [&](std::int64_t task, int thread) {
     const std::int64_t block = blocks - 1 - task / shape.heads;
-    forward.block(0, task % shape.heads, block * kQueries, thread, q, k, v, out, lse);
+    forward.block(0, task % shape.heads, block * queries, thread, q, k, v, out, lse);
   });
 }
 

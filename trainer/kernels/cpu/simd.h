@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -76,24 +77,30 @@ FINETUNED_INLINE void store_part(float* to, Vector v, std::int64_t count) {
 }
 #endif
 
-/// Sum of the lanes, by halves: the same order each time.
-FINETUNED_INLINE float sum(Vector v) {
-  float lanes[kLanes];
-  __builtin_memcpy(lanes, &v, sizeof v);
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i)
-      lanes[i] += lanes[i + half];
-  return lanes[0];
-}
-FINETUNED_INLINE float greatest(Vector v) {
-  float result = v[0];
-  for (int i = 1; i < kLanes; ++i)
-    result = v[i] > result ? v[i] : result;
-  return result;
-}
 /// Where `b` is not a number the result is `b`: a diverged run shows, instead of being clamped.
 FINETUNED_INLINE Vector max(Vector a, Vector b) {
   return a > b ? a : b;
+}
+
+/// The lanes folded in halves, the upper on the lower, the same order each time; the result is in lane 0.
+template <int Half, class Fold, int... Lane>
+FINETUNED_INLINE Vector fold_half(Vector v, const Fold& fold, std::integer_sequence<int, Lane...>) {
+  return fold(v, __builtin_shufflevector(v, v, (Lane < Half ? Lane + Half : Lane)...));
+}
+template <int Half = kLanes / 2, class Fold>
+FINETUNED_INLINE float fold_lanes(Vector v, const Fold& fold) {
+  v = fold_half<Half>(v, fold, std::make_integer_sequence<int, kLanes>());
+  if constexpr (Half == 1) {
+    return v[0];
+  } else {
+    return fold_lanes<Half / 2>(v, fold);
+  }
+}
+FINETUNED_INLINE float sum(Vector v) {
+  return fold_lanes(v, [](Vector a, Vector b) { return a + b; });
+}
+FINETUNED_INLINE float greatest(Vector v) {
+  return fold_lanes(v, [](Vector a, Vector b) { return max(a, b); });
 }
 FINETUNED_INLINE Vector min(Vector a, Vector b) {
   return a < b ? a : b;
