@@ -48,13 +48,15 @@ std::string sha256_hex(std::string_view data) {
   return hash.hex();
 }
 
-std::string sha256_file(const std::filesystem::path& file) {
+std::string sha256_file(const std::filesystem::path& file, const std::function<void()>& each_piece) {
   std::ifstream in(file, std::ios::binary);
   if (!in) throw std::runtime_error(file.string() + ": cannot be opened for reading");
   Sha256 hash;
   std::vector<char> piece(1 << 20);
-  while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())) || in.gcount() > 0)
+  while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())) || in.gcount() > 0) {
     hash.update(piece.data(), static_cast<std::size_t>(in.gcount()));
+    if (each_piece) each_piece();
+  }
   if (in.bad()) throw std::runtime_error(file.string() + ": reading failed");
   return hash.hex();
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,8 +28,9 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::string_view data);
-/// Reads the file in 1 MiB pieces. Throws std::runtime_error naming the file where it cannot be read.
-std::string sha256_file(const std::filesystem::path& file);
+/// Reads the file in 1 MiB pieces and calls `each_piece` after each. Throws std::runtime_error naming the file where it
+/// cannot be read, and what `each_piece` throws.
+std::string sha256_file(const std::filesystem::path& file, const std::function<void()>& each_piece = {});
 /// Time does not depend on where the strings differ.
 bool constant_time_equal(std::string_view a, std::string_view b);
 

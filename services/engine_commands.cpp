@@ -55,7 +55,7 @@ void add_data_options(CLI::App& command, TrainArguments& arguments) {
   command.add_option("--validation", arguments.validation, "held-out rows, as --data")->check(CLI::ExistingFile);
   command.add_option("--out", run.out_directory, "the directory for the adapter, step_metrics.csv and manifest.json")
       ->required();
-  command.add_option("--log", arguments.log, "a JSON line a step: step, loss, grad_norm, tokens, seconds");
+  command.add_option("--log", arguments.log, "a JSON line a step: loss, grad_norm, tokens, seconds, tokens_per_second, sgemm_share, memory_bytes");
   command.add_option("--max-seq-length", run.max_seq_length, "longer rows are cut; 0: the base's context")
       ->capture_default_str();
   command.add_flag("--train-on-inputs", arguments.train_on_inputs, "supervise every token, not the answers alone");
@@ -99,7 +99,7 @@ void add_step_options(CLI::App& command, RunConfig& run) {
   command.add_option("--micro-batch-tokens", run.micro_batch_tokens,
                      "tokens that go through the model at once; 0: 2,048, or less where memory is short")
       ->capture_default_str();
-  command.add_option("--threads", run.threads, "0: one a core")->capture_default_str();
+  command.add_option("--threads", run.threads, "0: one a core")->capture_default_str()->check(CLI::Range(0, 1024));
 }
 
 void add_train(CLI::App& app) {

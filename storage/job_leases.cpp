@@ -20,6 +20,9 @@ constexpr char kClaim[] =
     " started_at = coalesce(started_at, clock_timestamp()), step = 0, trained_tokens = NULL, estimated_finish = NULL"
     " WHERE id = (SELECT q.id FROM job q WHERE q.state = 'queued' ORDER BY q.queued_at, q.seq LIMIT 1"
     "  FOR UPDATE SKIP LOCKED) RETURNING id";
+constexpr char kNextBase[] =
+    "SELECT b.directory FROM (SELECT q.base_model FROM job q WHERE q.state = 'queued' ORDER BY q.queued_at, q.seq"
+    "  LIMIT 1) AS next JOIN base_model b ON b.name = next.base_model";
 constexpr char kHeartbeat[] =
     "UPDATE job SET lease_until = clock_timestamp() + make_interval(secs => $3::double precision) WHERE" FENCE
     " RETURNING cancel_requested_at IS NOT NULL AS cancel_requested";
@@ -61,6 +64,12 @@ std::optional<ClaimedJob> JobLeases::claim(const std::string& worker, std::int64
   ClaimedJob result{read_job_row(rows.row(0)), {}};
   result.lease = {result.job.id, result.job.lease_epoch};
   return result;
+}
+
+std::optional<std::string> JobLeases::next_base_directory() {
+  const auto rows = tx_.execute(kNextBase);
+  if (rows.empty()) return std::nullopt;
+  return rows.row(0).text("directory");
 }
 
 JobLeases::Beat JobLeases::heartbeat(const JobLease& lease, std::int64_t lease_seconds) {

@@ -37,6 +37,10 @@ class JobLeases {
   /// queued -> running: the job that waited longest. SKIP LOCKED: two workers never get the same one. System scope.
   std::optional<ClaimedJob> claim(const std::string& worker, std::int64_t lease_seconds);
 
+  /// The directory of the base model that the next claim()'s job wants; nothing where none is queued. Only looks:
+  /// another worker may get that job. System scope.
+  std::optional<std::string> next_base_directory();
+
   struct Beat {
     bool held = false;
     bool cancel_requested = false;

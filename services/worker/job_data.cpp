@@ -110,7 +110,7 @@ void go_on_from(objects::ObjectStore& store, const storage::FineTunedModel& pare
 }  // namespace
 
 JobData load_job_data(postgres::Pool& pool, objects::ObjectStore& store, const storage::Job& job,
-                      const fs::path& scratch) {
+                      ResidentBases& bases, const fs::path& scratch) {
   const Sources sources = pool.transact(Scope::project(job.project_id),
                                         [&](Transaction& tx) { return find_sources(tx, job); });
   JobData data;
@@ -121,10 +121,10 @@ JobData load_job_data(postgres::Pool& pool, objects::ObjectStore& store, const s
   data.config.run.base_name = sources.base.name;
   data.config.run.out_directory = scratch / "out";
   if (sources.parent) go_on_from(store, *sources.parent, scratch / "parent", data.config.run);
-  const text::RowEncoder encoder{fs::path(sources.base.directory)};
-  data.training = read_rows(store, sources.training, "training_file", encoder, data.config.supervised, scratch);
+  const auto encoder = bases.encoder(sources.base.directory);
+  data.training = read_rows(store, sources.training, "training_file", *encoder, data.config.supervised, scratch);
   if (sources.validation)
-    data.validation = read_rows(store, *sources.validation, "validation_file", encoder, data.config.supervised, scratch);
+    data.validation = read_rows(store, *sources.validation, "validation_file", *encoder, data.config.supervised, scratch);
   return data;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "services/worker/job_config.h"
+#include "services/worker/resident_bases.h"
 #include "storage/job.h"
 #include "storage/model_store.h"
 #include "storage/objects/object_store.h"
@@ -32,8 +33,8 @@ struct JobData {
 };
 
 /// Fetches the job's datasets (and, where it goes on from an own model, that model's adapter) into `scratch`, and
-/// turns rows into tokens. Throws JobRefused, FormatError, and what the database or the disk throws.
+/// turns rows into tokens by the tokenizer in `bases`. Throws JobRefused, FormatError, and what the database or the disk throws.
 JobData load_job_data(postgres::Pool& pool, objects::ObjectStore& store, const storage::Job& job,
-                      const std::filesystem::path& scratch);
+                      ResidentBases& bases, const std::filesystem::path& scratch);
 
 }  // namespace finetuned::worker

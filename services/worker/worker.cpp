@@ -9,6 +9,8 @@
 #include "services/worker/job_observer.h"
 #include "services/worker/job_results.h"
 #include "services/worker/scratch.h"
+#include "trainer/training/memory_limit.h"
+#include "trainer/training/speed.h"
 
 namespace finetuned::worker {
 
@@ -34,7 +36,8 @@ struct Worker::Waker {
 };
 
 Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
-    : pool_(pool), store_(store), options_(std::move(options)), waker_(std::make_unique<Waker>()) {}
+    : pool_(pool), store_(store), options_(std::move(options)), waker_(std::make_unique<Waker>()),
+      bases_(training::run_limit_bytes(options_.memory_bytes)), preloader_(pool, bases_) {}
 
 Worker::~Worker() = default;
 
@@ -77,6 +80,18 @@ bool Worker::run_one(const std::stop_token& stop) {
   return true;
 }
 
+/// A run that cannot fit is refused before anything is read for it.
+training::RunResult Worker::train(const JobData& data, JobObserver& observer) {
+  const training::RunPlan plan = training::plan_training(data.config.run, data.training, data.validation);
+  std::uint64_t bytes = 0;
+  for (const auto& line : plan.memory) bytes += line.bytes;
+  if (!sgemm_gflops_) sgemm_gflops_ = training::sgemm_gflops(tensor::Cpu(options_.threads));
+  const ResidentBases::Lent base = bases_.lend(data.config.run.base_directory, bytes);
+  const training::RunResources resources{
+      .base = &base.weights(), .base_hashes = &base.hashes(), .sgemm_gflops = sgemm_gflops_};
+  return training::run_training(data.config.run, data.training, data.validation, observer, resources);
+}
+
 void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop) {
   const storage::Job& job = claimed.job;
   const auto fail = [&](const storage::JobError& error) {
@@ -85,7 +100,7 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
   };
   try {
     const Scratch scratch(options_.scratch_directory, job.id, claimed.lease.epoch);
-    JobData data = load_job_data(pool_, store_, job, scratch.path());
+    JobData data = load_job_data(pool_, store_, job, bases_, scratch.path());
     data.config.run.threads = options_.threads;
     data.config.run.memory_limit_bytes = options_.memory_bytes;
     const std::string model_name =
@@ -93,8 +108,7 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     const JobObserver::Options options{.model_name = model_name,
                                        .early_stopping_patience = data.config.early_stopping_patience};
     JobObserver observer(link, store_, options, stop);
-    const training::RunResult result =
-        training::run_training(data.config.run, data.training, data.validation, observer);
+    const training::RunResult result = train(data, observer);
     if (link.lost()) throw LeaseLost(job.id);
     if (!result.stopped || observer.stopped_early()) {
       publish_success(link, store_, job, model_name, result);

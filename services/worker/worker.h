@@ -3,32 +3,39 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
 #include "services/worker/job_link.h"
+#include "services/worker/preloader.h"
+#include "services/worker/resident_bases.h"
 #include "storage/job_leases.h"
 #include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::worker {
 
+struct JobData;
+class JobObserver;
+
 struct WorkerOptions {
   std::string name;                        ///< this process, in leases and logs
   std::filesystem::path scratch_directory;  ///< a folder a job, removed at its end
   LinkOptions link;
   int threads = 0;                         ///< of the trainer; 0: all cores
-  std::uint64_t memory_bytes = 0;          ///< what a run may take; 0: no bound but the machine's
+  std::uint64_t memory_bytes = 0;          ///< for a run and bases kept beside it; 0: the machine's, less a tenth
 };
 
-/// Claims jobs one at a time and runs the trainer in this process.
+/// Claims jobs one at a time and runs the trainer in this process. The bases it trained on stay in memory for the jobs
+/// that follow, and the one that the next job wants is read while a job trains.
 ///
 /// How a job ends here: trained (`succeeded`); cancelled; failed, where the job's own data or settings cannot be
 /// trained on; handed back, when this worker shuts down; abandoned, where the lease was lost. Any other exception is
 /// ours: the lease is given up as crashed, and the scheduler's sweep counts it and queues the job again.
 class Worker {
  public:
-  /// `pool` (of at least 2 connections) and `store` outlive this.
+  /// `pool` (of at least 3 connections) and `store` outlive this.
   Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options);
   ~Worker();
 
@@ -42,9 +49,13 @@ class Worker {
   /// Something may be queued. Any thread.
   void wake();
 
+  /// What is kept between jobs. Any thread.
+  ResidentBases::Counts resident() const { return bases_.counts(); }
+
  private:
   struct Waker;
 
+  training::RunResult train(const JobData& data, JobObserver& observer);
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);
   void give_up(const storage::ClaimedJob& claimed, JobLink& link, const std::string& why);
 
@@ -52,6 +63,9 @@ class Worker {
   objects::ObjectStore& store_;
   WorkerOptions options_;
   std::unique_ptr<Waker> waker_;
+  std::optional<double> sgemm_gflops_;  ///< measured before the first run
+  ResidentBases bases_;
+  Preloader preloader_;  ///< reads into bases_
 };
 
 }  // namespace finetuned::worker

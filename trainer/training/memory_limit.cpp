@@ -50,4 +50,10 @@ std::uint64_t machine_memory_bytes() {
   return bytes;
 }
 
+std::uint64_t run_limit_bytes(std::uint64_t asked) {
+  if (asked > 0) return asked;
+  const std::uint64_t machine = machine_memory_bytes();
+  return machine - machine / 10;
+}
+
 }  // namespace finetuned::training

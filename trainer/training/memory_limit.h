@@ -9,6 +9,9 @@ namespace finetuned::training {
 /// above it) says so.
 std::uint64_t machine_memory_bytes();
 
+/// What a run may take: `asked`, or, where that is 0, the machine's less a tenth.
+std::uint64_t run_limit_bytes(std::uint64_t asked);
+
 /// The least `memory.max` from `group` (a path such as `/user.slice/x.scope`) up to the root of the v2 hierarchy mounted
 /// at `mount`; 0 where none is set. Apart for tests.
 std::uint64_t cgroup_limit_bytes(const std::filesystem::path& mount, const std::filesystem::path& group);

@@ -194,8 +194,7 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
   if (!config.full_parameter)
     beside.push_back({"adapter being saved", 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters)});
 
-  const std::uint64_t machine = machine_memory_bytes();
-  const std::uint64_t limit = config.memory_limit_bytes > 0 ? config.memory_limit_bytes : machine - machine / 10;
+  const std::uint64_t limit = run_limit_bytes(config.memory_limit_bytes);
   const std::uint64_t for_model = limit > sum_of(beside) ? limit - sum_of(beside) : 0;
   const auto plan_for = [&](std::int64_t tokens) {
     plan.settings.max_tokens = tokens;

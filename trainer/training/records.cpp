@@ -62,20 +62,21 @@ json::object config_json(const RunConfig& config, const Plan& plan) {
   return object;
 }
 
-json::object hashes(const std::vector<fs::path>& files) {
+json::object hashes_json(const FileHashes& hashes) {
   json::object object;
-  for (const fs::path& file : files)
-    if (fs::is_regular_file(file)) object[file.filename().string()] = base::sha256_file(file);
+  for (const auto& [name, hash] : hashes) object[name] = hash;
   return object;
 }
 
-json::object base_hashes(const fs::path& directory) {
-  std::vector<fs::path> files{directory / "config.json", directory / "tokenizer.json",
-                              directory / "tokenizer_config.json"};
-  const auto weights = formats::Weights::open(directory).files();
-  files.insert(files.end(), weights.begin(), weights.end());
-  return hashes(files);
+/// Of those that are there.
+FileHashes hash_files(const std::vector<fs::path>& files, const std::function<void()>& each_piece = {}) {
+  FileHashes hashes;
+  for (const fs::path& file : files)
+    if (fs::is_regular_file(file)) hashes.emplace_back(file.filename().string(), base::sha256_file(file, each_piece));
+  return hashes;
 }
+
+json::object hashes(const std::vector<fs::path>& files) { return hashes_json(hash_files(files)); }
 
 json::object data_json(const std::vector<text::TokenRow>& rows) {
   std::int64_t tokens = 0;
@@ -127,7 +128,15 @@ std::string step_metrics_csv(const std::vector<StepMetrics>& steps) {
   return text;
 }
 
-std::string manifest_json(const RunConfig& config, const Plan& plan, const std::string& device,
+FileHashes hash_base(const fs::path& directory, const std::function<void()>& each_piece) {
+  std::vector<fs::path> files{directory / "config.json", directory / "tokenizer.json",
+                              directory / "tokenizer_config.json"};
+  const auto weights = formats::Weights::open(directory).files();
+  files.insert(files.end(), weights.begin(), weights.end());
+  return hash_files(files, each_piece);
+}
+
+std::string manifest_json(const RunConfig& config, const FileHashes& base, const Plan& plan, const std::string& device,
                           const std::vector<text::TokenRow>& training, const std::vector<text::TokenRow>& validation,
                           const std::vector<StepMetrics>& steps, bool stopped) {
   const fs::path& out = config.out_directory;
@@ -135,7 +144,7 @@ std::string manifest_json(const RunConfig& config, const Plan& plan, const std::
   manifest["format"] = 1;
   manifest["engine"] = json::object{{"name", "finetuned"}, {"version", FINETUNED_VERSION}, {"compiler", __VERSION__},
                                     {"device", device}};
-  manifest["base"] = base_hashes(config.base_directory);
+  manifest["base"] = hashes_json(base);
   manifest["training_data"] = data_json(training);
   manifest["validation_data"] = validation.empty() ? json::value(nullptr) : json::value(data_json(validation));
   if (config.init_adapter)

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,9 +18,13 @@ std::string step_metrics_csv(const std::vector<StepMetrics>& steps);
 
 /// manifest.json: what was trained, on what, by what, and what came of it: SHA-256 of the base's files, of the rows as
 /// trained on, of the config and of every result file; the seed; versions; the loss curve (at most 1,000 points).
-std::string manifest_json(const RunConfig& config, const Plan& plan, const std::string& device,
+std::string manifest_json(const RunConfig& config, const FileHashes& base, const Plan& plan, const std::string& device,
                           const std::vector<text::TokenRow>& training, const std::vector<text::TokenRow>& validation,
                           const std::vector<StepMetrics>& steps, bool stopped);
+
+/// Of config.json, the tokenizer's files and the weights, as they stand in manifest.json. Reads all of them: seconds a
+/// gigabyte. `each_piece` is called between pieces of 1 MiB; what it throws breaks off.
+FileHashes hash_base(const std::filesystem::path& directory, const std::function<void()>& each_piece = {});
 
 /// SHA-256 over the rows' lengths, ids and labels.
 std::string rows_sha256(const std::vector<text::TokenRow>& rows);

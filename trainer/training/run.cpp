@@ -14,6 +14,7 @@
 #include "trainer/training/plan.h"
 #include "trainer/training/records.h"
 #include "trainer/training/schedule.h"
+#include "trainer/training/speed.h"
 
 namespace finetuned::training {
 
@@ -39,12 +40,18 @@ formats::ModelConfig checked_base(const RunConfig& config) {
   return base;
 }
 
-/// The base's weights are mapped only while the model copies them.
-CpuTransformer load_model(const RunConfig& config, const formats::ModelConfig& base, const Plan& plan,
-                          tensor::Cpu& device) {
+/// On a resident base, or on one that is read now: its file is mapped only while the model copies it.
+CpuTransformer model_on(const RunConfig& config, const RunResources& resources, const formats::ModelConfig& base,
+                        const Plan& plan, tensor::Cpu& device) {
+  if (resources.base && !config.full_parameter) return CpuTransformer(device, *resources.base, plan.settings);
   const formats::Weights weights = formats::Weights::open(config.base_directory);
   formats::check_weights(base, weights);
-  CpuTransformer model(device, base, model::stored_weights(weights), plan.settings);
+  return CpuTransformer(device, base, model::stored_weights(weights), plan.settings);
+}
+
+CpuTransformer load_model(const RunConfig& config, const RunResources& resources, const formats::ModelConfig& base,
+                          const Plan& plan, tensor::Cpu& device) {
+  CpuTransformer model = model_on(config, resources, base, plan, device);
   if (!config.init_adapter) return model;
   const formats::Adapter initial = formats::read_adapter(*config.init_adapter, base);
   if (initial.config.scale() != plan.settings.lora.scale())
@@ -57,12 +64,13 @@ CpuTransformer load_model(const RunConfig& config, const formats::ModelConfig& b
 
 class Run {
  public:
-  Run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, RunObserver& observer)
-      : config_(config), observer_(observer), base_(checked_base(config)),
+  Run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, RunObserver& observer,
+      const RunResources& resources)
+      : config_(config), observer_(observer), resources_(resources), base_(checked_base(config)),
         training_(cut_rows(training_rows, "training", row_limit(config, base_), base_)),
         validation_(cut_rows(validation_rows, "validation", row_limit(config, base_), base_)),
         plan_(make_plan(config, base_, training_, validation_)), device_(config.threads),
-        model_(load_model(config, base_, plan_, device_)),
+        model_(load_model(config, resources, base_, plan_, device_)),
         batches_(static_cast<std::int64_t>(training_.size()), config.batch_size, config.shuffle, config.seed),
         sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config.seed, -1)) {}
 
@@ -72,8 +80,7 @@ class Run {
       const steady_clock::time_point start = steady_clock::now();
       std::optional<StepMetrics> metrics = train(step);
       if (!metrics) return finish(true);
-      metrics->seconds = seconds_since(start);
-      metrics->tokens_per_second = static_cast<double>(metrics->tokens) / metrics->seconds;
+      measure(*metrics, seconds_since(start));
       validate(*metrics);
       steps_.push_back(*metrics);
       observer_.on_step(*metrics);
@@ -134,6 +141,15 @@ class Run {
     model_.adamw_step(adamw, metrics.step, clip);
   }
 
+  void measure(StepMetrics& metrics, double seconds) const {
+    metrics.seconds = seconds;
+    metrics.tokens_per_second = static_cast<double>(metrics.tokens) / seconds;
+    metrics.memory_bytes = peak_memory_bytes();
+    if (!resources_.sgemm_gflops) return;
+    metrics.sgemm_share = step_flops(base_, plan_.settings, metrics.tokens, metrics.supervised_tokens) / seconds /
+                          (1e9 * *resources_.sgemm_gflops);
+  }
+
   void validate(StepMetrics& metrics) {
     if (validation_.empty()) return;
     if (ends_epoch(metrics.step)) {
@@ -175,13 +191,15 @@ class Run {
     write_result(config_, model_, out);
     base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
     const std::string device = std::string("cpu-") + tensor::isa_name(device_.isa());
+    const FileHashes hashes = resources_.base_hashes ? *resources_.base_hashes : hash_base(config_.base_directory);
     base::write_durably(out / "manifest.json",
-                        manifest_json(config_, plan_, device, training_, validation_, steps_, stopped));
+                        manifest_json(config_, hashes, plan_, device, training_, validation_, steps_, stopped));
     return {stopped, steps_.empty() ? StepMetrics{} : steps_.back(), out};
   }
 
   const RunConfig& config_;
   RunObserver& observer_;
+  const RunResources& resources_;
   formats::ModelConfig base_;
   Rows training_;
   Rows validation_;
@@ -198,10 +216,19 @@ class Run {
 }  // namespace
 
 RunResult run_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows,
-                       RunObserver& observer) {
+                       RunObserver& observer, const RunResources& resources) {
   if (training_rows.empty()) throw base::UsageError("there are no training rows");
-  Run run(config, training_rows, validation_rows, observer);
+  Run run(config, training_rows, validation_rows, observer, resources);
   return run.execute();
+}
+
+RunPlan plan_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows) {
+  if (training_rows.empty()) throw base::UsageError("there are no training rows");
+  const formats::ModelConfig base = checked_base(config);
+  const std::int64_t longest = row_limit(config, base);
+  return make_plan(config, base, cut_rows(training_rows, "training", longest, base),
+                   cut_rows(validation_rows, "validation", longest, base))
+      .told;
 }
 
 }  // namespace finetuned::training

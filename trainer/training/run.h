@@ -4,10 +4,12 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/errors.h"
 #include "trainer/formats/safetensors.h"
+#include "trainer/model/base_weights.h"
 #include "trainer/tensor/memory_plan.h"
 #include "trainer/text/token_row.h"
 
@@ -31,6 +33,8 @@ struct StepMetrics {
   std::int64_t trained_tokens = 0;     ///< sum of `tokens` so far: what is billed
   double seconds = 0;
   double tokens_per_second = 0;
+  std::optional<double> sgemm_share;  ///< step_flops() a second over RunResources::sgemm_gflops, where that is known
+  std::uint64_t memory_bytes = 0;     ///< the most that the process has held up to now
 };
 
 /// An adapter on disk after a whole number of steps: one at the end of each epoch, and each `checkpoint_steps`.
@@ -99,6 +103,18 @@ struct RunConfig {
   int threads = 0;                       ///< 0: all cores
 };
 
+/// SHA-256 of files, in hex, by their names.
+using FileHashes = std::vector<std::pair<std::string, std::string>>;
+
+/// What a run may be lent instead of making it itself. Everything outlives the run, whose outcome is the same without.
+struct RunResources {
+  /// The weights of `base_directory`, whose tensors are then not read again; null: read for this run. A full-parameter
+  /// run, which changes them, reads its own.
+  const model::BaseWeights<tensor::Cpu>* base = nullptr;
+  const FileHashes* base_hashes = nullptr;  ///< hash_base() of when `base` was read; null: hashed at the run's end
+  std::optional<double> sgemm_gflops;       ///< of `threads` threads (speed.h); absent: no StepMetrics::sgemm_share
+};
+
 struct RunResult {
   bool stopped = false;  ///< by stop_requested
   StepMetrics last;
@@ -107,10 +123,15 @@ struct RunResult {
 
 /// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position, after the cut to
 /// `max_seq_length`). Deterministic: the same build, device class, rows, config and `RunPlan::micro_batch_tokens` give the
-/// same bytes, whatever `threads` is. Throws FormatError (base or initial adapter), UsageError (a config or rows that
+/// same bytes, whatever `threads` and `resources` are. Throws FormatError (base or initial adapter), UsageError (a config or rows that
 /// cannot run, with the figures), Diverged, and whatever the observer throws. Until the first checkpoint nothing is
 /// written.
 RunResult run_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
-                       const std::vector<text::TokenRow>& validation_rows, RunObserver& observer);
+                       const std::vector<text::TokenRow>& validation_rows, RunObserver& observer,
+                       const RunResources& resources = {});
+
+/// What run_training would tell its observer first, or its refusal of this config and these rows; nothing is loaded.
+RunPlan plan_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
+                      const std::vector<text::TokenRow>& validation_rows);
 
 }  // namespace finetuned::training

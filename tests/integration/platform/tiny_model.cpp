@@ -1,5 +1,6 @@
 #include "tests/integration/platform/tiny_model.h"
 
+#include <fstream>
 #include <list>
 #include <vector>
 
@@ -52,6 +53,34 @@ void write_tiny_model(const std::filesystem::path& directory, std::uint64_t seed
     tensors.push_back({tensor.name, tensor.shape, values.back()});
   }
   formats::write_safetensors(directory / "model.safetensors", std::move(tensors));
+}
+
+void write_large_model(const std::filesystem::path& directory) {
+  write_tiny_model(directory);
+  std::ofstream(directory / "config.json")
+      << R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 280, "hidden_size": 1024, "intermediate_size": 4096,)"
+      << R"( "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 8, "max_position_embeddings": 256,)"
+      << R"( "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "hidden_act": "silu"})";
+  std::string header;
+  std::uint64_t end = 0;
+  for (const auto& tensor : formats::expected_tensors(formats::read_model_config(directory))) {
+    std::string shape;
+    std::uint64_t bytes = 4;
+    for (const auto size : tensor.shape) {
+      shape += (shape.empty() ? "" : ",") + std::to_string(size);
+      bytes *= static_cast<std::uint64_t>(size);
+    }
+    header += (header.empty() ? "{\"" : ",\"") + tensor.name + R"(":{"dtype":"F32","shape":[)" + shape +
+              R"(],"data_offsets":[)" + std::to_string(end) + "," + std::to_string(end + bytes) + "]}";
+    end += bytes;
+  }
+  header += "}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const std::uint64_t size = header.size();
+  std::ofstream(directory / "model.safetensors", std::ios::binary)
+      .write(reinterpret_cast<const char*>(&size), sizeof size)
+      << header;
+  std::filesystem::resize_file(directory / "model.safetensors", 8 + size + end);
 }
 
 std::string chat_dataset(int rows) {

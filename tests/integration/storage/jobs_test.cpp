@@ -68,6 +68,23 @@ class Jobs : public testing::Test {
   }
 };
 
+TEST_F(Jobs, TheNextBaseIsThatOfTheNextClaim) {
+  const auto next = [&] { return system([](Transaction& tx) { return JobLeases(tx).next_base_directory(); }); };
+  EXPECT_FALSE(next());
+  queue_job();
+  const auto first = model;
+  model = tests::make_base_model(pool());
+  system([&](Transaction& tx) {
+    tx.execute("UPDATE base_model SET directory = '/models/second' WHERE name = $1", {model.name});
+  });
+  queue_job();
+  EXPECT_EQ(next(), first.directory);
+  claim();
+  EXPECT_EQ(next(), "/models/second");
+  claim();
+  EXPECT_FALSE(next());
+}
+
 TEST_F(Jobs, AJobComesBackAsItWent) {
   auto job = tests::new_job(project, model, file);
   job.metadata = boost::json::object{{"team", "claims"}};

@@ -5,11 +5,14 @@
 
 #include <thread>
 
+#include "base/files.h"
 #include "base/ids.h"
+#include "base/sha256.h"
 #include "billing/admission.h"
 #include "billing/ledger.h"
 #include "billing/settlement.h"
 #include "services/intake/intake.h"
+#include "services/worker/job_data.h"
 #include "services/scheduler/scheduler.h"
 #include "storage/job_store.h"
 #include "tests/integration/platform/data_directory.h"
@@ -97,6 +100,17 @@ class WorkerTest : public testing::Test {
           .data;
     });
   }
+  /// The content of one of a job's result files.
+  std::string result(const std::string& id, const std::string& name) {
+    for (const std::string& file_id : job(id).result_files) {
+      const auto file = tests::pool().transact(
+          Scope::system(), [&](Transaction& tx) { return *storage::FileStore(tx).find(file_id); });
+      if (file.filename != name) continue;
+      objects::fetch_file(data_.store(), file.object_id, data_.path() / name);
+      return base::read_file(data_.path() / name, 1 << 20);
+    }
+    return "";
+  }
   bool scratch_is_empty() const {
     for (const auto& entry : fs::directory_iterator(options_.scratch_directory))
       if (entry.is_directory()) return false;
@@ -155,7 +169,8 @@ TEST_F(WorkerTest, TellsEachStepOnceAndInOrder) {
     if (!event.is_metrics) continue;
     const json::object& data = event.data.as_object();
     EXPECT_EQ(data.at("step").as_int64(), ++step);
-    for (const char* key : {"train_loss", "train_mean_token_accuracy", "learning_rate", "grad_norm", "tokens_per_second"})
+    for (const char* key : {"train_loss", "train_mean_token_accuracy", "learning_rate", "grad_norm", "tokens_per_second",
+                            "sgemm_share", "memory_bytes"})
       EXPECT_TRUE(data.at(key).is_double() || data.at(key).is_int64()) << key;
   }
   EXPECT_EQ(step, 9);  // 12 rows in batches of 4, three epochs
@@ -262,6 +277,98 @@ TEST_F(WorkerTest, AStaleWorkerChangesNothing) {
   EXPECT_EQ(balance().spent.value, *created.quoted_tokens * 1'000);
   EXPECT_THAT(ledger_faults(), testing::IsEmpty());
   EXPECT_TRUE(scratch_is_empty());
+}
+
+TEST_F(WorkerTest, ASecondJobDoesNotReadItsBaseAgain) {
+  Worker worker(tests::pool(), data_.store(), options_);
+  std::vector<std::string> manifests;
+  for (int i = 0; i < 2; ++i) {
+    const auto created = create_job(settings(1));
+    ASSERT_TRUE(worker.run_one({}));
+    ASSERT_EQ(job(created.id).state, JobState::kSucceeded);
+    manifests.push_back(result(created.id, "manifest.json"));
+  }
+  EXPECT_EQ(worker.resident().reads, 1);
+  EXPECT_EQ(worker.resident().bases, 1);
+  for (const std::string& manifest : manifests)
+    EXPECT_THAT(manifest, testing::HasSubstr(base::sha256_file(fs::path(model_.directory) / "model.safetensors")));
+}
+
+TEST_F(WorkerTest, ABaseReplacedInPlaceIsReadAnew) {
+  Worker worker(tests::pool(), data_.store(), options_);
+  create_job(settings(1));
+  ASSERT_TRUE(worker.run_one({}));
+  tests::write_tiny_model(model_.directory, 2);
+  const auto second = create_job(settings(1));
+  ASSERT_TRUE(worker.run_one({}));
+  EXPECT_EQ(job(second.id).state, JobState::kSucceeded);
+  EXPECT_EQ(worker.resident().reads, 2);
+  EXPECT_THAT(result(second.id, "manifest.json"),
+              testing::HasSubstr(base::sha256_file(fs::path(model_.directory) / "model.safetensors")));
+}
+
+TEST_F(WorkerTest, AKeptBaseMakesRoomForAJobThatFitsWithoutIt) {
+  const auto first = create_job(settings(1));
+  ResidentBases aside(1);
+  const JobData data = load_job_data(tests::pool(), data_.store(), first, aside, data_.path());
+  training::RunConfig config = data.config.run;
+  config.threads = options_.threads = 1;
+  for (const auto& line : training::plan_training(config, data.training, data.validation).memory)
+    options_.memory_bytes += line.bytes;
+  Worker worker(tests::pool(), data_.store(), options_);
+  ASSERT_TRUE(worker.run_one({}));
+  model_ = data_.import_tiny_model(tests::pool(), 2);
+  const auto second = create_job(settings(1));
+  ASSERT_TRUE(worker.run_one({}));
+  for (const auto& created : {first, second}) EXPECT_EQ(job(created.id).state, JobState::kSucceeded);
+  EXPECT_EQ(worker.resident().evictions, 1);
+  EXPECT_EQ(worker.resident().bases, 1);
+}
+
+TEST_F(WorkerTest, ReadsTheNextJobsBaseWhileOneRuns) {
+  const auto first = create_job(settings(200, 2), 40);
+  model_ = data_.import_tiny_model(tests::pool(), 2);
+  const auto second = create_job(settings(1));
+  Worker worker(tests::pool(), data_.store(), options_);
+  std::jthread runs([&](const std::stop_token& stop) { worker.run(stop); });
+  ASSERT_TRUE(tests::eventually([&] { return worker.resident().bases == 2; }, 60));
+  EXPECT_EQ(job(first.id).state, JobState::kRunning);
+  tests::pool().transact(Scope::project(project_.id),
+                         [&](Transaction& tx) { storage::JobStore(tx).request_cancel(first.id); });
+  ASSERT_TRUE(tests::eventually([&] { return job(second.id).state == JobState::kSucceeded; }, 60));
+  EXPECT_EQ(worker.resident().reads, 2);
+}
+
+TEST_F(WorkerTest, AShutdownDoesNotWaitForWhatIsReadAhead) {
+  const auto first = create_job(settings(200, 2), 40);
+  model_ = data_.import_tiny_model(tests::pool(), 2);
+  const auto second = create_job(settings(1));
+  tests::write_large_model(model_.directory);
+  std::chrono::steady_clock::time_point asked;
+  {
+    Worker worker(tests::pool(), data_.store(), options_);
+    std::jthread runs([&](const std::stop_token& stop) { worker.run(stop); });
+    ASSERT_TRUE(tests::eventually([&] { return job(first.id).state == JobState::kRunning; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(700));  // the next job's base is being read
+    asked = std::chrono::steady_clock::now();
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds(5));
+  EXPECT_EQ(job(first.id).state, JobState::kQueued);
+  EXPECT_EQ(job(second.id).state, JobState::kQueued);
+}
+
+TEST_F(WorkerTest, ABaseThatCannotBeReadFailsItsOwnJobOnly) {
+  const auto first = create_job(settings(30, 2), 40);
+  model_ = data_.import_tiny_model(tests::pool(), 2);
+  const fs::path weights = fs::path(model_.directory) / "model.safetensors";
+  const auto second = create_job(settings(1));
+  fs::resize_file(weights, fs::file_size(weights) - 4);
+  Worker worker(tests::pool(), data_.store(), options_);
+  std::jthread runs([&](const std::stop_token& stop) { worker.run(stop); });
+  ASSERT_TRUE(tests::eventually([&] { return job(second.id).state == JobState::kFailed; }, 90));
+  EXPECT_EQ(job(first.id).state, JobState::kSucceeded);
+  EXPECT_EQ(job(second.id).error.value().code, "invalid_format");
+  EXPECT_EQ(worker.resident().bases, 1);
 }
 
 }  // namespace

@@ -1,0 +1,205 @@
+#include "services/worker/resident_bases.h"
+
+#include <atomic>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <thread>
+
+#include "base/errors.h"
+#include "base/sha256.h"
+#include "tests/integration/platform/tiny_model.h"
+#include "tests/unit/trainer_formats/temporary_directory.h"
+
+namespace finetuned::worker {
+namespace {
+
+namespace fs = std::filesystem;
+using Ahead = ResidentBases::Ahead;
+
+constexpr std::uint64_t kPlenty = std::uint64_t{1} << 40;
+constexpr std::uint64_t kRun = std::uint64_t{1} << 20;  ///< more than a tiny base takes
+
+class ResidentBasesTest : public testing::Test {
+ protected:
+  fs::path base(const std::string& name, std::uint64_t seed = 1) {
+    tests::write_tiny_model(directory_ / name, seed);
+    return directory_ / name;
+  }
+
+  fs::path large_base() {
+    tests::write_large_model(directory_ / "large");
+    return directory_ / "large";
+  }
+
+  static std::uint64_t size_of(const fs::path& directory) {
+    ResidentBases alone(kPlenty);
+    alone.lend(directory, kRun);
+    return alone.counts().bytes;
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(ResidentBasesTest, ReadsABaseOnceForAllItsRuns) {
+  const fs::path a = base("a");
+  ResidentBases bases(kPlenty);
+  const float* first = nullptr;
+  for (int run = 0; run < 3; ++run) {
+    const auto encoder = bases.encoder(a);
+    const ResidentBases::Lent lent = bases.lend(a, kRun);
+    if (run == 0) first = lent.weights().find("model.norm.weight");
+    EXPECT_EQ(lent.weights().find("model.norm.weight"), first);
+    EXPECT_EQ(bases.encoder(a), encoder);
+    EXPECT_TRUE(bases.in_use());
+  }
+  EXPECT_FALSE(bases.in_use());
+  EXPECT_EQ(bases.counts().reads, 1);
+  EXPECT_EQ(bases.counts().bases, 1);
+}
+
+TEST_F(ResidentBasesTest, ReadsAnewWhatWasReplacedInPlace) {
+  const fs::path a = base("a");
+  ResidentBases bases(kPlenty);
+  const auto value_and_hash = [&] {
+    const ResidentBases::Lent lent = bases.lend(a, kRun);
+    return std::pair(lent.weights().find("model.embed_tokens.weight")[0], lent.hashes());
+  };
+  const auto before = value_and_hash();
+  base("a", 2);
+  const auto after = value_and_hash();
+  EXPECT_NE(before.first, after.first);
+  EXPECT_THAT(after.second, testing::Contains(testing::Pair("model.safetensors",
+                                                            base::sha256_file(a / "model.safetensors"))));
+  EXPECT_NE(before.second, after.second);
+  EXPECT_EQ(bases.counts().reads, 2);
+  EXPECT_EQ(bases.counts().bases, 1);
+
+  const auto encoder = bases.encoder(a);
+  fs::last_write_time(a / "tokenizer.json",
+                      fs::last_write_time(a / "tokenizer.json") + std::chrono::nanoseconds(1));
+  EXPECT_NE(bases.encoder(a), encoder);
+}
+
+TEST_F(ResidentBasesTest, DropsTheLongestUnusedFirst) {
+  const fs::path a = base("a"), b = base("b"), c = base("c");
+  const std::uint64_t each = size_of(a);
+  ResidentBases bases(2 * each + kRun);
+  bases.lend(a, kRun);
+  bases.lend(b, kRun);
+  bases.lend(a, kRun);
+  bases.lend(c, kRun);  // two bases fit beside the run: a and b
+  EXPECT_EQ(bases.counts().evictions, 0);
+  bases.lend(c, kRun + 1);
+  EXPECT_EQ(bases.counts().evictions, 1);
+  bases.lend(a, kRun);
+  EXPECT_EQ(bases.counts().reads, 3) << "a was used after b";
+  bases.lend(b, kRun);
+  EXPECT_EQ(bases.counts().reads, 4);
+}
+
+TEST_F(ResidentBasesTest, NothingKeptStandsInTheWayOfARunThatFitsAlone) {
+  const fs::path a = base("a"), b = base("b"), c = base("c");
+  ResidentBases bases(4 * kRun);
+  for (const fs::path& one : {a, b, c})
+    bases.lend(one, kRun);
+  EXPECT_EQ(bases.counts().bases, 3);
+  const ResidentBases::Lent lent = bases.lend(c, 4 * kRun);
+  EXPECT_EQ(bases.counts().bases, 1);
+  EXPECT_EQ(bases.counts().reads, 3);
+}
+
+TEST_F(ResidentBasesTest, KeepsNothingOfABaseThatCannotBeRead) {
+  const fs::path a = base("a");
+  const auto size = fs::file_size(a / "model.safetensors");
+  fs::resize_file(a / "model.safetensors", size - 4);
+  ResidentBases bases(kPlenty);
+  EXPECT_THROW(bases.lend(a, kRun), base::FormatError);
+  EXPECT_THROW(bases.read_ahead(a, {}), base::FormatError);
+  EXPECT_FALSE(bases.in_use());
+  EXPECT_EQ(bases.counts().bytes, 0u);
+  fs::resize_file(a / "model.safetensors", size);
+  bases.lend(a, kRun);
+  EXPECT_EQ(bases.counts().reads, 1);
+  fs::remove_all(a);
+  EXPECT_THROW(bases.encoder(a), base::FormatError);
+  EXPECT_EQ(bases.counts().bytes, 0u);
+}
+
+TEST_F(ResidentBasesTest, ReadsAheadOnlyWhatFitsBesideTheRun) {
+  const fs::path a = base("a"), b = base("b"), c = base("c");
+  const std::uint64_t each = size_of(b);
+  ResidentBases bases(kRun + each);
+  bases.lend(c, kRun);
+  {
+    const ResidentBases::Lent lent = bases.lend(a, kRun + 1);
+    EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kNoRoom);
+    EXPECT_EQ(bases.counts().reads, 2);
+  }
+  const ResidentBases::Lent lent = bases.lend(a, kRun);
+  EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kReady);
+  EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kReady);
+  EXPECT_EQ(bases.counts().reads, 3);
+  EXPECT_EQ(bases.counts().bases, 2) << "c made room";
+}
+
+TEST_F(ResidentBasesTest, ABaseReadAheadIsThereForItsRun) {
+  const fs::path a = base("a"), b = base("b");
+  ResidentBases bases(kPlenty);
+  {
+    const ResidentBases::Lent lent = bases.lend(a, kRun);
+    ASSERT_EQ(bases.read_ahead(b, {}), Ahead::kReady);
+  }
+  bases.encoder(b);
+  bases.lend(b, kRun);
+  EXPECT_EQ(bases.counts().reads, 2);
+}
+
+TEST_F(ResidentBasesTest, ALentBaseOutlivesItsFiles) {
+  const fs::path a = base("a");
+  ResidentBases bases(kPlenty);
+  const ResidentBases::Lent lent = bases.lend(a, kRun);
+  const float before = lent.weights().find("model.embed_tokens.weight")[0];
+  base("a", 2);
+  EXPECT_EQ(bases.read_ahead(a, {}), Ahead::kReady);
+  EXPECT_EQ(bases.counts().reads, 2);
+  EXPECT_EQ(lent.weights().find("model.embed_tokens.weight")[0], before);
+}
+
+TEST_F(ResidentBasesTest, BreaksOffWhatIsReadAheadAndIsAskedToStop) {
+  const fs::path large = large_base();
+  ResidentBases bases(kPlenty);
+  std::stop_source stop;
+  std::atomic<Ahead> outcome{Ahead::kReady};
+  std::thread reader([&] { outcome = bases.read_ahead(large, stop.get_token()); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  stop.request_stop();
+  reader.join();
+  EXPECT_EQ(outcome, Ahead::kBrokenOff);
+  EXPECT_EQ(bases.counts().reads, 0);
+  EXPECT_EQ(bases.counts().bytes, 0u);
+}
+
+TEST_F(ResidentBasesTest, WhatIsReadAheadGivesWayToAnotherBase) {
+  const fs::path large = large_base(), a = base("a");
+  ResidentBases bases(kPlenty);
+  std::atomic<Ahead> outcome{Ahead::kReady};
+  std::thread reader([&] { outcome = bases.read_ahead(large, {}); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  bases.lend(a, kRun);
+  reader.join();
+  EXPECT_EQ(outcome, Ahead::kBrokenOff);
+  EXPECT_EQ(bases.counts().bases, 1);
+}
+
+TEST_F(ResidentBasesTest, ARunWaitsForItsOwnBaseToBeReadAhead) {
+  const fs::path large = large_base();
+  ResidentBases bases(kPlenty);
+  std::thread reader([&] { bases.read_ahead(large, {}); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  bases.lend(large, std::uint64_t{1} << 30);
+  reader.join();
+  EXPECT_EQ(bases.counts().reads, 1);
+}
+
+}  // namespace
+}  // namespace finetuned::worker
