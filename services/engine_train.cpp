@@ -139,6 +139,7 @@ void train(TrainArguments arguments) {
   training::RunConfig& run = arguments.run;
   if (arguments.data.empty() == arguments.tokens.empty())
     throw base::UsageError("give the rows by either --data or --tokens");
+  check_workers(arguments.workers);
   check_log(arguments);
   const formats::ModelConfig base = formats::read_model_config(run.base_directory);
   if (run.init_adapter) adopt_adapter(arguments, base);
@@ -157,13 +158,19 @@ void train(TrainArguments arguments) {
     if (!arguments.validation.empty()) validation = dataset_rows(arguments.validation, encoder, options, 1);
   }
   if (run.base_name.empty()) run.base_name = run.base_directory.string();
+  const auto machines = meet_machines(arguments.workers, run, rows, validation);
   training::RunResult result;
   double seconds = 0;
   {
     const StopOnSignal stop;
     Reporter reporter(arguments.log);
-    result = training::run_training(run, rows, validation, reporter);
+    result = train_by_workers(arguments.workers, run, rows, validation, reporter, machines.get());
     seconds = reporter.seconds();
+  }
+  if (!reports(arguments.workers)) {
+    std::cout << collective::rank_name(machines->rank(), machines->size()) << ": " << result.last.step
+              << " steps; rank 0 has the result\n";
+    return;
   }
   std::cout << result.directory.string() << ": " << (result.stopped ? "stopped after " : "") << result.last.step
             << " steps, " << cli::format_count(result.last.trained_tokens) << " tokens, " << cli::format_seconds(seconds)

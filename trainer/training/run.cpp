@@ -253,9 +253,10 @@ RunResult run_training(const RunConfig& config, const Rows& training_rows, const
   return run.execute();
 }
 
-RunPlan plan_run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, int local_workers) {
+RunPlan plan_run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, int local_workers,
+                 bool writes) {
   if (training_rows.empty()) throw base::UsageError("there are no training rows");
-  const formats::ModelConfig base = checked_base(config, true);
+  const formats::ModelConfig base = checked_base(config, writes);
   const Rows training = cut_rows(training_rows, "training", row_limit(config, base), base);
   const Rows validation = cut_rows(validation_rows, "validation", row_limit(config, base), base);
   const Workforce workforce{local_workers, local_workers, !config.full_parameter,

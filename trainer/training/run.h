@@ -129,8 +129,8 @@ RunResult run_training(const RunConfig& config, const std::vector<text::TokenRow
                        const RunResources& resources = {});
 
 /// What run_training() by so many workers on this machine, on one copy of the base, is going to do. Throws as it would
-/// for what it refuses; reads no weights, and makes nothing.
+/// for what it refuses, the output directory only where this process `writes`; reads no weights, and makes nothing.
 RunPlan plan_run(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
-                 const std::vector<text::TokenRow>& validation_rows, int local_workers);
+                 const std::vector<text::TokenRow>& validation_rows, int local_workers = 1, bool writes = true);
 
 }  // namespace finetuned::training
