@@ -10,7 +10,9 @@
 #include "trainer/collective/processes.h"
 #include "trainer/collective/tcp.h"
 #include "trainer/training/fingerprint.h"
+#include "trainer/training/output.h"
 #include "trainer/training/run.h"
+#include "trainer/training/shards.h"
 
 namespace finetuned::training {
 namespace {
@@ -101,6 +103,35 @@ TEST_F(Workers, GiveTheBytesOfOneWhereEveryWeightIsTrained) {
   run.weight_decay = 0.1;
   run.max_steps = 3;
   expect_same_bytes(run, {"model.safetensors", "step_metrics.csv", "manifest.json"});
+}
+
+/// The sum over shards is the gradient of the step's mean loss, as one pass over all its rows gives it.
+TEST_F(Workers, AStepOfManyShardsHasTheGradientOfTheWhole) {
+  RunConfig run = config("out");
+  run.batch_size = 243;
+  run.shuffle = false;
+  run.max_steps = 1;
+  Listener listener;
+  run_training(run, rows_, {}, listener);
+  model::ModelSettings settings;
+  settings.mode = model::Mode::kLora;
+  settings.lora.rank = run.lora_rank;
+  settings.lora.alpha = run.lora_alpha;
+  settings.lora.seed = run.seed;
+  settings.lora.target_modules = run.target_modules;
+  settings.max_tokens = 4096;
+  settings.max_rows = 243;
+  const formats::Weights weights = formats::Weights::open(run.base_directory);
+  tensor::Cpu device(1);
+  CpuTransformer whole(device, formats::read_model_config(run.base_directory), model::stored_weights(weights),
+                       settings);
+  model::PackedBatch batch;
+  for (std::size_t row = 0; row < rows_.size(); ++row)
+    batch.append(rows_[row], row);
+  ASSERT_GE(batch.tokens(), 4 * kShardTokens);
+  const auto sums = whole.accumulate_gradients(batch, 1.0 / static_cast<double>(batch.supervised()), 1);
+  EXPECT_NEAR(listener.steps[0].train_loss, sums.loss / static_cast<double>(sums.supervised), 1e-7);
+  EXPECT_NEAR(listener.steps[0].grad_norm / whole.gradient_norm(), 1, 1e-5);
 }
 
 TEST_F(Workers, OfSeveralMachinesGiveTheSameBytes) {
