@@ -62,16 +62,26 @@ bool wait_until_ready(int fd, short events, Deadline deadline) {
   }
 }
 
+/// Whether a connection leads to itself: what TCP makes of a connect() to a port that nobody listens at, when
+/// it draws that very port for its own end.
+bool leads_to_itself(int fd) {
+  sockaddr_storage own{}, other{};
+  socklen_t own_size = sizeof own, other_size = sizeof other;
+  return getsockname(fd, reinterpret_cast<sockaddr*>(&own), &own_size) == 0 &&
+         getpeername(fd, reinterpret_cast<sockaddr*>(&other), &other_size) == 0 && own_size == other_size &&
+         std::memcmp(&own, &other, own_size) == 0;
+}
+
 /// 0, or the errno of an attempt.
 int connect_once(const base::FileDescriptor& fd, const addrinfo& address, Deadline deadline) {
   if (!fd.valid()) return errno;
-  if (connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0) return 0;
-  if (errno != EINPROGRESS && errno != EINTR) return errno;
-  if (!wait_until_ready(fd.get(), POLLOUT, deadline)) return ETIMEDOUT;
-  int error = 0;
-  socklen_t size = sizeof error;
-  getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-  return error;
+  int error = connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS || error == EINTR) {
+    if (!wait_until_ready(fd.get(), POLLOUT, deadline)) return ETIMEDOUT;
+    socklen_t size = sizeof error;
+    getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  }
+  return error == 0 && leads_to_itself(fd.get()) ? ECONNREFUSED : error;
 }
 
 }  // namespace

@@ -99,11 +99,10 @@ class Run {
       metrics->tokens_per_second = static_cast<double>(metrics->tokens) / metrics->seconds;
       validate(*metrics);
       steps_.push_back(*metrics);
-      if (!team_.leads()) continue;
-      observer_.on_step(*metrics);
+      if (team_.leads()) observer_.on_step(*metrics);
       if (!is_checkpoint(step)) continue;
-      check_finite(model_, step);
-      observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
+      check_finite(model_, step);  // every worker says the same of it
+      if (team_.leads()) observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
     }
     return finish(false);
   }
