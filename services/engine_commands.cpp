@@ -99,7 +99,24 @@ void add_step_options(CLI::App& command, RunConfig& run) {
   command.add_option("--micro-batch-tokens", run.micro_batch_tokens,
                      "tokens that go through the model at once; 0: 2,048, or less where memory is short")
       ->capture_default_str();
-  command.add_option("--threads", run.threads, "0: one a core")->capture_default_str()->check(CLI::Range(0, 1024));
+}
+
+void add_worker_options(CLI::App& command, TrainArguments& arguments) {
+  WorkerArguments& workers = arguments.workers;
+  const char* const group = "Who trains (the same bytes whoever does)";
+  command.add_option("--threads", arguments.run.threads, "of a worker; 0: the cores, shared by --workers")
+      ->capture_default_str()->group(group);
+  command.add_option("--workers", workers.workers, "processes on this machine that share each step, 1 to 8")
+      ->capture_default_str()->group(group);
+  command.add_option("--rendezvous", workers.rendezvous,
+                     "HOST:PORT where the processes of several machines meet: rank 0 listens there, the others come to it, "
+                     "each given the same rows and settings. Not encrypted: an address of a private network; a PORT alone "
+                     "is this machine's")->group(group);
+  command.add_option("--world-rank", workers.world_rank, "with --rendezvous: which of them this is, from 0; rank 0 reports "
+                     "and writes --out")->group(group);
+  command.add_option("--world-size", workers.world_size, "with --rendezvous: how many they are, 2 to 8")->group(group);
+  command.add_option("--peer-timeout", workers.peer_timeout_seconds, "seconds after which a silent worker is given up")
+      ->capture_default_str()->group(group);
 }
 
 void add_train(CLI::App& app) {
@@ -108,6 +125,7 @@ void add_train(CLI::App& app) {
   add_data_options(command, *arguments);
   add_adapter_options(command, *arguments);
   add_step_options(command, arguments->run);
+  add_worker_options(command, *arguments);
   CLI::App* const parsed = &command;
   command.callback([arguments, parsed] {
     arguments->rank_given = parsed->count("--rank") > 0;

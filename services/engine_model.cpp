@@ -5,10 +5,10 @@
 #include <optional>
 
 #include "base/errors.h"
+#include "base/machine.h"
 #include "trainer/formats/peft.h"
 #include "trainer/formats/safetensors.h"
 #include "trainer/model/weight_source.h"
-#include "trainer/training/memory_limit.h"
 
 namespace finetuned::services {
 
@@ -36,7 +36,7 @@ Needed memory_of(const formats::ModelConfig& config, const model::ModelSettings&
 
 /// Lowers max_rows until the caches fit.
 void fit_memory(const formats::ModelConfig& config, model::ModelSettings& settings, int threads) {
-  const std::uint64_t machine = training::machine_memory_bytes(), limit = machine - machine / 10;
+  const std::uint64_t limit = base::run_memory_bytes();
   while (true) {
     const Needed needed = memory_of(config, settings, threads);
     if (needed.model + needed.cache * static_cast<std::uint64_t>(settings.max_rows) <= limit) return;

@@ -14,7 +14,6 @@
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/peft.h"
-#include "trainer/training/speed.h"
 
 namespace finetuned::services {
 
@@ -155,6 +154,7 @@ void train(TrainArguments arguments) {
   training::RunConfig& run = arguments.run;
   if (arguments.data.empty() == arguments.tokens.empty())
     throw base::UsageError("give the rows by either --data or --tokens");
+  check_workers(arguments.workers);
   check_log(arguments);
   const formats::ModelConfig base = formats::read_model_config(run.base_directory);
   if (run.init_adapter) adopt_adapter(arguments, base);
@@ -173,14 +173,22 @@ void train(TrainArguments arguments) {
     if (!arguments.validation.empty()) validation = dataset_rows(arguments.validation, encoder, options, 1);
   }
   if (run.base_name.empty()) run.base_name = run.base_directory.string();
+  const auto machines = meet_machines(arguments.workers, run, rows, validation);
   training::RunResult result;
-  const training::RunResources resources{.sgemm_gflops = training::sgemm_gflops(tensor::Cpu(run.threads))};
+  training::RunResources resources;
+  resources.sgemm_gflops = sgemm_gflops(arguments.workers, run.threads);
+  resources.collective = machines.get();
   std::string pace;
   {
     const StopOnSignal stop;
     Reporter reporter(arguments.log);
-    result = training::run_training(run, rows, validation, reporter, resources);
+    result = train_by_workers(arguments.workers, run, rows, validation, reporter, resources);
     pace = reporter.pace(*resources.sgemm_gflops);
+  }
+  if (!reports(arguments.workers)) {
+    std::cout << collective::rank_name(machines->rank(), machines->size()) << ": " << result.last.step
+              << " steps; rank 0 has the result\n";
+    return;
   }
   std::cout << result.directory.string() << ": " << (result.stopped ? "stopped after " : "") << result.last.step
             << " steps, " << cli::format_count(result.last.trained_tokens) << " tokens, " << pace << ", last loss "

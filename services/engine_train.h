@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "services/engine_workers.h"
 #include "trainer/training/run.h"
 
 namespace finetuned::services {
@@ -12,6 +13,7 @@ namespace finetuned::services {
 /// command line does not say otherwise.
 struct TrainArguments {
   training::RunConfig run;
+  WorkerArguments workers;
   std::string data;
   std::string tokens;
   std::string validation;

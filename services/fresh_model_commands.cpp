@@ -9,6 +9,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/machine.h"
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/safetensors.h"
@@ -16,7 +17,6 @@
 #include "trainer/text/bpe_trainer.h"
 #include "trainer/text/chat_template.h"
 #include "trainer/text/tokenizer.h"
-#include "trainer/training/memory_limit.h"
 
 namespace finetuned::services {
 
@@ -92,7 +92,7 @@ void write_weights(const formats::ModelConfig& config, const InitArguments& argu
 
 /// All weights are made before they are written.
 void check_memory(const formats::ModelConfig& config) {
-  const std::uint64_t machine = training::machine_memory_bytes();
+  const std::uint64_t machine = base::machine_memory_bytes();
   const double bytes = 4.0 * static_cast<double>(formats::parameter_count(config));
   if (bytes > 0.9 * static_cast<double>(machine))
     throw base::UsageError("a model of " + std::to_string(formats::parameter_count(config)) + " parameters takes " +

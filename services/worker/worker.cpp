@@ -5,11 +5,11 @@
 
 #include "base/errors.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "services/worker/job_data.h"
 #include "services/worker/job_observer.h"
 #include "services/worker/job_results.h"
 #include "services/worker/scratch.h"
-#include "trainer/training/memory_limit.h"
 #include "trainer/training/speed.h"
 
 namespace finetuned::worker {
@@ -37,7 +37,7 @@ struct Worker::Waker {
 
 Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
     : pool_(pool), store_(store), options_(std::move(options)), waker_(std::make_unique<Waker>()),
-      bases_(training::run_limit_bytes(options_.memory_bytes)), preloader_(pool, bases_) {}
+      bases_(base::run_memory_bytes(options_.memory_bytes)), preloader_(pool, bases_) {}
 
 Worker::~Worker() = default;
 

@@ -1,7 +1,8 @@
 #include "trainer/tensor/device.h"
 
 #include <algorithm>
-#include <thread>
+
+#include "base/machine.h"
 
 namespace finetuned::tensor {
 
@@ -29,7 +30,7 @@ const char* isa_name(Isa isa) {
 
 namespace {
 int thread_count(int asked) {
-  return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return asked > 0 ? asked : base::machine_cores();
 }
 }  // namespace
 

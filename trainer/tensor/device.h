@@ -28,7 +28,7 @@ class Cpu {
   static constexpr std::size_t kSharedBytes = std::size_t{16}
                                               << 20;  ///< packed panels, shared by the threads
 
-  /// `threads` 0: one a processor. `isa` is lowered to what the processor has.
+  /// `threads` 0: base::machine_cores(). `isa` is lowered to what the processor has.
   explicit Cpu(int threads = 0, Isa isa = best_isa());
 
   ThreadPool& pool() const { return pool_; }
@@ -44,7 +44,7 @@ class Cpu {
   Profile* profile() const { return profile_; }
   float* shared() const { return static_cast<float*>(shared_.data()); }
 
-  /// What a Cpu of so many threads takes for itself; 0: one a processor.
+  /// What a Cpu of so many threads, as its constructor takes them, takes for itself.
   static std::size_t scratch_bytes(int threads);
   std::size_t scratch_bytes() const { return scratch_bytes(pool_.threads()); }
 

@@ -7,8 +7,10 @@
 #include <limits>
 
 #include "base/errors.h"
+#include "base/machine.h"
 #include "trainer/training/batches.h"
-#include "trainer/training/memory_limit.h"
+#include "trainer/training/gradient_sum.h"
+#include "trainer/training/shards.h"
 
 namespace finetuned::training {
 
@@ -20,6 +22,7 @@ constexpr std::int64_t kMicroBatchTokens = 2048;  // beyond it the CPU's kernels
 constexpr std::int64_t kMaxMicroBatchRows = 4096;
 constexpr std::int64_t kValidationSamples = 25;   // a run
 constexpr std::int64_t kMaxSteps = 100'000'000;
+constexpr const char* kFrozen = "frozen weights";
 
 void require(bool held, const std::string& message) {
   if (!held) throw UsageError(message);
@@ -93,6 +96,41 @@ model::ModelSettings model_settings(const RunConfig& config) {
   settings.lora.seed = config.seed;
   settings.lora.target_modules = config.target_modules;
   return settings;
+}
+
+std::uint64_t line_bytes(const std::vector<tensor::MemoryLine>& lines, const char* name) {
+  std::uint64_t bytes = 0;
+  for (const tensor::MemoryLine& line : lines)
+    if (line.name == name) bytes += line.bytes;
+  return bytes;
+}
+
+/// What one worker's model takes, as what all of this machine's take. Frozen weights may be one copy for all.
+std::vector<tensor::MemoryLine> of_all(std::vector<tensor::MemoryLine> lines, const Workforce& workforce) {
+  for (tensor::MemoryLine& line : lines)
+    if (!workforce.shared_base || line.name != kFrozen) line.bytes *= static_cast<std::uint64_t>(workforce.local);
+  return lines;
+}
+
+/// What one worker's model may take for of_all() to keep to `bytes`.
+std::uint64_t share_of(std::uint64_t bytes, const std::vector<tensor::MemoryLine>& lines, const Workforce& workforce) {
+  const auto local = static_cast<std::uint64_t>(workforce.local);
+  const std::uint64_t saved = workforce.shared_base ? (local - 1) * line_bytes(lines, kFrozen) : 0;
+  return (bytes + saved) / local;
+}
+
+/// What a run takes beside its model.
+std::vector<tensor::MemoryLine> lines_beside(const RunConfig& config, const Plan& plan, std::uint64_t dataset_bytes,
+                                             const Workforce& workforce) {
+  const auto local = static_cast<std::uint64_t>(workforce.local);
+  std::vector<tensor::MemoryLine> lines{{"dataset rows", local * dataset_bytes}};
+  if (!config.full_parameter)
+    lines.push_back({"adapter being saved", 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters)});
+  const auto buffers = static_cast<std::uint64_t>(GradientSum::buffers(plan.most_shards, workforce.workers));
+  if (buffers > 0)
+    lines.push_back({"gradient shards", local * buffers * line_bytes(plan.told.memory, "gradients")});
+  if (workforce.shared_bytes > 0) lines.push_back({"exchange between workers", workforce.shared_bytes});
+  return lines;
 }
 
 [[noreturn]] void refuse_memory(const std::vector<tensor::MemoryLine>& lines, std::uint64_t limit,
@@ -171,7 +209,7 @@ std::vector<text::TokenRow> cut_rows(const std::vector<text::TokenRow>& rows, co
 }
 
 Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const std::vector<text::TokenRow>& training,
-               const std::vector<text::TokenRow>& validation) {
+               const std::vector<text::TokenRow>& validation, const Workforce& workforce) {
   Plan plan;
   const auto rows = static_cast<std::int64_t>(training.size());
   plan.steps_per_epoch = Batches(rows, config.batch_size, false, 0).steps_per_epoch();
@@ -189,23 +227,23 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
       longest_row, std::min(wanted, std::max(largest_sum(training, config.batch_size),
                                              largest_sum(validation, kMaxMicroBatchRows))));
   plan.settings = model_settings(config);
+  plan.most_shards = shard_count(largest_sum(training, config.batch_size), std::min<std::int64_t>(rows, config.batch_size));
   const std::int64_t wanted_rows = std::min(kMaxMicroBatchRows, std::max<std::int64_t>(config.batch_size, 64));
-  std::vector<tensor::MemoryLine> beside{{"dataset rows", rows_bytes(training) + rows_bytes(validation)}};
-  if (!config.full_parameter)
-    beside.push_back({"adapter being saved", 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters)});
-
-  const std::uint64_t limit = run_limit_bytes(config.memory_limit_bytes);
-  const std::uint64_t for_model = limit > sum_of(beside) ? limit - sum_of(beside) : 0;
+  const std::uint64_t limit = base::run_memory_bytes(config.memory_limit_bytes);
   const auto plan_for = [&](std::int64_t tokens) {
     plan.settings.max_tokens = tokens;
     plan.settings.max_rows = std::min(wanted_rows, tokens / 2);  // a row has at least 2 tokens
     plan.told.memory = model::plan_memory(base, plan.settings, config.threads);
   };
   plan_for(most);
+  const auto beside = lines_beside(config, plan, rows_bytes(training) + rows_bytes(validation), workforce);
+  const std::uint64_t for_all = limit > sum_of(beside) ? limit - sum_of(beside) : 0;
+  const std::uint64_t for_model = share_of(for_all, plan.told.memory, workforce);
   const bool fits_whole = sum_of(plan.told.memory) <= for_model;
   const std::int64_t fitting =
       fits_whole ? most : model::fit_tokens(base, plan.settings, for_model, longest_row, most, config.threads);
   if (!fits_whole) plan_for(fitting > 0 ? fitting : longest_row);
+  plan.told.memory = of_all(std::move(plan.told.memory), workforce);
   plan.told.memory.insert(plan.told.memory.end(), beside.begin(), beside.end());
   if (fitting == 0) refuse_memory(plan.told.memory, limit, longest_row);
   plan.told.micro_batch_tokens = plan.settings.max_tokens;

@@ -21,17 +21,26 @@ std::int64_t row_limit(const RunConfig& config, const formats::ModelConfig& base
 std::vector<text::TokenRow> cut_rows(const std::vector<text::TokenRow>& rows, const char* kind, std::int64_t most_tokens,
                                      const formats::ModelConfig& base);
 
+/// Who carries a run out.
+struct Workforce {
+  int workers = 1;
+  int local = 1;                   ///< of them, those that share this machine's memory, each with its own copy of all but
+  bool shared_base = false;        ///< the frozen weights, where this says so
+  std::uint64_t shared_bytes = 0;  ///< what they exchange sums through
+};
+
 /// A run as it will be carried out.
 struct Plan {
   RunPlan told;                    ///< what the observer hears
   model::ModelSettings settings;
   std::int64_t steps_per_epoch = 0;
   std::int64_t validation_steps = 0;
+  std::int64_t most_shards = 1;  ///< that a step has
 };
 
-/// Counts steps and tokens, sizes the micro-batch and the memory. Throws UsageError with the figures where the run cannot
-/// fit. `training` and `validation` are cut already.
+/// Counts steps and tokens, sizes the micro-batch and the memory, which is that of all workers of this machine. Throws
+/// UsageError with the figures where the run cannot fit. `training` and `validation` are cut already.
 Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const std::vector<text::TokenRow>& training,
-               const std::vector<text::TokenRow>& validation);
+               const std::vector<text::TokenRow>& validation, const Workforce& workforce = {});
 
 }  // namespace finetuned::training

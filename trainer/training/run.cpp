@@ -9,12 +9,15 @@
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/peft.h"
 #include "trainer/model/transformer.h"
+#include "trainer/collective/shared_memory.h"
 #include "trainer/training/batches.h"
+#include "trainer/training/gradient_sum.h"
 #include "trainer/training/output.h"
 #include "trainer/training/plan.h"
 #include "trainer/training/records.h"
 #include "trainer/training/schedule.h"
 #include "trainer/training/speed.h"
+#include "trainer/training/team.h"
 
 namespace finetuned::training {
 
@@ -33,11 +36,23 @@ double seconds_since(steady_clock::time_point start) {
 double mean_loss(const LossSums& sums) { return sums.loss / static_cast<double>(sums.supervised); }
 double accuracy(const LossSums& sums) { return static_cast<double>(sums.correct) / static_cast<double>(sums.supervised); }
 
-formats::ModelConfig checked_base(const RunConfig& config) {
+formats::ModelConfig checked_base(const RunConfig& config, bool writes) {
   const formats::ModelConfig base = formats::read_model_config(config.base_directory);
   check_config(config, base);
-  check_output(config);
+  if (writes) check_output(config);
   return base;
+}
+
+/// Workers whose memory differs take the smallest micro-batch of any of them: their sums are of the same micro-batches.
+Plan agreed_plan(const RunConfig& config, const formats::ModelConfig& base, const Rows& training, const Rows& validation,
+                 const Team& team, bool shared_base) {
+  const Workforce workforce = team.workforce(shared_base);
+  Plan plan = make_plan(config, base, training, validation, workforce);
+  const std::int64_t least = team.least(plan.told.micro_batch_tokens);
+  if (least == plan.told.micro_batch_tokens) return plan;
+  RunConfig smaller = config;
+  smaller.micro_batch_tokens = least;
+  return make_plan(smaller, base, training, validation, workforce);
 }
 
 /// On a resident base, or on one that is read now: its file is mapped only while the model copies it.
@@ -66,16 +81,18 @@ class Run {
  public:
   Run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, RunObserver& observer,
       const RunResources& resources)
-      : config_(config), observer_(observer), resources_(resources), base_(checked_base(config)),
+      : config_(config), observer_(observer), resources_(resources), team_(resources.collective),
+        base_(checked_base(config, team_.leads())),
         training_(cut_rows(training_rows, "training", row_limit(config, base_), base_)),
         validation_(cut_rows(validation_rows, "validation", row_limit(config, base_), base_)),
-        plan_(make_plan(config, base_, training_, validation_)), device_(config.threads),
-        model_(load_model(config, resources, base_, plan_, device_)),
+        plan_(agreed_plan(config, base_, training_, validation_, team_, resources.base != nullptr)),
+        device_(config.threads), model_(load_model(config, resources, base_, plan_, device_)),
+        gradients_(model_, device_, plan_.most_shards, team_.group()),
         batches_(static_cast<std::int64_t>(training_.size()), config.batch_size, config.shuffle, config.seed),
         sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config.seed, -1)) {}
 
   RunResult execute() {
-    observer_.on_plan(plan_.told);
+    if (team_.leads()) observer_.on_plan(plan_.told);
     for (std::int64_t step = 1; step <= plan_.told.total_steps; ++step) {
       const steady_clock::time_point start = steady_clock::now();
       std::optional<StepMetrics> metrics = train(step);
@@ -83,10 +100,10 @@ class Run {
       measure(*metrics, seconds_since(start));
       validate(*metrics);
       steps_.push_back(*metrics);
-      observer_.on_step(*metrics);
+      if (team_.leads()) observer_.on_step(*metrics);
       if (!is_checkpoint(step)) continue;
-      check_finite(model_, step);
-      observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
+      check_finite(model_, step);  // every worker says the same of it
+      if (team_.leads()) observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
     }
     return finish(false);
   }
@@ -110,18 +127,20 @@ class Run {
       metrics.tokens += static_cast<std::int64_t>(one.ids.size());
       metrics.supervised_tokens += model::supervised_positions(one);
     }
-    model_.zero_gradients();
-    LossSums sums;
-    for (const auto& micro : micro_batches(training_, chosen, plan_.settings.max_tokens, plan_.settings.max_rows)) {
-      if (observer_.stop_requested()) return std::nullopt;
-      pack(training_, micro, batch_);
-      sums += model_.accumulate_gradients(batch_, 1.0 / static_cast<double>(metrics.supervised_tokens), step);
-    }
+    const auto shards = cut_into_shards(training_, chosen);
+    const auto count = static_cast<std::int64_t>(shards.size());
+    const ShardRange mine = team_.mine(count);
+    const double scale = 1.0 / static_cast<double>(metrics.supervised_tokens);
+    const std::optional<LossSums> sums = over_shards(
+        training_, shards, [&](std::int64_t shard) { gradients_.begin_shard(mine, shard); },
+        [&] { return model_.accumulate_gradients(batch_, scale, step); });
+    if (!sums) return std::nullopt;
+    gradients_.finish(mine, count);
     metrics.step = step;
     metrics.total_steps = plan_.told.total_steps;
     metrics.epoch = static_cast<double>(step) / static_cast<double>(plan_.steps_per_epoch);
-    metrics.train_loss = mean_loss(sums);
-    metrics.train_mean_token_accuracy = accuracy(sums);
+    metrics.train_loss = mean_loss(*sums);
+    metrics.train_mean_token_accuracy = accuracy(*sums);
     metrics.trained_tokens = (steps_.empty() ? 0 : steps_.back().trained_tokens) + metrics.tokens;
     update(metrics);
     return metrics;
@@ -174,38 +193,61 @@ class Run {
     return sample;
   }
 
-  /// Nothing when a stop was asked for on the way.
-  std::optional<LossSums> evaluate(const std::vector<std::int64_t>& chosen) {
-    LossSums sums;
-    for (const auto& micro : micro_batches(validation_, chosen, plan_.settings.max_tokens, plan_.settings.max_rows)) {
-      if (observer_.stop_requested()) return std::nullopt;
-      pack(validation_, micro, batch_);
-      sums += model_.evaluate(batch_);
+  /// Calls begin(shard) for each of this worker's shards and `one` for each of its micro-batches, laid into `batch_`.
+  /// The sums over everybody's; nothing when a stop was asked for on the way.
+  template <class Begin, class One>
+  std::optional<LossSums> over_shards(const Rows& rows, const std::vector<std::vector<std::int64_t>>& shards,
+                                      const Begin& begin, const One& one) {
+    const auto count = static_cast<std::int64_t>(shards.size());
+    const ShardRange mine = team_.mine(count);
+    ShardSums sums;
+    bool stop = mine.first == mine.end && observer_.stop_requested();
+    for (std::int64_t shard = mine.first; shard < mine.end && !stop; ++shard) {
+      const auto at = static_cast<std::size_t>(shard);
+      begin(shard);
+      for (const auto& micro : micro_batches(rows, shards[at], plan_.settings.max_tokens, plan_.settings.max_rows)) {
+        stop = observer_.stop_requested();
+        if (stop) break;
+        pack(rows, micro, batch_);
+        sums[at] += one();
+      }
     }
-    return sums;
+    return team_.share(sums, count, stop);
+  }
+
+  std::optional<LossSums> evaluate(const std::vector<std::int64_t>& chosen) {
+    return over_shards(
+        validation_, cut_into_shards(validation_, chosen), [](std::int64_t) {}, [&] { return model_.evaluate(batch_); });
   }
 
   RunResult finish(bool stopped) {
-    const std::filesystem::path& out = config_.out_directory;
     check_finite(model_, static_cast<std::int64_t>(steps_.size()));
+    if (team_.leads()) write(stopped);
+    team_.meet();  // nobody says that it went well before the result is there
+    return {stopped, steps_.empty() ? StepMetrics{} : steps_.back(), config_.out_directory};
+  }
+
+  void write(bool stopped) {
+    const std::filesystem::path& out = config_.out_directory;
     write_result(config_, model_, out);
     base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
     const std::string device = std::string("cpu-") + tensor::isa_name(device_.isa());
     const FileHashes hashes = resources_.base_hashes ? *resources_.base_hashes : hash_base(config_.base_directory);
     base::write_durably(out / "manifest.json",
                         manifest_json(config_, hashes, plan_, device, training_, validation_, steps_, stopped));
-    return {stopped, steps_.empty() ? StepMetrics{} : steps_.back(), out};
   }
 
   const RunConfig& config_;
   RunObserver& observer_;
   const RunResources& resources_;
+  Team team_;
   formats::ModelConfig base_;
   Rows training_;
   Rows validation_;
   Plan plan_;
   tensor::Cpu device_;
   CpuTransformer model_;
+  GradientSum gradients_;
   Batches batches_;
   std::vector<std::int64_t> sampled_;
   std::size_t sample_at_ = 0;
@@ -222,13 +264,16 @@ RunResult run_training(const RunConfig& config, const Rows& training_rows, const
   return run.execute();
 }
 
-RunPlan plan_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows) {
+RunPlan plan_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, int local_workers,
+                      bool writes) {
   if (training_rows.empty()) throw base::UsageError("there are no training rows");
-  const formats::ModelConfig base = checked_base(config);
-  const std::int64_t longest = row_limit(config, base);
-  return make_plan(config, base, cut_rows(training_rows, "training", longest, base),
-                   cut_rows(validation_rows, "validation", longest, base))
-      .told;
+  const formats::ModelConfig base = checked_base(config, writes);
+  const Rows training = cut_rows(training_rows, "training", row_limit(config, base), base);
+  const Rows validation = cut_rows(validation_rows, "validation", row_limit(config, base), base);
+  Workforce workforce;
+  if (local_workers > 1)
+    workforce = {local_workers, local_workers, !config.full_parameter, collective::SharedSegment::bytes(local_workers)};
+  return make_plan(config, base, training, validation, workforce).told;
 }
 
 }  // namespace finetuned::training

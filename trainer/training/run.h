@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "trainer/collective/collective.h"
 #include "trainer/formats/safetensors.h"
 #include "trainer/model/base_weights.h"
 #include "trainer/tensor/memory_plan.h"
@@ -50,7 +51,7 @@ struct RunPlan {
   std::int64_t total_tokens = 0;  ///< positions over all epochs = tokens billed when the run ends well
   std::int64_t trainable_parameters = 0;
   std::int64_t micro_batch_tokens = 0;  ///< positions that go through the model at once
-  std::vector<MemoryLine> memory;
+  std::vector<MemoryLine> memory;         ///< of all workers on this machine
 };
 
 /// The loss or the gradient stopped being a number: the run ends, and the message says at which step and what to change.
@@ -58,7 +59,8 @@ struct Diverged : base::UsageError {
   using UsageError::UsageError;
 };
 
-/// Hears from a run, on the run's own thread. What an implementation throws ends the run.
+/// Hears from a run, on the run's own thread. What an implementation throws ends the run. Of several workers, rank 0's
+/// hears; each one's is asked whether to stop, and one that says so stops all.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
@@ -100,7 +102,7 @@ struct RunConfig {
   std::int64_t micro_batch_tokens = 0;   ///< 0: 2,048 or the longest row, less only where memory is short
   std::uint64_t memory_limit_bytes = 0;  ///< 0: the machine's or its control group's, less a tenth
   formats::Dtype dtype = formats::Dtype::kF32;  ///< of what is written: F32, BF16 or F16
-  int threads = 0;                       ///< 0: all cores
+  int threads = 0;                       ///< of a worker; 0: all cores
 };
 
 /// SHA-256 of files, in hex, by their names.
@@ -112,7 +114,8 @@ struct RunResources {
   /// run, which changes them, reads its own.
   const model::BaseWeights<tensor::Cpu>* base = nullptr;
   const FileHashes* base_hashes = nullptr;  ///< hash_base() of when `base` was read; null: hashed at the run's end
-  std::optional<double> sgemm_gflops;       ///< of `threads` threads (speed.h); absent: no StepMetrics::sgemm_share
+  std::optional<double> sgemm_gflops;       ///< of all workers together (speed.h); absent: no StepMetrics::sgemm_share
+  collective::Collective* collective = nullptr;  ///< the workers of this run; null: this process alone
 };
 
 struct RunResult {
@@ -123,15 +126,21 @@ struct RunResult {
 
 /// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position, after the cut to
 /// `max_seq_length`). Deterministic: the same build, device class, rows, config and `RunPlan::micro_batch_tokens` give the
-/// same bytes, whatever `threads` and `resources` are. Throws FormatError (base or initial adapter), UsageError (a config or rows that
-/// cannot run, with the figures), Diverged, and whatever the observer throws. Until the first checkpoint nothing is
-/// written.
+/// same bytes, whatever `threads` and `resources` are, and however many workers there are. Throws FormatError (base or
+/// initial adapter), UsageError (a config or rows that cannot run, with the figures), Diverged, and whatever the observer
+/// throws. Until the first checkpoint nothing is written.
+///
+/// With a collective, every rank calls this with the same config and rows (training/fingerprint.h); each computes some of
+/// a step's shards (training/shards.h), and all take the same step. Rank 0 alone writes. Then also throws
+/// collective::PeerLost, the files written so far being whole.
 RunResult run_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
                        const std::vector<text::TokenRow>& validation_rows, RunObserver& observer,
                        const RunResources& resources = {});
 
-/// What run_training would tell its observer first, or its refusal of this config and these rows; nothing is loaded.
+/// What run_training() by so many workers on this machine, on one copy of the base, would tell its observer first, or its
+/// refusal of this config and these rows, of the output directory only where this process `writes`. Reads no weights, and
+/// makes nothing.
 RunPlan plan_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
-                      const std::vector<text::TokenRow>& validation_rows);
+                      const std::vector<text::TokenRow>& validation_rows, int local_workers = 1, bool writes = true);
 
 }  // namespace finetuned::training

@@ -8,7 +8,6 @@
 
 #include "tests/unit/trainer_formats/temporary_directory.h"
 #include "base/files.h"
-#include "trainer/training/memory_limit.h"
 #include "trainer/training/schedule.h"
 
 namespace finetuned::training {
@@ -81,18 +80,6 @@ TEST(Schedule, WarmsUpAndGoesDown) {
   config.warmup_ratio = 0;
   config.lr_scheduler = LrScheduler::kLinear;
   EXPECT_DOUBLE_EQ(learning_rate_at(config, 1, 1), 1.0);
-}
-
-TEST(MemoryLimit, TheTightestGroupDecides) {
-  TemporaryDirectory mount;
-  std::filesystem::create_directories(mount / "a/b");
-  base::write_durably(mount / "a/memory.max", "1000\n");
-  base::write_durably(mount / "a/b/memory.max", "max\n");
-  EXPECT_EQ(cgroup_limit_bytes(mount.path(), "/a/b"), 1000u);
-  base::write_durably(mount / "a/b/memory.max", "400\n");
-  EXPECT_EQ(cgroup_limit_bytes(mount.path(), "/a/b"), 400u);
-  EXPECT_EQ(cgroup_limit_bytes(mount.path(), "/"), 0u);
-  EXPECT_GT(machine_memory_bytes(), std::uint64_t{64} << 20);
 }
 
 }  // namespace

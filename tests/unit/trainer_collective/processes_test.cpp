@@ -1,0 +1,129 @@
+#include "trainer/collective/processes.h"
+
+#include <csignal>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/errors.h"
+#include "tests/unit/trainer_collective/group_checks.h"
+
+namespace finetuned::collective {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using testing::HasSubstr;
+
+constexpr milliseconds kLong{60'000};
+
+std::string failure_of(int size, milliseconds timeout, const std::function<void(Collective&)>& work) {
+  try {
+    run_processes(size, timeout, work);
+  } catch (const std::exception& error) {
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+TEST(Processes, SumInOrderAndGatherForAnyNumberOfRanks) {
+  for (const int size : {1, 2, 3, 8}) {
+    int runs = 0;
+    run_processes(size, kLong, [&](Collective& group) {
+      hold(group.size() == size && group.local_size() == size, "all ranks are of this machine");
+      check_group(group);
+      check_lonely_part(group);
+      ++runs;
+    });
+    EXPECT_EQ(runs, 1) << "the others run in processes of their own";
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
+  }
+}
+
+TEST(Processes, ShareWhatWasReadBefore) {
+  const std::vector<float> read(1000, 2.5f);
+  run_processes(3, kLong, [&](Collective& group) {
+    for (const float* seen : gather_values(group, read.data()))
+      hold(seen == read.data(), "all ranks look at one place");
+  });
+}
+
+TEST(Processes, AKilledRankIsNamedAtOnce) {
+  const auto start = steady_clock::now();
+  const std::string said = failure_of(3, kLong, [](Collective& group) {
+    if (group.rank() == 2) raise(SIGKILL);
+    check_gather(group);
+  });
+  EXPECT_THAT(said, testing::AllOf(HasSubstr("rank 2 of 3 (process "), HasSubstr("was killed by signal 9")));
+  EXPECT_LT(steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(Processes, ARankThatEndsEarlyIsNamed) {
+  const std::string said = failure_of(2, kLong, [](Collective& group) {
+    if (group.rank() == 1) _exit(7);
+    check_gather(group);
+  });
+  EXPECT_THAT(said, HasSubstr("ended early with status 7"));
+}
+
+TEST(Processes, WhatARankThrowsReachesTheCaller) {
+  const std::string said = failure_of(3, kLong, [](Collective& group) {
+    if (group.rank() == 1) throw std::runtime_error("the disk is gone");
+    check_gather(group);
+  });
+  EXPECT_THAT(said, HasSubstr("rank 1 of 3: the disk is gone"));
+  EXPECT_THROW(run_processes(2, kLong,
+                             [](Collective& group) {
+                               if (group.rank() == 1) throw base::UsageError("give less");
+                               check_gather(group);
+                             }),
+               base::UsageError);
+}
+
+TEST(Processes, WhatRankZeroThrowsEndsAll) {
+  const std::string said = failure_of(3, kLong, [](Collective& group) {
+    if (group.rank() == 0) throw std::runtime_error("enough");
+    check_gather(group);
+  });
+  EXPECT_EQ(said, "enough");
+}
+
+TEST(Processes, ASilentRankIsGivenUp) {
+  const std::string said = failure_of(3, milliseconds(300), [](Collective& group) {
+    while (group.rank() == 1)
+      pause();
+    check_gather(group);
+  });
+  EXPECT_THAT(said, HasSubstr("rank 1 of 3 did not answer within 0.3"));
+}
+
+/// A killed parent must leave no child that goes on training.
+TEST(Processes, ChildrenEndWithTheirParent) {
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const pid_t parent = fork();
+  if (parent == 0) {
+    close(pipe_ends[0]);
+    run_processes(2, kLong, [](Collective& group) {
+      check_gather(group);
+      if (group.rank() == 0) raise(SIGKILL);
+      for (;;)
+        pause();
+    });
+    _exit(0);
+  }
+  close(pipe_ends[1]);
+  char nothing;
+  EXPECT_EQ(read(pipe_ends[0], &nothing, 1), 0)
+      << "the pipe closes when its last holder, the child, has ended";
+  close(pipe_ends[0]);
+  int status = 0;
+  EXPECT_EQ(waitpid(parent, &status, 0), parent);
+  EXPECT_TRUE(WIFSIGNALED(status));
+}
+
+}  // namespace
+}  // namespace finetuned::collective

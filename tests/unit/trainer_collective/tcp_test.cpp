@@ -1,0 +1,161 @@
+#include "trainer/collective/tcp.h"
+
+#include <csignal>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <memory>
+
+#include "base/errors.h"
+#include "tests/unit/trainer_collective/group_checks.h"
+#include "tests/unit/trainer_collective/loopback.h"
+#include "trainer/collective/socket.h"
+
+namespace finetuned::collective {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using testing::Each;
+using testing::HasSubstr;
+
+class Tcp : public testing::Test {
+ protected:
+  TcpOptions options(int rank, int size) const {
+    TcpOptions made;
+    made.rendezvous = {"127.0.0.1", port_};
+    made.rank = rank;
+    made.size = size;
+    made.fingerprint = {{"training rows", "abc"}, {"base", "def"}};
+    made.join_timeout = milliseconds(30'000);
+    made.peer_timeout = milliseconds(30'000);
+    return made;
+  }
+
+  static std::string failure_of(const std::function<void()>& work) {
+    try {
+      work();
+    } catch (const std::exception& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  }
+
+  std::uint16_t port_ = free_port();
+};
+
+TEST_F(Tcp, SumInOrderAndGather) {
+  for (const int size : {2, 3}) {
+    const auto work = [&](int rank) {
+      const auto group = join(options(rank, size));
+      hold(group->rank() == rank && group->size() == size, "a group knows its ranks");
+      check_group(*group);
+      check_lonely_part(*group);
+      gather_values(*group, 0);
+    };
+    Others others(size, work);
+    work(0);
+    EXPECT_THAT(others.statuses(), Each(0));
+  }
+}
+
+TEST_F(Tcp, RanksThatDifferAreRefusedOnBothSides) {
+  Others others(3, [&](int rank) {
+    TcpOptions mine = options(rank, 3);
+    if (rank == 2) mine.fingerprint[0].digest = "other";
+    const std::string said = failure_of([&] { join(mine); });
+    hold(said.find("rank 2 differs from rank 0 in: training rows") != std::string::npos, said);
+  });
+  try {
+    join(options(0, 3));
+    FAIL();
+  } catch (const base::UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("rank 2 differs from rank 0 in: training rows"));
+  }
+  EXPECT_THAT(others.statuses(), Each(0)) << "whoever comes first, all hear it";
+}
+
+TEST_F(Tcp, OtherWorldsAndTakenRanksAreRefused) {
+  Others another_world(2, [&](int) { join(options(1, 3)); });
+  EXPECT_THAT(failure_of([&] { join(options(0, 2)); }), HasSubstr("a world of 3 ranks"));
+  Others twins(3, [&](int) { join(options(1, 3)); });
+  EXPECT_THAT(failure_of([&] { join(options(0, 3)); }), HasSubstr("rank 1 came twice"));
+}
+
+TEST_F(Tcp, StrangersAreDropped) {
+  Others others(2, [&](int rank) {
+    {
+      const auto until = steady_clock::now() + std::chrono::seconds(30);
+      Socket stranger = connect_to({"127.0.0.1", port_}, until);
+      const std::string words = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+      stranger.send(std::as_bytes(std::span(words)), until);
+    }
+    check_gather(*join(options(rank, 2)));
+  });
+  check_gather(*join(options(0, 2)));
+  EXPECT_THAT(others.statuses(), Each(0));
+}
+
+TEST_F(Tcp, WhoDoesNotComeIsNamed) {
+  TcpOptions mine = options(0, 3);
+  mine.join_timeout = milliseconds(300);
+  EXPECT_THAT(failure_of([&] { join(mine); }), HasSubstr("rank 1, 2 of 3 did not come to 127.0.0.1:"));
+  mine.rank = 1;
+  EXPECT_THAT(failure_of([&] { join(mine); }), HasSubstr("rank 0 was not reached"));
+}
+
+TEST_F(Tcp, ADeadRankIsNamedOnEveryRank) {
+  Others others(3, [&](int rank) {
+    const auto group = join(options(rank, 3));
+    check_gather(*group);
+    if (rank == 2) raise(SIGKILL);
+    const std::string said = failure_of([&] { check_gather(*group); });
+    hold(said.find("rank 2 of 3 was lost") == 0, said);
+  });
+  const auto group = join(options(0, 3));
+  check_gather(*group);
+  EXPECT_THAT(failure_of([&] { check_gather(*group); }),
+              HasSubstr("rank 2 of 3 was lost: it closed the connection"));
+  EXPECT_EQ(others.statuses(), (std::vector<int>{0, SIGKILL}));
+}
+
+TEST_F(Tcp, ASilentRankIsGivenUp) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Others others(2, [&](int rank) {
+    const auto group = join(options(rank, 2));
+    gather_values(*group, 0);
+    char last_word;  // silent until rank 0 has given it up
+    hold(read(ends[0], &last_word, 1) == 1, "the test tells when it is over");
+  });
+  TcpOptions mine = options(0, 2);
+  mine.peer_timeout = milliseconds(300);
+  const auto group = join(mine);
+  gather_values(*group, 0);
+  EXPECT_THAT(failure_of([&] { gather_values(*group, 0); }),
+              HasSubstr("rank 1 of 2 was lost: it did not answer in time"));
+  EXPECT_EQ(write(ends[1], "x", 1), 1);
+  EXPECT_THAT(others.statuses(), Each(0));
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(Tcp, SizesThatDoNotFitAreAnError) {
+  Others others(2, [&](int rank) {
+    const auto group = join(options(rank, 2));
+    gather_values(*group, std::int64_t{1});
+  });
+  const auto group = join(options(0, 2));
+  EXPECT_THAT(failure_of([&] { gather_values(*group, std::int32_t{1}); }),
+              HasSubstr("8 bytes of kind 5 where 4"));
+}
+
+TEST_F(Tcp, AnAddressThatIsNotOursIsRefused) {
+  TcpOptions mine = options(0, 2);
+  mine.rendezvous.host = "192.0.2.1";
+  EXPECT_THROW(join(mine), base::UsageError);
+  mine.rendezvous.host = "no such host";
+  EXPECT_THROW(join(mine), base::UsageError);
+}
+
+}  // namespace
+}  // namespace finetuned::collective

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace finetuned::collective {
+
+/// What has to be the same on every rank, in parts that a message can name.
+struct FingerprintPart {
+  std::string name;    ///< `training rows`
+  std::string digest;  ///< of what it stands for
+  bool operator==(const FingerprintPart&) const = default;
+};
+using Fingerprint = std::vector<FingerprintPart>;
+
+/// A line a part; names and digests hold neither tabs nor line ends (expects()).
+std::string to_text(const Fingerprint& fingerprint);
+/// The way back. Lines that are none are left out: they then differ.
+Fingerprint from_text(const std::string& text);
+
+/// The names of the parts in which the two differ, by commas; empty where they are the same.
+std::string differences(const Fingerprint& one, const Fingerprint& other);
+
+}  // namespace finetuned::collective

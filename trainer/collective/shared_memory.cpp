@@ -1,0 +1,188 @@
+#include "trainer/collective/shared_memory.h"
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <ctime>
+#include <linux/futex.h>
+#include <new>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/errors.h"
+#include "base/expects.h"
+
+namespace finetuned::collective {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::size_t kControlBytes = 4096;
+constexpr std::size_t kChunkFloats = std::size_t{128} << 10;
+constexpr std::size_t kMessageBytes = 1024;
+constexpr milliseconds kSlice{100};  // of a wait, after which the others are looked after
+
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::atomic<std::uint32_t>) == 4);
+
+/// Sleeps while `word` holds `value`, for at most `limit`. std::atomic::wait is for the threads of one
+/// process only.
+void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t value, milliseconds limit) {
+  timespec time{};
+  time.tv_sec = limit.count() / 1000;
+  time.tv_nsec = limit.count() % 1000 * 1'000'000;
+  syscall(SYS_futex, &word, FUTEX_WAIT, value, &time, nullptr, 0);
+}
+
+void futex_wake_all(std::atomic<std::uint32_t>& word) {
+  syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+}  // namespace
+
+/// Starts as zeros: the mapping's.
+struct SharedSegment::Control {
+  std::atomic<std::uint32_t> arrived;              // ranks that came to the present meeting
+  std::atomic<std::uint32_t> round;                // meetings that are over
+  std::atomic<std::uint32_t> present[kMostRanks];  // the meeting that a rank came to last, counted from 1
+  std::atomic<std::uint32_t> claimed;              // somebody writes, or wrote, the words below
+  std::atomic<std::uint32_t> failed;               // rank + 1 of who wrote them
+  Kind kind;
+  char message[kMessageBytes];
+};
+
+std::size_t SharedSegment::bytes(int size) {
+  return kControlBytes + 2 * static_cast<std::size_t>(size) * kMostGathered +
+         (kMostParts + 1) * kChunkFloats * sizeof(float);
+}
+
+SharedSegment::SharedSegment(int size) : size_(size) {
+  static_assert(sizeof(Control) <= kControlBytes);
+  base::expects(size >= 1 && size <= kMostRanks, "a group has 1 to 8 ranks");
+  memory_ = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory_ == MAP_FAILED) throw std::bad_alloc();
+  new (memory_) Control{};
+}
+
+SharedSegment::~SharedSegment() {
+  munmap(memory_, bytes());
+}
+
+std::byte* SharedSegment::slot(int set, int rank) const {
+  return static_cast<std::byte*>(memory_) + kControlBytes +
+         static_cast<std::size_t>(set * size_ + rank) * kMostGathered;
+}
+
+float* SharedSegment::part(std::size_t index) const {
+  return reinterpret_cast<float*>(slot(2, 0)) + index * kChunkFloats;
+}
+
+float* SharedSegment::sum() const {
+  return part(kMostParts);
+}
+
+void SharedSegment::fail(int rank, Kind kind, const std::string& message) {
+  Control& shared = control();
+  if (shared.claimed.exchange(1) != 0) return;
+  shared.kind = kind;
+  const std::size_t length = std::min(message.size(), kMessageBytes - 1);
+  std::memcpy(shared.message, message.data(), length);
+  shared.message[length] = '\0';
+  shared.failed = static_cast<std::uint32_t>(rank) + 1;
+  futex_wake_all(shared.round);
+}
+
+SharedSegment::Failure SharedSegment::failure() const {
+  const Control& shared = control();
+  const std::uint32_t failed = shared.failed;
+  if (failed == 0) return {-1, Kind::kFailed, ""};
+  return {static_cast<int>(failed) - 1, shared.kind, shared.message};
+}
+
+SharedMemory::SharedMemory(SharedSegment& segment, int rank, milliseconds timeout,
+                           std::function<void()> still_there)
+    : segment_(segment), rank_(rank), timeout_(timeout), still_there_(std::move(still_there)) {
+  base::expects(rank >= 0 && rank < segment.size(), "a rank is of its group");
+}
+
+void SharedMemory::meet() {
+  SharedSegment::Control& shared = segment_.control();
+  const std::uint32_t round = shared.round;
+  shared.present[rank_] = round + 1;
+  if (shared.arrived.fetch_add(1) + 1 < static_cast<std::uint32_t>(size())) return wait_for(round);
+  shared.arrived = 0;
+  shared.round = round + 1;
+  futex_wake_all(shared.round);
+}
+
+/// Where a rank left word that it cannot go on, and the meeting after `round` was not over before.
+void SharedMemory::throw_failure(std::uint32_t round) const {
+  const SharedSegment::Failure failure = segment_.failure();
+  if (failure.rank < 0 || segment_.control().round != round) return;
+  const std::string message = rank_name(failure.rank, size()) + ": " + failure.message;
+  if (failure.kind == SharedSegment::Kind::kRefused) throw base::UsageError(message);
+  throw PeerLost(message);
+}
+
+void SharedMemory::wait_for(std::uint32_t round) {
+  SharedSegment::Control& shared = segment_.control();
+  const steady_clock::time_point deadline = steady_clock::now() + timeout_;
+  while (shared.round == round) {
+    throw_failure(round);
+    const auto left = std::chrono::duration_cast<milliseconds>(deadline - steady_clock::now());
+    if (left.count() <= 0) {
+      int silent = 0;
+      while (silent < size() - 1 && shared.present[silent] == round + 1)
+        ++silent;
+      throw PeerLost(rank_name(silent, size()) + " did not answer within " +
+                     std::to_string(timeout_.count() / 1000.0).substr(0, 5) + " s");
+    }
+    futex_wait(shared.round, round, std::min(left + milliseconds(1), kSlice));
+    if (shared.round != round) return;
+    try {
+      still_there_();
+    } catch (const PeerLost&) {
+      throw_failure(round);              // its own words are better
+      if (shared.round == round) throw;  // else it came, and only then ended
+    }
+  }
+}
+
+void SharedMemory::gather(std::span<const std::byte> mine, std::span<std::byte> all) {
+  base::expects(mine.size() <= kMostGathered && all.size() == mine.size() * static_cast<std::size_t>(size()),
+                "what is gathered fits its slots");
+  set_ = 1 - set_;
+  std::copy(mine.begin(), mine.end(), segment_.slot(set_, rank_));
+  meet();
+  for (int other = 0; other < size(); ++other)
+    std::copy_n(segment_.slot(set_, other), mine.size(),
+                all.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(other) * mine.size()));
+}
+
+void SharedMemory::sum_in_order(std::span<const std::span<const float>> parts, std::span<float> total) {
+  const auto counts = gather_values(*this, static_cast<std::uint32_t>(parts.size()));
+  std::size_t first = 0, count = 0;
+  for (std::size_t other = 0; other < counts.size(); ++other) {
+    if (static_cast<int>(other) < rank_) first += counts[other];
+    count += counts[other];
+  }
+  base::expects(count >= 1 && count <= kMostParts, "a sum has 1 to 8 parts");
+  for (std::size_t begin = 0; begin < total.size(); begin += kChunkFloats) {
+    const std::size_t length = std::min(kChunkFloats, total.size() - begin);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      base::expects(parts[i].size() == total.size(), "a part is as long as the sum");
+      std::copy_n(parts[i].begin() + static_cast<std::ptrdiff_t>(begin), length, segment_.part(first + i));
+    }
+    meet();
+    const auto ranks = static_cast<std::size_t>(size()), rank = static_cast<std::size_t>(rank_);
+    const std::size_t from = length * rank / ranks, slice = length * (rank + 1) / ranks - from;
+    for (std::size_t i = 0; i < count; ++i)
+      add_part({segment_.part(i) + from, slice}, i == 0, {segment_.sum() + from, slice});
+    meet();
+    std::copy_n(segment_.sum(), length, total.begin() + static_cast<std::ptrdiff_t>(begin));
+  }
+}
+
+}  // namespace finetuned::collective

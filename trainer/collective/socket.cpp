@@ -1,0 +1,169 @@
+#include "trainer/collective/socket.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <memory>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <thread>
+
+#include "base/errors.h"
+
+namespace finetuned::collective {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kFirstPause{50}, kLongestPause{500}, kOneAttempt{3000};
+constexpr int kVanishedMilliseconds = 30'000;  // after which a machine that answers no packet is given up
+
+struct FreeAddresses {
+  void operator()(addrinfo* list) const { freeaddrinfo(list); }
+};
+using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
+
+Addresses resolve(const Endpoint& endpoint, int flags) {
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;
+  wanted.ai_flags = flags | AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const int failed =
+      getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &wanted, &list);
+  if (failed != 0)
+    throw base::UsageError("the rendezvous " + to_text(endpoint) + " is unknown: " + gai_strerror(failed));
+  return Addresses(list);
+}
+
+base::FileDescriptor open_socket(const addrinfo& address) {
+  return base::FileDescriptor(
+      ::socket(address.ai_family, address.ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, address.ai_protocol));
+}
+
+void set_option(int fd, int level, int option, int value) {
+  setsockopt(fd, level, option, &value, sizeof value);  // where it is refused, the deadlines still hold
+}
+
+/// False at the deadline.
+bool wait_until_ready(int fd, short events, Deadline deadline) {
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
+    pollfd one{fd, events, 0};
+    const int ready = poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 1'000'000)));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) throw PeerLost(std::strerror(errno));
+    if (ready == 0 && left <= 0) return false;
+  }
+}
+
+/// Whether a connection leads to itself: what TCP makes of a connect() to a port that nobody listens at, when
+/// it draws that very port for its own end.
+bool leads_to_itself(int fd) {
+  sockaddr_storage own{}, other{};
+  socklen_t own_size = sizeof own, other_size = sizeof other;
+  return getsockname(fd, reinterpret_cast<sockaddr*>(&own), &own_size) == 0 &&
+         getpeername(fd, reinterpret_cast<sockaddr*>(&other), &other_size) == 0 && own_size == other_size &&
+         std::memcmp(&own, &other, own_size) == 0;
+}
+
+/// 0, or the errno of an attempt.
+int connect_once(const base::FileDescriptor& fd, const addrinfo& address, Deadline deadline) {
+  if (!fd.valid()) return errno;
+  int error = connect(fd.get(), address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS || error == EINTR) {
+    if (!wait_until_ready(fd.get(), POLLOUT, deadline)) return ETIMEDOUT;
+    socklen_t size = sizeof error;
+    getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  }
+  return error == 0 && leads_to_itself(fd.get()) ? ECONNREFUSED : error;
+}
+
+}  // namespace
+
+Socket::Socket(base::FileDescriptor connected) : fd_(std::move(connected)) {
+  set_option(fd_.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd_.get(), SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd_.get(), IPPROTO_TCP, TCP_KEEPIDLE, 10);
+  set_option(fd_.get(), IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set_option(fd_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, kVanishedMilliseconds);
+}
+
+void Socket::send(std::span<const std::byte> data, Deadline deadline) {
+  while (!data.empty()) {
+    const ssize_t sent = ::send(fd_.get(), data.data(), data.size(), MSG_NOSIGNAL);
+    if (sent > 0) {
+      data = data.subspan(static_cast<std::size_t>(sent));
+    } else if (errno == EPIPE || errno == ECONNRESET) {
+      throw PeerLost("it closed the connection");
+    } else if (errno != EAGAIN && errno != EINTR) {
+      throw PeerLost(std::strerror(errno));
+    } else if (!wait_until_ready(fd_.get(), POLLOUT, deadline)) {
+      throw PeerLost("it did not answer in time");
+    }
+  }
+}
+
+void Socket::receive(std::span<std::byte> data, Deadline deadline) {
+  while (!data.empty()) {
+    const ssize_t got = recv(fd_.get(), data.data(), data.size(), 0);
+    if (got > 0) {
+      data = data.subspan(static_cast<std::size_t>(got));
+    } else if (got == 0 || errno == ECONNRESET) {
+      throw PeerLost("it closed the connection");
+    } else if (errno != EAGAIN && errno != EINTR) {
+      throw PeerLost(std::strerror(errno));
+    } else if (!wait_until_ready(fd_.get(), POLLIN, deadline)) {
+      throw PeerLost("it did not answer in time");
+    }
+  }
+}
+
+base::FileDescriptor listen_at(const Endpoint& endpoint) {
+  const Addresses addresses = resolve(endpoint, AI_PASSIVE);
+  int error = 0;
+  for (const addrinfo* address = addresses.get(); address; address = address->ai_next) {
+    base::FileDescriptor fd = open_socket(*address);
+    if (fd.valid()) set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    if (fd.valid() && bind(fd.get(), address->ai_addr, address->ai_addrlen) == 0 &&
+        listen(fd.get(), kMostRanks) == 0)
+      return fd;
+    error = errno;
+  }
+  throw base::UsageError("rank 0 cannot listen at the rendezvous " + to_text(endpoint) + ": " +
+                         std::strerror(error) + "; name an address of this machine and a free port");
+}
+
+std::optional<Socket> accept_one(const base::FileDescriptor& listener, Deadline deadline) {
+  while (wait_until_ready(listener.get(), POLLIN, deadline)) {
+    base::FileDescriptor fd(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd.valid()) return Socket(std::move(fd));
+    if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) throw PeerLost(std::strerror(errno));
+  }
+  return std::nullopt;
+}
+
+Socket connect_to(const Endpoint& endpoint, Deadline deadline) {
+  const Addresses addresses = resolve(endpoint, 0);
+  milliseconds pause = kFirstPause;
+  for (;;) {
+    int error = 0;
+    for (const addrinfo* address = addresses.get(); address; address = address->ai_next) {
+      base::FileDescriptor fd = open_socket(*address);
+      error = connect_once(fd, *address, std::min(deadline, steady_clock::now() + kOneAttempt));
+      if (error == 0) return Socket(std::move(fd));
+    }
+    if (steady_clock::now() + pause >= deadline)
+      throw PeerLost("rank 0 was not reached at the rendezvous " + to_text(endpoint) + ": " +
+                     std::strerror(error));
+    std::this_thread::sleep_for(pause);
+    pause = std::min(2 * pause, kLongestPause);
+  }
+}
+
+}  // namespace finetuned::collective

@@ -1,0 +1,58 @@
+#include "trainer/training/fingerprint.h"
+
+#include <iomanip>
+#include <sstream>
+
+#include "base/sha256.h"
+#include "trainer/tensor/device.h"
+#include "trainer/training/records.h"
+
+namespace finetuned::training {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string settings_text(const RunConfig& c) {
+  std::ostringstream text;
+  text << std::hexfloat << c.full_parameter << ' ' << c.lora_rank << ' ' << c.lora_alpha << ' '
+       << c.lora_dropout << ' ' << c.use_rslora << ' ' << c.learning_rate << ' '
+       << static_cast<int>(c.lr_scheduler) << ' ' << c.warmup_ratio << ' ' << c.weight_decay << ' '
+       << c.max_grad_norm << ' ' << c.batch_size << ' ' << c.epochs << ' ' << c.max_steps.value_or(0) << ' '
+       << c.checkpoint_steps.value_or(0) << ' ' << c.checkpoint_epochs << ' ' << c.validation_steps << ' '
+       << c.shuffle << ' ' << c.seed << ' ' << c.max_seq_length << ' ' << c.micro_batch_tokens << ' '
+       << static_cast<int>(c.dtype);
+  for (const std::string& module : c.target_modules)
+    text << ' ' << module;
+  return text.str();
+}
+
+std::string digest_of(const std::vector<fs::path>& files) {
+  std::string text;
+  for (const fs::path& file : files)
+    text += file.filename().string() + " " + base::sha256_file(file) + "\n";
+  return base::sha256_hex(text);
+}
+
+}  // namespace
+
+collective::Fingerprint run_fingerprint(const RunConfig& config,
+                                        const std::vector<text::TokenRow>& training_rows,
+                                        const std::vector<text::TokenRow>& validation_rows) {
+  std::vector<fs::path> base = formats::Weights::open(config.base_directory).files();
+  base.push_back(config.base_directory / "config.json");
+  const std::string engine =
+      std::string(FINETUNED_VERSION) + " " + __VERSION__ + " cpu-" + tensor::isa_name(tensor::best_isa());
+  collective::Fingerprint fingerprint{{"the program or its instruction set", base::sha256_hex(engine)},
+                                      {"the settings", base::sha256_hex(settings_text(config))},
+                                      {"the training rows", rows_sha256(training_rows)},
+                                      {"the validation rows", rows_sha256(validation_rows)},
+                                      {"the base", digest_of(base)}};
+  if (config.init_adapter)
+    fingerprint.push_back(
+        {"the initial adapter", digest_of({*config.init_adapter / "adapter_config.json",
+                                           *config.init_adapter / "adapter_model.safetensors"})});
+  return fingerprint;
+}
+
+}  // namespace finetuned::training

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <vector>
+
+#include "trainer/collective/fingerprint.h"
+#include "trainer/training/run.h"
+
+namespace finetuned::training {
+
+/// What all workers of one run must have in common for their sums to mean anything and to have the same bits:
+/// the program and its instruction set, the settings, the rows, the base's weights and the initial adapter,
+/// each as SHA-256. Not what is a worker's own affair: directories, names, threads, memory. Reads the base's
+/// files; throws FormatError.
+collective::Fingerprint run_fingerprint(const RunConfig& config,
+                                        const std::vector<text::TokenRow>& training_rows,
+                                        const std::vector<text::TokenRow>& validation_rows);
+
+}  // namespace finetuned::training
