@@ -23,19 +23,24 @@ double seconds_now() {
 
 struct Options {
   std::string size = "15m";
-  std::int64_t rows = 4, length = 256, steps = 8, rank = 8;
+  std::int64_t rows = 0, length = 0, steps = 0, rank = 8;  // 0: as usual for what is measured
+  bool decode = false;
   double supervised = 1;
   int threads = 0;
   tensor::Isa isa = tensor::best_isa();
 };
 
 [[noreturn]] void usage(int status) {
-  std::fprintf(status == 0 ? stdout : stderr,
-               "bench_step [--size 15m|110m] [--rows N] [--length N] [--steps N] [--rank N] [--threads N]\n"
-               "           [--supervised SHARE] [--isa baseline|avx2|avx512]\n"
-               "Trains a random Llama of that size and prints, by kernel: calls, ms a step, share of the "
-               "step, GFLOP/s,\n"
-               "GB/s, and the share of this machine's SGEMM rate, measured in the same run.\n");
+  std::fprintf(
+      status == 0 ? stdout : stderr,
+      "bench_step [--size 15m|110m] [--rows N] [--length N] [--steps N] [--rank N] [--threads N]\n"
+      "           [--supervised SHARE] [--isa baseline|avx2|avx512]\n"
+      "bench_step --decode [--size 15m|110m] [--rows N] [--length N] [--steps N] [--threads N] [--isa ...]\n"
+      "Trains a random Llama of that size and prints, by kernel: calls, ms a step, share of the "
+      "step, GFLOP/s,\n"
+      "GB/s, and the share of this machine's SGEMM rate, measured in the same run. With --decode a step is "
+      "a token of\n"
+      "each of N sequences, behind a prompt of that length.\n");
   std::exit(status);
 }
 
@@ -44,6 +49,10 @@ Options parse(int count, char** words) {
   for (int i = 1; i < count; ++i) {
     const std::string word = words[i];
     if (word == "--help") usage(0);
+    if (word == "--decode") {
+      options.decode = true;
+      continue;
+    }
     if (i + 1 == count) usage(2);
     const std::string value = words[++i];
     if (word == "--size")
@@ -67,6 +76,9 @@ Options parse(int count, char** words) {
     else
       usage(2);
   }
+  if (options.rows == 0) options.rows = options.decode ? 1 : 4;
+  if (options.length == 0) options.length = options.decode ? 8 : 256;
+  if (options.steps == 0) options.steps = options.decode ? 64 : 8;
   if ((options.size != "15m" && options.size != "110m") || options.rows < 1 || options.length < 2 ||
       options.steps < 1)
     usage(2);
@@ -166,9 +178,9 @@ void print_table(const tensor::Profile& profile, const Options& options, double 
               100 * (step_seconds - known) / step_seconds);
 }
 
-int run(const Options& options) {
-  tensor::Cpu cpu(options.threads, options.isa);
-  const formats::ModelConfig config = config_of(options);
+/// Seconds of each step, the first being a warm-up.
+std::vector<double> train(const Options& options, const formats::ModelConfig& config, tensor::Cpu& cpu,
+                          tensor::Profile& profile) {
   model::ModelSettings settings;
   settings.mode = model::Mode::kLora;
   settings.lora.rank = static_cast<int>(options.rank);
@@ -176,13 +188,10 @@ int run(const Options& options) {
   settings.max_tokens = options.rows * options.length;
   settings.max_rows = options.rows;
   model::Transformer<tensor::Cpu> network(cpu, config, model::fresh_weights(config, 1), settings);
-  const double own = own_sgemm(cpu), blas = blas_sgemm(cpu.pool().threads()), sgemm = std::max(own, blas);
-
-  tensor::Profile profile;
   std::vector<double> seconds;
   for (std::int64_t step = 0; step <= options.steps; ++step) {
     const model::PackedBatch batch = batch_of(options, static_cast<std::uint64_t>(step));
-    if (step == 1) cpu.set_profile(&profile);  // the first is a warm-up
+    if (step == 1) cpu.set_profile(&profile);
     const double start = seconds_now();
     network.zero_gradients();
     network.accumulate_gradients(batch, 1.0 / static_cast<double>(batch.supervised()), step + 1);
@@ -190,26 +199,68 @@ int run(const Options& options) {
     if (step > 0) seconds.push_back(seconds_now() - start);
   }
   cpu.set_profile(nullptr);
+  return seconds;
+}
+
+/// Likewise of each token behind the prompts.
+std::vector<double> decode(const Options& options, const formats::ModelConfig& config, tensor::Cpu& cpu,
+                           tensor::Profile& profile) {
+  model::ModelSettings settings;
+  settings.mode = model::Mode::kInference;
+  settings.max_rows = options.rows;
+  settings.max_tokens = options.rows * options.length;
+  model::Transformer<tensor::Cpu> network(cpu, config, model::fresh_weights(config, 1), settings);
+  model::KvCache<float> cache(config, options.rows, options.length + options.steps + 1);
+  const std::vector<std::int32_t> prompt(static_cast<std::size_t>(options.length), 7);
+  std::vector<float> logits(static_cast<std::size_t>(options.rows * config.vocab_size));
+  std::vector<double> seconds;
+  for (std::int64_t step = -1; step <= options.steps; ++step) {
+    std::vector<model::Continuation> next;
+    for (std::int64_t row = 0; row < options.rows; ++row)
+      next.push_back({row, step < 0 ? std::span(prompt) : std::span(prompt).first(1)});
+    if (step == 1) cpu.set_profile(&profile);
+    const double start = seconds_now();
+    network.extend(next, cache, logits);
+    if (step > 0) seconds.push_back(seconds_now() - start);
+  }
+  cpu.set_profile(nullptr);
+  return seconds;
+}
+
+int run(const Options& options) {
+  tensor::Cpu cpu(options.threads, options.isa);
+  const formats::ModelConfig config = config_of(options);
+  const double own = own_sgemm(cpu), blas = blas_sgemm(cpu.pool().threads()), sgemm = std::max(own, blas);
+  tensor::Profile profile;
+  std::vector<double> seconds =
+      options.decode ? decode(options, config, cpu, profile) : train(options, config, cpu, profile);
   double mean = 0;
   for (const double one : seconds)
     mean += one / static_cast<double>(seconds.size());
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
-  const auto tokens = static_cast<double>(options.rows * options.length);
+  const auto tokens = static_cast<double>(options.rows * (options.decode ? 1 : options.length));
   const double head = static_cast<double>(config.vocab_size * config.hidden_size);
   double linear = 0;
   for (const auto module : formats::kLinearModules) {
     const auto shape = *formats::linear_shape(config, module);
     linear += static_cast<double>(config.layers * shape.in * shape.out);
   }
-  const double useful = 4 * (linear + head * options.supervised) * tokens;
-  std::printf("%s, %s, %d threads: %.0f tokens a step in rows of %lld, rank %lld, %.0f%% supervised\n",
-              options.size.c_str(), tensor::isa_name(cpu.isa()), cpu.pool().threads(), tokens,
-              static_cast<long long>(options.length), static_cast<long long>(options.rank),
-              100 * options.supervised);
+  std::printf("%s, %s, %d threads: %.0f tokens a step, ", options.size.c_str(), tensor::isa_name(cpu.isa()),
+              cpu.pool().threads(), tokens);
+  if (options.decode)
+    std::printf("one behind each of %lld sequences\n", static_cast<long long>(options.rows));
+  else
+    std::printf("in rows of %lld, rank %lld, %.0f%% supervised\n", static_cast<long long>(options.length),
+                static_cast<long long>(options.rank), 100 * options.supervised);
   std::printf("SGEMM: the engine's %.0f GFLOP/s, OpenBLAS %.0f\n", own, blas);
-  std::printf("step: %.1f ms (median), %.0f tokens/s, 4N FLOPs a token at %.0f GFLOP/s: %.0f%% of SGEMM\n",
-              median * 1e3, tokens / median, useful / median / 1e9, 100 * useful / median / 1e9 / sgemm);
+  std::printf("step: %.1f ms (median), %.0f tokens/s, ", median * 1e3, tokens / median);
+  const double useful = 4 * (linear + head * options.supervised) * tokens;
+  if (options.decode)
+    std::printf("the weights read at %.1f GB/s\n", 4 * (linear + head) / median / 1e9);
+  else
+    std::printf("4N FLOPs a token at %.0f GFLOP/s: %.0f%% of SGEMM\n", useful / median / 1e9,
+                100 * useful / median / 1e9 / sgemm);
   print_table(profile, options, mean, sgemm);
   return 0;
 }

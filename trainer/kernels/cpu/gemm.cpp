@@ -16,7 +16,8 @@ constexpr std::int64_t kCachedFloats = kScratchFloats / 4;  // of panels that a 
 constexpr std::int64_t kMostDepth = 8192;
 static_assert(kMostDepth * 48 <= kScratchFloats, "a panel of any width fits a thread's scratch");
 constexpr std::size_t kMostInGroup = 8;
-constexpr std::int64_t kTasksPerThread = 8;  // enough for the threads to end together
+constexpr std::int64_t kTasksPerThread = 8;         // enough for the threads to end together
+constexpr std::int64_t kFewRowsTasksPerThread = 2;  // longer ones keep the memory's streams going
 
 std::int64_t blocks_of(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
@@ -72,7 +73,8 @@ Cut cut(const Tiles& tile, const Gemm<float>& g, std::int64_t group_panels, int 
   result.g = &g;
   result.way = way_of(tile, g);
   const std::int64_t width = tile.panel_width, panels = blocks_of(g.n, width),
-                     wanted = kTasksPerThread * threads;
+                     wanted = threads *
+                              (result.way == Cut::Way::kFewRows ? kFewRowsTasksPerThread : kTasksPerThread);
   std::int64_t step = std::max<std::int64_t>(1, group_panels / wanted);
   if (result.way == Cut::Way::kPacked)
     step = std::min(

@@ -157,19 +157,41 @@ void transpose_panel(const float* from, std::int64_t stride, std::int64_t k, int
 
 // Columns of a weight that few_rows takes at once: chains enough to hide the latency of one row's additions.
 constexpr int kColumnGroups = kLanes == 16 ? 1 : 2;
+// What it asks memory for ahead, the columns after these, comes in pieces of so many lines of a row: memory
+// gives neighbouring lines faster than as many of different rows. A square asks for its share, a line with
+// each load.
+constexpr int kLine = 16, kPieceLines = 4, kPiece = kPieceLines * kLine;
+constexpr int kSharePieces = kLanes * kLanes / kPiece;  // with 4 lanes nothing is asked for
 
-/// sums += left times kLanes columns of `right` from `column` on, for the depths [k, k + kLanes): a square of
-/// the weight, turned in registers, so that each lane's chain is in the order of k. `last`: the greatest
-/// column that there is; lanes beyond repeat it.
-template <int Rows>
+/// Prefetches line `i` of the share of a square at depth `k`, among the columns from `column` on.
+FINETUNED_INLINE void ask_ahead(const RightOperand& right, std::int64_t column, std::int64_t k, int i) {
+  const std::int64_t row = column + kSharePieces * (k / kLanes % (kPiece / kLanes)) + i / kPieceLines;
+  __builtin_prefetch(right.data + row * right.stride + k / kPiece * kPiece + kLine * (i % kPieceLines), 0, 2);
+}
+
+/// Where the kLanes columns from `column` on begin, at depth `k`. Lanes beyond the end, where there are not
+/// that many (not Whole), repeat the last column.
+template <bool Whole>
+struct Columns {
+  const float* first;
+  std::int64_t stride, last;
+
+  Columns(const RightOperand& right, std::int64_t column, std::int64_t end, std::int64_t k)
+      : first(right.data + column * right.stride + k), stride(right.stride), last(end - 1 - column) {}
+  const float* at(int i) const { return first + (Whole || i < last ? i : last) * stride; }
+};
+
+/// sums += left times kLanes columns of `right`, for the depths [k, k + kLanes): a square of the weight,
+/// turned in registers, so that each lane's chain is in the order of k.
+template <int Rows, bool Whole>
 FINETUNED_INLINE void multiply_square(const LeftOperand& left, const RightOperand& right, std::int64_t column,
-                                      std::int64_t last, std::int64_t k, Vector (&sums)[Rows]) {
+                                      std::int64_t end, std::int64_t k, Vector (&sums)[Rows]) {
+  const Columns<Whole> columns(right, column, end, k);
   Vector square[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
-    const float* row = right.data + (column + i < last ? column + i : last) * right.stride + k;
-    square[i] = load(row);
-    __builtin_prefetch(row + kColumnGroups * kLanes * right.stride);
+    square[i] = load(columns.at(i));
+    if (i < kSharePieces * kPieceLines) ask_ahead(right, column + kColumnGroups * kLanes, k, i);
   }
   transpose_blocks<1>(square);
 #pragma GCC unroll 16
@@ -178,30 +200,32 @@ FINETUNED_INLINE void multiply_square(const LeftOperand& left, const RightOperan
       sums[row] += broadcast(left.data[row * left.row_stride + k + i]) * square[i];
 }
 
-template <int Rows>
-void multiply_rest(const LeftOperand& left, const RightOperand& right, std::int64_t column, std::int64_t last,
-                   std::int64_t k, std::int64_t end, Vector (&sums)[Rows]) {
-  for (; k < end; ++k) {
+template <int Rows, bool Whole>
+void multiply_rest(const LeftOperand& left, const RightOperand& right, std::int64_t column, std::int64_t end,
+                   std::int64_t k, std::int64_t depth, Vector (&sums)[Rows]) {
+  for (; k < depth; ++k) {
+    const Columns<Whole> columns(right, column, end, k);
     Vector weights;
     for (int i = 0; i < kLanes; ++i)
-      weights[i] = right.data[(column + i < last ? column + i : last) * right.stride + k];
+      weights[i] = *columns.at(i);
     for (int row = 0; row < Rows; ++row)
       sums[row] += broadcast(left.data[row * left.row_stride + k]) * weights;
   }
 }
 
-template <int Rows>
+template <int Rows, bool Whole>
 void few_rows_columns(const FewRows& block, std::int64_t column) {
   Vector sums[kColumnGroups][Rows] = {};
-  const std::int64_t last = block.end - 1;
   for (int p = 0; p < kMostProducts && block.k[p] > 0; ++p) {
+    const LeftOperand& left = block.left[p];
+    const RightOperand& right = block.right[p];
     const std::int64_t whole = block.k[p] / kLanes * kLanes;
     for (std::int64_t k = 0; k < whole; k += kLanes)
       for (int group = 0; group < kColumnGroups; ++group)
-        multiply_square<Rows>(block.left[p], block.right[p], column + group * kLanes, last, k, sums[group]);
+        multiply_square<Rows, Whole>(left, right, column + group * kLanes, block.end, k, sums[group]);
     for (int group = 0; group < kColumnGroups; ++group)
-      multiply_rest<Rows>(block.left[p], block.right[p], column + group * kLanes, last, whole, block.k[p],
-                          sums[group]);
+      multiply_rest<Rows, Whole>(left, right, column + group * kLanes, block.end, whole, block.k[p],
+                                 sums[group]);
   }
   GemmBlock to;
   to.n = block.end;
@@ -222,8 +246,11 @@ template <int Rows>
 void few_rows_of(const FewRows& block) {
   if constexpr (Rows > 0) {
     if (block.m != Rows) return few_rows_of<Rows - 1>(block);
-    for (std::int64_t column = block.begin; column < block.end; column += kColumnGroups * kLanes)
-      few_rows_columns<Rows>(block, column);
+    constexpr std::int64_t kStep = kColumnGroups * kLanes;
+    std::int64_t column = block.begin;
+    for (; column + kStep <= block.end; column += kStep)
+      few_rows_columns<Rows, true>(block, column);
+    if (column < block.end) few_rows_columns<Rows, false>(block, column);
   }
 }
 
