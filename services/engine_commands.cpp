@@ -96,6 +96,9 @@ void add_step_options(CLI::App& command, RunConfig& run) {
   command.add_option("--checkpoint-steps", run.checkpoint_steps, "keep OUT/step-N each so many steps");
   command.add_flag_callback("--no-epoch-checkpoints", [&run] { run.checkpoint_epochs = false; },
                             "keep no OUT/step-N at the end of an epoch");
+  command.add_flag("--recompute", run.recompute,
+                   "keep less: work each layer's activations out again on the way back, at a third more time and the same "
+                   "bits; without it, only where memory is too short");
   command.add_option("--micro-batch-tokens", run.micro_batch_tokens,
                      "tokens that go through the model at once; 0: 2,048, or less where memory is short")
       ->capture_default_str();

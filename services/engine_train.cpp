@@ -66,7 +66,8 @@ class Reporter final : public training::RunObserver {
     for (const auto& line : plan.memory) bytes += static_cast<std::int64_t>(line.bytes);
     progress_.note("training " + cli::format_count(plan.trainable_parameters) + " parameters: " +
                    cli::format_count(plan.total_steps) + " steps, " + cli::format_count(plan.total_tokens) + " tokens, " +
-                   cli::format_bytes(bytes) + " of memory");
+                   cli::format_bytes(bytes) + " of memory" +
+                   (plan.recompute ? ", each layer computed again on the way back" : ""));
   }
 
   void on_step(const training::StepMetrics& step) override {

@@ -32,7 +32,8 @@ void JobObserver::on_plan(const training::RunPlan& plan) {
   for (const auto& line : plan.memory) bytes += line.bytes;
   link_.post(message("Training " + std::to_string(plan.trainable_parameters) + " parameters for " +
                      std::to_string(plan.total_steps) + " steps on " + std::to_string(plan.total_tokens) +
-                     " tokens, in " + megabytes(bytes) + " of memory"),
+                     " tokens, in " + megabytes(bytes) + " of memory" +
+                     (plan.recompute ? ", computing each layer again on the way back" : "")),
              {.step = 0, .total_steps = plan.total_steps, .trained_tokens = 0, .left = std::nullopt});
 }
 

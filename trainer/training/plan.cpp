@@ -95,6 +95,7 @@ model::ModelSettings model_settings(const RunConfig& config) {
   settings.lora.use_rslora = config.use_rslora;
   settings.lora.seed = config.seed;
   settings.lora.target_modules = config.target_modules;
+  settings.recompute = config.recompute;
   return settings;
 }
 
@@ -138,7 +139,7 @@ std::vector<tensor::MemoryLine> lines_beside(const RunConfig& config, const Plan
   std::string parts;
   for (const tensor::MemoryLine& line : lines) parts += (parts.empty() ? "" : ", ") + line.name + " " + megabytes(line.bytes);
   throw UsageError("this run needs " + megabytes(sum_of(lines)) + " of memory (" + parts + ") at its longest row of " +
-                   std::to_string(longest_row) + " tokens, but " + megabytes(limit) +
+                   std::to_string(longest_row) + " tokens, each layer's activations worked out again, but " + megabytes(limit) +
                    " may be used; lower max_seq_length or the rank, or take a smaller base or a larger machine");
 }
 
@@ -240,13 +241,18 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
   const std::uint64_t for_all = limit > sum_of(beside) ? limit - sum_of(beside) : 0;
   const std::uint64_t for_model = share_of(for_all, plan.told.memory, workforce);
   const bool fits_whole = sum_of(plan.told.memory) <= for_model;
-  const std::int64_t fitting =
-      fits_whole ? most : model::fit_tokens(base, plan.settings, for_model, longest_row, most, config.threads);
+  const auto fit = [&] { return model::fit_tokens(base, plan.settings, for_model, longest_row, most, config.threads); };
+  std::int64_t fitting = fits_whole ? most : fit();
+  if (fitting == 0 && !plan.settings.recompute) {
+    plan.settings.recompute = true;
+    fitting = fit();
+  }
   if (!fits_whole) plan_for(fitting > 0 ? fitting : longest_row);
   plan.told.memory = of_all(std::move(plan.told.memory), workforce);
   plan.told.memory.insert(plan.told.memory.end(), beside.begin(), beside.end());
   if (fitting == 0) refuse_memory(plan.told.memory, limit, longest_row);
   plan.told.micro_batch_tokens = plan.settings.max_tokens;
+  plan.told.recompute = plan.settings.recompute;
   return plan;
 }
 

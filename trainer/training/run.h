@@ -51,6 +51,7 @@ struct RunPlan {
   std::int64_t total_tokens = 0;  ///< positions over all epochs = tokens billed when the run ends well
   std::int64_t trainable_parameters = 0;
   std::int64_t micro_batch_tokens = 0;  ///< positions that go through the model at once
+  bool recompute = false;  ///< whether each layer's activations are worked out again on the way back
   std::vector<MemoryLine> memory;         ///< of all workers on this machine
 };
 
@@ -100,6 +101,7 @@ struct RunConfig {
   std::uint64_t seed = 0;
   std::int64_t max_seq_length = 0;       ///< 0: the base's context; longer rows are cut
   std::int64_t micro_batch_tokens = 0;   ///< 0: 2,048 or the longest row, less only where memory is short
+  bool recompute = false;  ///< work each layer's activations out again on the way back; false: only where memory is too short
   std::uint64_t memory_limit_bytes = 0;  ///< 0: the machine's or its control group's, less a tenth
   formats::Dtype dtype = formats::Dtype::kF32;  ///< of what is written: F32, BF16 or F16
   int threads = 0;                       ///< of a worker; 0: all cores

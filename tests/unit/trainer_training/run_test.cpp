@@ -268,6 +268,27 @@ TEST_F(TrainingRun, ShortMemoryMakesSmallerMicroBatches) {
   EXPECT_NEAR(narrow.steps.back().train_loss, wide.steps.back().train_loss, 1e-4);
 }
 
+TEST_F(TrainingRun, WhatDoesNotFitOtherwiseIsComputedAgainToTheSameBits) {
+  RunConfig run = config("stored");
+  run.micro_batch_tokens = 1;  // raised to the longest row: no smaller one is left
+  Listener stored, recomputed;
+  run_training(run, tiny_rows(12), {}, stored);
+  EXPECT_FALSE(stored.plan.recompute);
+  for (const auto& line : stored.plan.memory) run.memory_limit_bytes += line.bytes;
+  --run.memory_limit_bytes;
+  run.out_directory = directory_ / "recomputed";
+  run_training(run, tiny_rows(12), {}, recomputed);
+  EXPECT_TRUE(recomputed.plan.recompute);
+  EXPECT_EQ(recomputed.plan.micro_batch_tokens, stored.plan.micro_batch_tokens);
+  std::uint64_t bytes = 0;
+  for (const auto& line : recomputed.plan.memory) bytes += line.bytes;
+  EXPECT_LE(bytes, run.memory_limit_bytes);
+  const auto adapter = [&](const char* name) {
+    return base::read_file(directory_ / name / "adapter_model.safetensors", 1 << 20);
+  };
+  EXPECT_EQ(adapter("recomputed"), adapter("stored"));
+}
+
 TEST_F(TrainingRun, RefusesBadRows) {
   const RunConfig run = config("out");
   auto rows = tiny_rows(3);
