@@ -21,14 +21,14 @@ std::vector<std::int64_t> all_of(const std::vector<text::TokenRow>& rows) {
 
 TEST(Shards, AreAsManyAsTokensAndRowsAllow) {
   EXPECT_EQ(shard_count(1, 1), 1);
-  EXPECT_EQ(shard_count(1023, 100), 1);
-  EXPECT_EQ(shard_count(1024, 100), 2);
+  EXPECT_EQ(shard_count(2047, 100), 1);
+  EXPECT_EQ(shard_count(2048, 100), 2);
   EXPECT_EQ(shard_count(1'000'000, 100), 8);
   EXPECT_EQ(shard_count(1'000'000, 3), 3);
 }
 
 TEST(Shards, KeepTheRowsOrderAndAreBalanced) {
-  const auto even = rows_of(std::vector<std::size_t>(16, 256));
+  const auto even = rows_of(std::vector<std::size_t>(16, 512));
   const auto shards = cut_into_shards(even, all_of(even));
   ASSERT_EQ(shards.size(), 8u);
   for (std::size_t i = 0; i < shards.size(); ++i)
@@ -41,7 +41,7 @@ TEST(Shards, NoneIsEmptyHoweverUnevenTheRowsAre) {
                                                                  {2, 2, 4000},
                                                                  {2, 4000, 2, 2, 2, 2, 2, 2, 2, 2},
                                                                  {2, 2, 2, 2, 2, 2, 2, 2, 2, 8000},
-                                                                 {600, 600},
+                                                                 {1200, 1200},
                                                                  {5}}) {
     const auto rows = rows_of(sizes);
     std::vector<std::int64_t> joined;

@@ -32,7 +32,7 @@ class Workers : public testing::Test {
  protected:
   Workers() { write_tiny_base(directory_ / "base"); }
 
-  /// Rows of 230: about 2,300 positions, so 4 shards a step; the last step of an epoch is a small one of one
+  /// 460 rows: about 4,600 positions, so 4 shards a step; the last step of an epoch is a small one of one
   /// shard.
   RunConfig config(const std::string& out) const {
     RunConfig made;
@@ -41,7 +41,7 @@ class Workers : public testing::Test {
     made.lora_rank = 4;
     made.lora_alpha = 8;
     made.learning_rate = 5e-3;
-    made.batch_size = 230;
+    made.batch_size = 460;
     made.epochs = 2;
     made.seed = 42;
     made.threads = 1;
@@ -82,8 +82,8 @@ class Workers : public testing::Test {
   }
 
   TemporaryDirectory directory_;
-  std::vector<text::TokenRow> rows_ = tiny_rows(243);
-  std::vector<text::TokenRow> validation_ = tiny_rows(140, 8);
+  std::vector<text::TokenRow> rows_ = tiny_rows(486);
+  std::vector<text::TokenRow> validation_ = tiny_rows(280, 8);
 };
 
 TEST_F(Workers, GiveTheBytesOfOne) {
@@ -93,7 +93,7 @@ TEST_F(Workers, GiveTheBytesOfOne) {
 TEST_F(Workers, GiveTheBytesOfOneWithDropoutAndManyMicroBatches) {
   RunConfig run = config("out");
   run.lora_dropout = 0.1;
-  run.batch_size = 97;
+  run.batch_size = 194;
   run.micro_batch_tokens = 130;  // a shard is several
   run.use_rslora = true;
   run.max_steps = 4;
@@ -112,7 +112,7 @@ TEST_F(Workers, GiveTheBytesOfOneWhereEveryWeightIsTrained) {
 /// The sum over shards is the gradient of the step's mean loss, as one pass over all its rows gives it.
 TEST_F(Workers, AStepOfManyShardsHasTheGradientOfTheWhole) {
   RunConfig run = config("out");
-  run.batch_size = 243;
+  run.batch_size = 486;
   run.shuffle = false;
   run.max_steps = 1;
   Listener listener;
