@@ -123,8 +123,8 @@ TEST_F(Workers, AStepOfManyShardsHasTheGradientOfTheWhole) {
   settings.lora.alpha = run.lora_alpha;
   settings.lora.seed = run.seed;
   settings.lora.target_modules = run.target_modules;
-  settings.max_tokens = 4096;
-  settings.max_rows = 243;
+  settings.max_tokens = 8192;
+  settings.max_rows = 486;
   const formats::Weights weights = formats::Weights::open(run.base_directory);
   tensor::Cpu device(1);
   CpuTransformer whole(device, formats::read_model_config(run.base_directory), model::stored_weights(weights),
