@@ -54,8 +54,9 @@ struct Gemm {
 /// Each element is one chain of fused multiply-adds in the order of the products and of k, whatever m, n and
 /// the threads are: a row's bits do not depend on its batch. Beyond a depth of 8,192 it is a sum of such
 /// chains, cut by the depths alone. A group is done side by side, its results written in any order: none may
-/// read what another writes. (Measured, tests/bench/step: packing each weight's block into the core's own
-/// cache as it is met costs under 2% from 512 rows on, so that no packed copy of the frozen weights is held.)
+/// read what another writes. No packed copy of a frozen weight is held: a block of it is packed into the
+/// core's own cache as it is met, once for all rows, so that the cost falls with their number
+/// (docs/performance.md); up to 8 rows read it where it lies.
 void gemm(const tensor::Cpu& device, std::span<const Gemm<float>> group);
 void gemm(const tensor::Reference& device, std::span<const Gemm<double>> group);
 template <class Device, class Real>

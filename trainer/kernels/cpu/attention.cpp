@@ -118,20 +118,36 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
       value_panels + blocks_.keys * round_up(d, tile_.panel_width);  // [blocks_.queries, blocks_.keys]
   SoftmaxRow softmax[kMostQueries];
   bool started = false;
-  const std::int64_t end = lane.first_query + row + rows;  // what the last query sees
+  const bool few = rows <= kMostFewRows && d % tile_.lanes == 0;  // decoding: keys are read where they lie
+  const std::int64_t end = lane.first_query + row + rows;         // what the last query sees
   for (std::int64_t begin = 0; begin < end; begin += blocks_.keys) {
     const std::int64_t count = std::min(blocks_.keys, end - begin);
     if (!meets(shape_, lane, row, rows, begin, count)) continue;
-    tile_.pack({k + begin * kv_stride, kv_stride, true}, d, count, 0, count, key_panels);
-    tile_.pack({v + begin * kv_stride, kv_stride, false}, count, d, 0, d, value_panels);
-    GemmBlock score;
-    score.m = rows;
-    score.n = count;
-    score.products[0] = {{q, q_stride, 1}, key_panels, d, d * tile_.panel_width, tile_.panel_width};
-    score.c = scores;
-    score.c_stride = blocks_.keys;
-    score.alpha = scale;
-    tile_.gemm(score);
+    const RightOperand keys{k + begin * kv_stride, kv_stride, true},
+        values{v + begin * kv_stride, kv_stride, false};
+    if (few) {
+      FewRows score;
+      score.m = rows;
+      score.end = count;
+      score.left[0] = {q, q_stride, 1};
+      score.right[0] = keys;
+      score.k[0] = d;
+      score.c = scores;
+      score.c_stride = blocks_.keys;
+      score.alpha = scale;
+      tile_.few_rows(score);
+    } else {
+      tile_.pack(keys, d, count, 0, count, key_panels);
+      tile_.pack(values, count, d, 0, d, value_panels);
+      GemmBlock score;
+      score.m = rows;
+      score.n = count;
+      score.products[0] = {{q, q_stride, 1}, key_panels, d, d * tile_.panel_width, tile_.panel_width};
+      score.c = scores;
+      score.c_stride = blocks_.keys;
+      score.alpha = scale;
+      tile_.gemm(score);
+    }
     for (std::int64_t i = 0; i < rows; ++i) {
       const Visible seen = visible(shape_, lane.first_query + row + i, begin, count);
       float* s = scores + i * blocks_.keys;
@@ -143,8 +159,11 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
     GemmBlock mix;
     mix.m = rows;
     mix.n = d;
-    mix.products[0] = {
-        {scores, blocks_.keys, 1}, value_panels, count, count * tile_.panel_width, tile_.panel_width};
+    const LeftOperand weights{scores, blocks_.keys, 1};
+    if (few)
+      mix.products[0] = {weights, values.data, count, tile_.panel_width, kv_stride};
+    else
+      mix.products[0] = {weights, value_panels, count, count * tile_.panel_width, tile_.panel_width};
     mix.c = out;
     mix.c_stride = q_stride;
     mix.start = started ? out : nullptr;

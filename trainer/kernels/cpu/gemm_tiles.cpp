@@ -155,7 +155,9 @@ void transpose_panel(const float* from, std::int64_t stride, std::int64_t k, int
   }
 }
 
-// Columns of a weight that few_rows takes at once: chains enough to hide the latency of one row's additions.
+// Columns of a weight that few_rows takes at once: chains enough to hide the latency of one row's additions,
+// and no more rows of the weight than memory streams well (32 took a third longer than 16, bench_step
+// --decode).
 constexpr int kColumnGroups = kLanes == 16 ? 1 : 2;
 // What it asks memory for ahead, the columns after these, comes in pieces of so many lines of a row: memory
 // gives neighbouring lines faster than as many of different rows. A square asks for its share, a line with
