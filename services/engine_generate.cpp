@@ -15,6 +15,7 @@
 #include "trainer/generate/generate.h"
 #include "trainer/text/supervised.h"
 #include "trainer/text/tokenizer.h"
+#include "trainer/text/utf8.h"
 
 namespace finetuned::services {
 
@@ -75,7 +76,11 @@ std::vector<std::string> read_prompts(const std::string& file) {
   std::vector<std::string> prompts;
   for (std::string line; std::getline(in, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.empty()) throw base::UsageError(file + ": line " + std::to_string(prompts.size() + 1) + " is empty");
+    const auto refuse = [&](const std::string& why) {
+      throw base::UsageError(file + ": line " + std::to_string(prompts.size() + 1) + why);
+    };
+    if (line.empty()) refuse(" is empty");
+    if (text::valid_utf8_prefix(line) != line.size()) refuse(" is not UTF-8");
     prompts.push_back(line);
     if (prompts.size() > kMostPrompts) throw base::UsageError(file + ": more than 100,000 prompts; give fewer at a time");
   }
@@ -95,6 +100,10 @@ void generate_file(const GenerateArguments& arguments, const formats::ModelConfi
   for (const std::string& text : texts) {
     ids.push_back(prompt_ids(arguments, tokenizer, encoder, text));
     check_ids(ids.back(), config);
+    if (static_cast<std::int64_t>(ids.back().size()) >= config.max_position_embeddings)
+      throw base::UsageError(arguments.prompts + ": line " + std::to_string(ids.size()) + " has " +
+                             std::to_string(ids.back().size()) + " tokens and the model's context " +
+                             std::to_string(config.max_position_embeddings) + "; shorten it");
     longest = std::max(longest, ids.back().size());
   }
   std::vector<generate::Prompt> prompts;
