@@ -100,7 +100,7 @@ void add_step_options(CLI::App& command, RunConfig& run) {
                    "keep less: work each layer's activations out again on the way back, at a third more time and the same "
                    "bits; without it, only where memory is too short");
   command.add_option("--micro-batch-tokens", run.micro_batch_tokens,
-                     "tokens that go through the model at once; 0: 2,048, or less where memory is short")
+                     "tokens that go through the model at once; 0: 2,048 or the longest row, less where memory is short")
       ->capture_default_str();
 }
 
@@ -108,7 +108,7 @@ void add_worker_options(CLI::App& command, TrainArguments& arguments) {
   WorkerArguments& workers = arguments.workers;
   const char* const group = "Who trains (the same bytes whoever does)";
   command.add_option("--threads", arguments.run.threads, "of a worker; 0: the cores, shared by --workers")
-      ->capture_default_str()->group(group);
+      ->capture_default_str()->check(CLI::Range(0, 1024))->group(group);
   command.add_option("--workers", workers.workers, "processes on this machine that share each step, 1 to 8")
       ->capture_default_str()->group(group);
   command.add_option("--rendezvous", workers.rendezvous,

@@ -119,7 +119,7 @@ void generate_file(const GenerateArguments& arguments, const formats::ModelConfi
     if (arguments.print_ids) {
       line["ids"] = json::array(answers[i].ids.begin(), answers[i].ids.end());
     } else {
-      line["completion"] = tokenizer.decode(answers[i].ids);
+      line["completion"] = text::to_valid_utf8(tokenizer.decode(answers[i].ids));
     }
     line["finish_reason"] = answers[i].finish == generate::Finish::kStop ? "stop" : "length";
     std::cout << json::serialize(line) << "\n";

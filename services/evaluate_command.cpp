@@ -18,6 +18,7 @@
 #include "trainer/generate/generate.h"
 #include "trainer/text/dataset.h"
 #include "trainer/text/supervised.h"
+#include "trainer/text/utf8.h"
 
 namespace finetuned::services {
 
@@ -144,7 +145,7 @@ std::vector<Answered> answer_all(Reader& model, const std::vector<Question>& que
   const std::vector<generate::Answer> given = generate::generate_together(model, prompts);
   std::vector<Answered> answers;
   for (std::size_t i = 0; i < questions.size(); ++i)
-    answers.push_back({questions[i].prompt, questions[i].expected, trimmed(tokenizer.decode(given[i].ids))});
+    answers.push_back({questions[i].prompt, questions[i].expected, trimmed(text::to_valid_utf8(tokenizer.decode(given[i].ids)))});
   return answers;
 }
 

@@ -67,7 +67,9 @@ class Children {
   };
   /// Whether it has ended.
   static bool reap(Child& child) {
-    if (!child.ended) child.ended = waitpid(child.process, &child.status, WNOHANG) == child.process;
+    if (child.ended) return true;
+    const pid_t found = waitpid(child.process, &child.status, WNOHANG);
+    child.ended = found == child.process || (found < 0 && errno == ECHILD);  // the system may have reaped it
     return child.ended;
   }
 

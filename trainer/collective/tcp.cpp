@@ -249,7 +249,7 @@ class Tcp final : public Collective {
     peers_.resize(static_cast<std::size_t>(size_ - 1));
     for (int missing = size_ - 1; missing > 0;) {
       std::optional<Socket> connection = accept_one(listener, until);
-      if (!connection) refuse_late(options);
+      if (!connection || steady_clock::now() >= until) refuse_late(options);  // strangers may knock without end
       std::optional<Guest> guest = meet(std::move(*connection), std::min(until, after(kHelloTimeout)));
       if (!guest) continue;
       const std::string fault = fault_of(*guest, options);

@@ -58,7 +58,6 @@ json::object config_json(const RunConfig& config, const Plan& plan) {
   object["seed"] = config.seed;
   object["max_seq_length"] = config.max_seq_length;
   object["micro_batch_tokens"] = plan.told.micro_batch_tokens;
-  object["recompute"] = plan.told.recompute;
   object["dtype"] = formats::dtype_name(config.dtype);
   return object;
 }

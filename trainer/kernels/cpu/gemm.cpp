@@ -83,7 +83,7 @@ Cut cut(const Tiles& tile, const Gemm<float>& g, std::int64_t group_panels, int 
   if (result.way == Cut::Way::kFewRows) result.column_step = blocks_of(result.column_step, 32) * 32;
   result.column_blocks = blocks_of(g.n, result.column_step);
   result.row_step = g.m;
-  const std::int64_t group_blocks = blocks_of(group_panels, std::min(step, panels));
+  const std::int64_t group_blocks = blocks_of(group_panels, std::clamp<std::int64_t>(panels, 1, step));
   if (result.way == Cut::Way::kPacked && group_blocks < wanted / 2) {
     const std::int64_t rows = blocks_of(g.m, blocks_of(wanted / 2, group_blocks));
     result.row_step = std::max<std::int64_t>(2, blocks_of(rows, kRowsPerBlock)) * kRowsPerBlock;
