@@ -1,5 +1,6 @@
 #include "trainer/tensor/thread_pool.h"
 
+#include <algorithm>
 #include <system_error>
 
 #include "base/expects.h"
@@ -16,6 +17,8 @@ namespace {
 // sleeps.
 constexpr int kSpins = 2000;
 
+constexpr std::int64_t kMostBlocks = 0xffffffff;
+
 inline void relax() {
 #if defined(__x86_64__)
   _mm_pause();
@@ -26,8 +29,30 @@ inline void relax() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+void ThreadPool::Range::set(std::int64_t begin, std::int64_t end) {
+  left = static_cast<std::uint64_t>(begin) << 32 | static_cast<std::uint64_t>(end);
+}
+
+std::int64_t ThreadPool::Range::take_first() {
+  std::uint64_t seen = left;
+  while (seen >> 32 < (seen & kMostBlocks))
+    if (left.compare_exchange_weak(seen, seen + (std::uint64_t{1} << 32)))
+      return static_cast<std::int64_t>(seen >> 32);
+  return -1;
+}
+
+std::int64_t ThreadPool::Range::take_last() {
+  std::uint64_t seen = left;
+  while (seen >> 32 < (seen & kMostBlocks))
+    if (left.compare_exchange_weak(seen, seen - 1))
+      return static_cast<std::int64_t>((seen & kMostBlocks) - 1);
+  return -1;
+}
+
+ThreadPool::ThreadPool(int threads)
+    : ranges_(std::make_unique<Range[]>(static_cast<std::size_t>(std::max(1, threads)))) {
   base::expects(threads >= 1, "a pool has at least its caller's thread");
+  workers_.reserve(static_cast<std::size_t>(threads));
   try {
     for (int thread = 1; thread < threads; ++thread)
       workers_.emplace_back([this, thread] { worker(thread); });
@@ -51,10 +76,12 @@ void ThreadPool::run_blocks(std::int64_t blocks, void* context, Block block) {
       block(context, i, 0);
     return;
   }
+  base::expects(blocks <= kMostBlocks, "blocks are numbered in 32 bits");
   block_ = block;
   context_ = context;
-  blocks_ = blocks;
-  next_ = 0;
+  for (int thread = 0; thread < threads(); ++thread)
+    ranges_[static_cast<std::size_t>(thread)].set(blocks * thread / threads(),
+                                                  blocks * (thread + 1) / threads());
   busy_ = static_cast<int>(workers_.size());
   ++round_;
   round_.notify_all();
@@ -71,8 +98,14 @@ void ThreadPool::run_blocks(std::int64_t blocks, void* context, Block block) {
 }
 
 void ThreadPool::work_off(int thread) {
-  for (std::int64_t i = next_++; i < blocks_; i = next_++)
-    block_(context_, i, thread);
+  const auto work = [&](std::int64_t block) { block_(context_, block, thread); };
+  for (std::int64_t block; (block = ranges_[static_cast<std::size_t>(thread)].take_first()) >= 0;)
+    work(block);
+  for (int other = 1; other < threads(); ++other) {
+    Range& range = ranges_[static_cast<std::size_t>((thread + other) % threads())];
+    for (std::int64_t block; (block = range.take_last()) >= 0;)
+      work(block);
+  }
 }
 
 void ThreadPool::worker(int thread) {

@@ -1,8 +1,10 @@
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <thread>
 #include <vector>
 
 #include "trainer/tensor/arena.h"
@@ -73,6 +75,23 @@ TEST(ThreadPool, RunsEveryBlockOnceInEveryRound) {
       }
     }
   }
+}
+
+TEST(ThreadPool, WhoHasEndedTakesTheOthersBlocks) {
+  ThreadPool pool(2);
+  std::atomic<int> others{0};
+  bool all_done = false;
+  pool.run(10, [&](std::int64_t block, int) {
+    if (block != 0) {
+      ++others;
+      return;
+    }
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (others < 9 && std::chrono::steady_clock::now() < end)
+      std::this_thread::yield();
+    all_done = others == 9;
+  });
+  EXPECT_TRUE(all_done) << "blocks of the thread that was busy were left waiting for it";
 }
 
 /// An address space too small for their stacks ended the process without a word.

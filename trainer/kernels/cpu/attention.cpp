@@ -49,7 +49,7 @@ void Forward::multiply_keys(const LeftOperand& q, std::int64_t rows, const Right
     product.m = rows;
     product.end = count;
     product.left[0] = q;
-    product.right[0] = keys;
+    product.right[0] = product.ahead[0] = keys;
     product.k[0] = d;
     product.c = scores;
     product.c_stride = blocks_.keys;

@@ -16,8 +16,7 @@ constexpr std::int64_t kCachedFloats = kScratchFloats / 4;  // of panels that a 
 constexpr std::int64_t kMostDepth = 8192;
 static_assert(kMostDepth * 48 <= kScratchFloats, "a panel of any width fits a thread's scratch");
 constexpr std::size_t kMostInGroup = 8;
-constexpr std::int64_t kTasksPerThread = 8;         // enough for the threads to end together
-constexpr std::int64_t kFewRowsTasksPerThread = 2;  // longer ones keep the memory's streams going
+constexpr std::int64_t kTasksPerThread = 8;  // enough for the threads to end together
 
 std::int64_t blocks_of(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
@@ -73,8 +72,7 @@ Cut cut(const Tiles& tile, const Gemm<float>& g, std::int64_t group_panels, int 
   result.g = &g;
   result.way = way_of(tile, g);
   const std::int64_t width = tile.panel_width, panels = blocks_of(g.n, width),
-                     wanted = threads *
-                              (result.way == Cut::Way::kFewRows ? kFewRowsTasksPerThread : kTasksPerThread);
+                     wanted = threads * kTasksPerThread;
   std::int64_t step = std::max<std::int64_t>(1, group_panels / wanted);
   if (result.way == Cut::Way::kPacked)
     step = std::min(
@@ -136,7 +134,9 @@ void direct_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, st
   tile.gemm(block);
 }
 
-void few_rows_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, std::int64_t end) {
+/// Columns [begin, end) of g; those of `next` from `ahead` on are met after them.
+void few_rows_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, std::int64_t end,
+                   const Gemm<float>& next, std::int64_t ahead) {
   FewRows block;
   block.m = g.m;
   block.begin = begin;
@@ -144,6 +144,8 @@ void few_rows_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, 
   for (std::size_t p = 0; p < g.products.size() && g.products[p].k > 0; ++p) {
     block.left[p] = operand(g.products[p].left);
     block.right[p] = operand(g.products[p].right);
+    block.ahead[p] = operand(next.products[p].right);
+    block.ahead[p].data += ahead * block.ahead[p].stride;
     block.k[p] = g.products[p].k;
   }
   block.c = g.c;
@@ -154,18 +156,34 @@ void few_rows_task(const Tiles& tile, const Gemm<float>& g, std::int64_t begin, 
   tile.few_rows(block);
 }
 
-void run_task(const Tiles& tile, const Cut& cut, std::int64_t task, float* scratch) {
+/// The cuts of a group and their tasks, numbered through.
+struct Tasks {
+  std::array<Cut, kMostInGroup> cuts;
+  std::size_t count = 0;
+  std::int64_t total = 0;
+
+  const Cut& of(std::int64_t task) const {
+    std::size_t at = count - 1;
+    while (cuts[at].first_task > task)
+      --at;
+    return cuts[at];
+  }
+};
+
+void run_task(const Tiles& tile, const Tasks& tasks, std::int64_t number, float* scratch) {
+  const Cut& cut = tasks.of(number);
   const Gemm<float>& g = *cut.g;
-  const std::int64_t begin = task / cut.row_blocks * cut.column_step,
-                     end = std::min(g.n, begin + cut.column_step);
-  const std::int64_t row = task % cut.row_blocks * cut.row_step;
+  const std::int64_t task = number - cut.first_task, begin = task / cut.row_blocks * cut.column_step,
+                     end = std::min(g.n, begin + cut.column_step), row = task % cut.row_blocks * cut.row_step;
   switch (cut.way) {
     case Cut::Way::kPacked:
       return packed_task(tile, g, begin, end, row, std::min(g.m, row + cut.row_step), scratch);
     case Cut::Way::kDirect:
       return direct_task(tile, g, begin, end);
     case Cut::Way::kFewRows:
-      return few_rows_task(tile, g, begin, end);
+      if (end < g.n) return few_rows_task(tile, g, begin, end, g, end);
+      if (number + 1 < tasks.total) return few_rows_task(tile, g, begin, end, *tasks.of(number + 1).g, 0);
+      return few_rows_task(tile, g, begin, end, g, begin);
   }
 }
 
@@ -182,19 +200,17 @@ void run_group(const tensor::Cpu& device, std::span<const Gemm<float>> group) {
     bytes += 4 * (m * k + k * n + m * n);
   }
   const tensor::KernelTimer timer(device.profile(), group[0].name, flops, bytes);
-  std::array<Cut, kMostInGroup> cuts;
-  std::int64_t tasks = 0;
+  Tasks tasks;
+  tasks.count = group.size();
   for (std::size_t i = 0; i < group.size(); ++i) {
-    cuts[i] = cut(tile, group[i], panels, device.pool().threads());
+    Cut& one = tasks.cuts[i];
+    one = cut(tile, group[i], panels, device.pool().threads());
     const bool empty = group[i].m == 0 || group[i].n == 0;
-    cuts[i].first_task = empty ? std::numeric_limits<std::int64_t>::max() : tasks;
-    if (!empty) tasks += cuts[i].tasks();
+    one.first_task = empty ? std::numeric_limits<std::int64_t>::max() : tasks.total;
+    if (!empty) tasks.total += one.tasks();
   }
-  device.pool().run(tasks, [&](std::int64_t task, int thread) {
-    std::size_t at = group.size() - 1;
-    while (cuts[at].first_task > task)
-      --at;
-    run_task(tile, cuts[at], task - cuts[at].first_task, device.scratch(thread));
+  device.pool().run(tasks.total, [&](std::int64_t task, int thread) {
+    run_task(tile, tasks, task, device.scratch(thread));
   });
 }
 

@@ -165,10 +165,10 @@ constexpr int kColumnGroups = kLanes == 16 ? 1 : 2;
 constexpr int kLine = 16, kPieceLines = 4, kPiece = kPieceLines * kLine;
 constexpr int kSharePieces = kLanes * kLanes / kPiece;  // with 4 lanes nothing is asked for
 
-/// Prefetches line `i` of the share of a square at depth `k`, among the columns from `column` on.
-FINETUNED_INLINE void ask_ahead(const RightOperand& right, std::int64_t column, std::int64_t k, int i) {
-  const std::int64_t row = column + kSharePieces * (k / kLanes % (kPiece / kLanes)) + i / kPieceLines;
-  __builtin_prefetch(right.data + row * right.stride + k / kPiece * kPiece + kLine * (i % kPieceLines), 0, 2);
+/// Prefetches line `i` of the share of a square at depth `k`, among the columns that `ahead` begins with.
+FINETUNED_INLINE void ask_ahead(const RightOperand& ahead, std::int64_t k, int i) {
+  const std::int64_t row = kSharePieces * (k / kLanes % (kPiece / kLanes)) + i / kPieceLines;
+  __builtin_prefetch(ahead.data + row * ahead.stride + k / kPiece * kPiece + kLine * (i % kPieceLines), 0, 2);
 }
 
 /// Where the kLanes columns from `column` on begin, at depth `k`. Lanes beyond the end, where there are not
@@ -186,14 +186,15 @@ struct Columns {
 /// sums += left times kLanes columns of `right`, for the depths [k, k + kLanes): a square of the weight,
 /// turned in registers, so that each lane's chain is in the order of k.
 template <int Rows, bool Whole>
-FINETUNED_INLINE void multiply_square(const LeftOperand& left, const RightOperand& right, std::int64_t column,
-                                      std::int64_t end, std::int64_t k, Vector (&sums)[Rows]) {
+FINETUNED_INLINE void multiply_square(const LeftOperand& left, const RightOperand& right,
+                                      const RightOperand& ahead, std::int64_t column, std::int64_t end,
+                                      std::int64_t k, Vector (&sums)[Rows]) {
   const Columns<Whole> columns(right, column, end, k);
   Vector square[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
     square[i] = load(columns.at(i));
-    if (i < kSharePieces * kPieceLines) ask_ahead(right, column + kColumnGroups * kLanes, k, i);
+    if (i < kSharePieces * kPieceLines) ask_ahead(ahead, k, i);
   }
   transpose_blocks<1>(square);
 #pragma GCC unroll 16
@@ -221,10 +222,14 @@ void few_rows_columns(const FewRows& block, std::int64_t column) {
   for (int p = 0; p < kMostProducts && block.k[p] > 0; ++p) {
     const LeftOperand& left = block.left[p];
     const RightOperand& right = block.right[p];
+    const std::int64_t next = column + kColumnGroups * kLanes;
+    const RightOperand ahead = next < block.end
+                                   ? RightOperand{right.data + next * right.stride, right.stride, true}
+                                   : block.ahead[p];
     const std::int64_t whole = block.k[p] / kLanes * kLanes;
     for (std::int64_t k = 0; k < whole; k += kLanes)
       for (int group = 0; group < kColumnGroups; ++group)
-        multiply_square<Rows, Whole>(left, right, column + group * kLanes, block.end, k, sums[group]);
+        multiply_square<Rows, Whole>(left, right, ahead, column + group * kLanes, block.end, k, sums[group]);
     for (int group = 0; group < kColumnGroups; ++group)
       multiply_rest<Rows, Whole>(left, right, column + group * kLanes, block.end, whole, block.k[p],
                                  sums[group]);

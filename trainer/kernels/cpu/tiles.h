@@ -54,6 +54,8 @@ struct FewRows {
   std::int64_t begin = 0, end = 0;  ///< columns of c; begin is a multiple of 16
   std::array<LeftOperand, kMostProducts> left;
   std::array<RightOperand, kMostProducts> right;
+  /// Begin at the columns that are met after these: asked of memory meanwhile.
+  std::array<RightOperand, kMostProducts> ahead;
   std::array<std::int64_t, kMostProducts> k{};
   float* c = nullptr;
   std::int64_t c_stride = 0;
