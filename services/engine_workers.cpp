@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "base/machine.h"
+#include "trainer/collective/fingerprint.h"
 #include "trainer/collective/processes.h"
 #include "trainer/collective/tcp.h"
 #include "trainer/formats/hf_config.h"
@@ -92,8 +93,9 @@ std::unique_ptr<collective::Collective> meet_machines(const WorkerArguments& arg
   options.peer_timeout = peer_timeout(arguments);
   training::plan_training(config, rows, validation, 1,
                      reports(arguments));  // a refusal need not wait for the others
-  options.fingerprint = training::run_fingerprint(config, rows, validation);
-  return collective::join(options);
+  auto machines = collective::join(options);  // before the base is hashed, which takes each machine its own time
+  collective::agree(*machines, training::run_fingerprint(config, rows, validation));
+  return machines;
 }
 
 double sgemm_gflops(const WorkerArguments& arguments, int threads) {

@@ -20,4 +20,10 @@ std::string rank_name(int rank, int size) {
   return "rank " + std::to_string(rank) + " of " + std::to_string(size);
 }
 
+std::string silence_of(int rank, int size, std::chrono::milliseconds waited) {
+  return rank_name(rank, size) + " did not answer within " +
+         std::to_string(static_cast<double>(waited.count()) / 1000).substr(0, 5) +
+         " s; where its share may take longer, raise the peer timeout";
+}
+
 }  // namespace finetuned::collective

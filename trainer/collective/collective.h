@@ -64,4 +64,7 @@ void add_part(std::span<const float> part, bool first, std::span<float> total);
 /// `rank 1 of 3`: what messages call a participant.
 std::string rank_name(int rank, int size);
 
+/// What is said of a rank that was waited for in vain.
+std::string silence_of(int rank, int size, std::chrono::milliseconds waited);
+
 }  // namespace finetuned::collective

@@ -1,8 +1,10 @@
 #include "trainer/collective/fingerprint.h"
 
 #include <algorithm>
+#include <array>
 #include <sstream>
 
+#include "base/errors.h"
 #include "base/expects.h"
 
 namespace finetuned::collective {
@@ -16,6 +18,17 @@ void add_missing(const Fingerprint& one, const Fingerprint& other, std::vector<s
     const bool named = std::find(names.begin(), names.end(), part.name) != names.end();
     if (!same && !named) names.push_back(part.name);
   }
+}
+
+/// Another rank's parts. Names come over the network, and messages go to terminals: only those that `mine`
+/// has too are kept.
+Fingerprint foreign(const std::string& text, const Fingerprint& mine) {
+  Fingerprint fingerprint = from_text(text);
+  for (FingerprintPart& part : fingerprint) {
+    const auto same_name = [&](const FingerprintPart& own) { return own.name == part.name; };
+    if (std::none_of(mine.begin(), mine.end(), same_name)) part.name = "what this program does not know";
+  }
+  return fingerprint;
 }
 
 }  // namespace
@@ -48,6 +61,23 @@ std::string differences(const Fingerprint& one, const Fingerprint& other) {
   for (const std::string& name : names)
     text += (text.empty() ? "" : ", ") + name;
   return text;
+}
+
+void agree(Collective& group, const Fingerprint& mine) {
+  using Text = std::array<char, kMostGathered>;
+  const std::string text = to_text(mine);
+  base::expects(text.size() < sizeof(Text), "a fingerprint is short");
+  Text sent{};
+  std::copy(text.begin(), text.end(), sent.begin());
+  std::vector<Fingerprint> all;
+  for (const Text& one : gather_values(group, sent))
+    all.push_back(foreign(std::string(one.begin(), std::find(one.begin(), one.end(), '\0')), mine));
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    const std::string apart = differences(all[0], all[rank]);
+    if (!apart.empty())
+      throw base::UsageError("rank " + std::to_string(rank) + " differs from rank 0 in: " + apart +
+                             "; give all ranks the same");
+  }
 }
 
 }  // namespace finetuned::collective

@@ -136,8 +136,7 @@ void SharedMemory::wait_for(std::uint32_t round) {
       int silent = 0;
       while (silent < size() - 1 && shared.present[silent] == round + 1)
         ++silent;
-      throw PeerLost(rank_name(silent, size()) + " did not answer within " +
-                     std::to_string(timeout_.count() / 1000.0).substr(0, 5) + " s");
+      throw PeerLost(silence_of(silent, size(), timeout_));
     }
     futex_wait(shared.round, round, std::min(left + milliseconds(1), kSlice));
     if (shared.round != round) return;

@@ -13,14 +13,20 @@ namespace finetuned::collective {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-/// A TCP connection on which every wait has an end. What goes wrong is PeerLost, whose message says what: it
-/// closed the connection, did not answer in time, or the system's words.
+/// The deadline came first.
+struct PeerSilent : PeerLost {
+  PeerSilent() : PeerLost("it did not answer in time") {}
+};
+
+/// A TCP connection on which every wait has an end. What goes wrong is PeerSilent, or PeerLost, whose message
+/// says what: it closed the connection, or the system's words.
 class Socket {
  public:
   explicit Socket(base::FileDescriptor connected);
 
   void send(std::span<const std::byte> data, Deadline deadline);
   void receive(std::span<std::byte> data, Deadline deadline);  ///< all of it
+  bool closed() const;                                         ///< by the other side, as far as is known here
 
  private:
   base::FileDescriptor fd_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <optional>
 
 #include "base/errors.h"
@@ -19,7 +18,7 @@ using std::chrono::steady_clock;
 static_assert(std::endian::native == std::endian::little, "numbers go over the wire as they lie in memory");
 
 constexpr std::uint32_t kMagic = 0x434e5446;
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kVersion = 2;
 constexpr std::size_t kMostText = 4096;
 constexpr std::size_t kChunkFloats = std::size_t{256} << 10;
 constexpr milliseconds kHelloTimeout{5000};  // of a connection; others wait behind it
@@ -91,20 +90,17 @@ struct Guest {
   Socket connection;
   std::uint16_t version;
   Hello hello;
-  Fingerprint fingerprint;
 };
 
 /// Nothing where the connection is none of ours.
 std::optional<Guest> meet(Socket connection, Deadline deadline) {
   try {
-    Guest guest{std::move(connection), kVersion, {}, {}};
+    Guest guest{std::move(connection), kVersion, {}};
     const Header header = receive_header(guest.connection, deadline);
     guest.version = header.version;
     if (header.version != kVersion) return guest;
-    if (header.kind != Kind::kHello || header.length < sizeof(Hello)) return std::nullopt;
-    const std::string text = receive_text(guest.connection, header, deadline);
-    std::memcpy(&guest.hello, text.data(), sizeof(Hello));
-    guest.fingerprint = from_text(text.substr(sizeof(Hello)));
+    if (header.kind != Kind::kHello || header.length != sizeof(Hello)) return std::nullopt;
+    guest.connection.receive(std::as_writable_bytes(std::span(&guest.hello, 1)), deadline);
     return guest;
   } catch (const PeerLost&) {
     return std::nullopt;
@@ -133,9 +129,10 @@ class Tcp final : public Collective {
     guarded([&] {
       if (rank_ == 0) std::copy(mine.begin(), mine.end(), all.begin());
       if (rank_ != 0) send_to(0, Kind::kValues, mine);
+      const Deadline until = deadline();
       for (int other = 1; rank_ == 0 && other < size_; ++other)
         receive_from(other, Kind::kValues,
-                     all.subspan(static_cast<std::size_t>(other) * mine.size(), mine.size()), false);
+                     all.subspan(static_cast<std::size_t>(other) * mine.size(), mine.size()), false, until);
       share(Kind::kValues, all);
     });
   }
@@ -158,7 +155,7 @@ class Tcp final : public Collective {
   /// On rank 0 the whole sum is in `chunk` in the end; on others, what it was after their parts.
   void sum_chunk(std::span<const std::span<const float>> parts, std::size_t begin, std::span<float> chunk) {
     const auto bytes = std::as_writable_bytes(chunk);
-    bool begun = rank_ != 0 && receive_from(0, Kind::kChunk, bytes, true);
+    bool begun = rank_ != 0 && receive_from(0, Kind::kChunk, bytes, true, deadline());
     for (const auto part : parts) {
       add_part(part.subspan(begin, chunk.size()), !begun, chunk);
       begun = true;
@@ -167,7 +164,7 @@ class Tcp final : public Collective {
     if (rank_ != 0) return send_to(0, Kind::kChunk, so_far());
     for (int other = 1; other < size_; ++other) {
       send_to(other, Kind::kChunk, so_far());
-      begun = receive_from(other, Kind::kChunk, bytes, true);
+      begun = receive_from(other, Kind::kChunk, bytes, true, deadline());
     }
     base::expects(begun, "a sum has a part");
   }
@@ -175,23 +172,36 @@ class Tcp final : public Collective {
   /// Rank 0's `data` to all.
   void share(Kind kind, std::span<std::byte> data) {
     if (rank_ != 0) {
-      receive_from(0, kind, data, false);
+      receive_from(0, kind, data, false, deadline());
       return;
     }
     for (int other = 1; other < size_; ++other)
       send_to(other, kind, data);
   }
 
-  Deadline deadline() const { return after(timeout_); }
+  milliseconds patience() const { return rank_ == 0 ? timeout_ : 2 * timeout_; }
+  Deadline deadline() const { return after(patience()); }
   Socket& to(int other) { return *peers_[static_cast<std::size_t>(rank_ == 0 ? other - 1 : 0)]; }
 
   void send_to(int other, Kind kind, std::span<const std::byte> data) {
-    named(other, [&] { send_message(to(other), kind, data, deadline()); });
+    awaited(other, [&] { send_message(to(other), kind, data, deadline()); });
   }
-  bool receive_from(int other, Kind kind, std::span<std::byte> data, bool or_empty) {
+  bool receive_from(int other, Kind kind, std::span<std::byte> data, bool or_empty, Deadline until) {
     bool some = false;
-    named(other, [&] { some = receive_message(to(other), kind, data, or_empty, deadline()); });
+    awaited(other, [&] { some = receive_message(to(other), kind, data, or_empty, until); });
     return some;
+  }
+
+  /// named(), with the peer timeout as the bound.
+  template <class Work>
+  void awaited(int other, const Work& work) {
+    named(other, [&] {
+      try {
+        work();
+      } catch (const PeerSilent&) {
+        throw PeerLost(silence_of(other, size_, patience()));
+      }
+    });
   }
 
   /// Says whom a failure is about, unless rank 0 told of another.
@@ -233,11 +243,8 @@ class Tcp final : public Collective {
     const Deadline until = after(options.join_timeout);
     peers_.emplace_back(connect_to(options.rendezvous, until));
     const Hello hello{static_cast<std::uint32_t>(rank_), static_cast<std::uint32_t>(size_)};
-    std::string text(reinterpret_cast<const char*>(&hello), sizeof hello);
-    text += to_text(options.fingerprint);
-    base::expects(text.size() <= kMostText, "a fingerprint is short");
     named(0, [&] {
-      send_text(*peers_[0], Kind::kHello, text, until);
+      send_message(*peers_[0], Kind::kHello, std::as_bytes(std::span(&hello, 1)), until);
       // Rank 0 waits as long for the last of us, and began earlier or later.
       receive_message(*peers_[0], Kind::kWelcome, {}, false, until + options.join_timeout);
     });
@@ -249,10 +256,12 @@ class Tcp final : public Collective {
     peers_.resize(static_cast<std::size_t>(size_ - 1));
     for (int missing = size_ - 1; missing > 0;) {
       std::optional<Socket> connection = accept_one(listener, until);
-      if (!connection || steady_clock::now() >= until) refuse_late(options);  // strangers may knock without end
+      if (!connection || steady_clock::now() >= until)
+        refuse_late(options);  // strangers may knock without end
       std::optional<Guest> guest = meet(std::move(*connection), std::min(until, after(kHelloTimeout)));
       if (!guest) continue;
-      const std::string fault = fault_of(*guest, options);
+      missing += vacate(guest->hello.rank);
+      const std::string fault = fault_of(*guest);
       if (!fault.empty()) refuse(listener, *guest, fault, missing - 1);
       peers_[guest->hello.rank - 1] = std::move(guest->connection);
       --missing;
@@ -261,7 +270,7 @@ class Tcp final : public Collective {
       send_to(other, Kind::kWelcome, {});
   }
 
-  std::string fault_of(const Guest& guest, const TcpOptions& options) const {
+  std::string fault_of(const Guest& guest) const {
     if (guest.version != kVersion) return "a rank came whose program speaks another version of the protocol";
     const std::string who = "rank " + std::to_string(guest.hello.rank);
     if (guest.hello.size != static_cast<std::uint32_t>(size_))
@@ -269,9 +278,16 @@ class Tcp final : public Collective {
              std::to_string(size_) + "; give all of them the same world size";
     if (guest.hello.rank < 1 || guest.hello.rank >= static_cast<std::uint32_t>(size_))
       return who + " is none of a world of " + std::to_string(size_);
-    if (peers_[guest.hello.rank - 1]) return who + " came twice; give each process a rank of its own";
-    const std::string apart = differences(options.fingerprint, guest.fingerprint);
-    return apart.empty() ? "" : who + " differs from rank 0 in: " + apart + "; give all ranks the same";
+    return peers_[guest.hello.rank - 1] ? who + " came twice; give each process a rank of its own" : "";
+  }
+
+  /// How many seats became free: 1 where that rank had one, and has gone away.
+  int vacate(std::uint32_t rank) {
+    if (rank < 1 || rank > peers_.size()) return 0;
+    std::optional<Socket>& seat = peers_[rank - 1];
+    if (!seat || !seat->closed()) return 0;
+    seat.reset();
+    return 1;
   }
 
   /// Tells the guest, those who came before, and for a while those who come after, who would else knock in

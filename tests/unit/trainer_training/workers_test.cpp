@@ -151,8 +151,8 @@ TEST_F(Workers, OfSeveralMachinesGiveTheSameBytes) {
       options.rendezvous = {"127.0.0.1", port};
       options.rank = rank;
       options.size = size;
-      options.fingerprint = run_fingerprint(mine, rows_, validation_);
       const auto group = collective::join(options);
+      collective::agree(*group, run_fingerprint(mine, rows_, validation_));
       Listener listener;
       run_training(mine, rows_, validation_, listener, as_one_of(*group));
       if (rank != 0 && !listener.steps.empty()) throw std::runtime_error("rank 0 alone observes");
