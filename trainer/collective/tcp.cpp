@@ -254,17 +254,16 @@ class Tcp final : public Collective {
     const base::FileDescriptor listener = listen_at(options.rendezvous);
     const Deadline until = after(options.join_timeout);
     peers_.resize(static_cast<std::size_t>(size_ - 1));
-    for (int missing = size_ - 1; missing > 0;) {
+    while (vacancies() > 0) {
       std::optional<Socket> connection = accept_one(listener, until);
       if (!connection || steady_clock::now() >= until)
         refuse_late(options);  // strangers may knock without end
       std::optional<Guest> guest = meet(std::move(*connection), std::min(until, after(kHelloTimeout)));
       if (!guest) continue;
-      missing += vacate(guest->hello.rank);
+      const int missing = vacancies();
       const std::string fault = fault_of(*guest);
       if (!fault.empty()) refuse(listener, *guest, fault, missing - 1);
       peers_[guest->hello.rank - 1] = std::move(guest->connection);
-      --missing;
     }
     for (int other = 1; other < size_; ++other)
       send_to(other, Kind::kWelcome, {});
@@ -281,13 +280,14 @@ class Tcp final : public Collective {
     return peers_[guest.hello.rank - 1] ? who + " came twice; give each process a rank of its own" : "";
   }
 
-  /// How many seats became free: 1 where that rank had one, and has gone away.
-  int vacate(std::uint32_t rank) {
-    if (rank < 1 || rank > peers_.size()) return 0;
-    std::optional<Socket>& seat = peers_[rank - 1];
-    if (!seat || !seat->closed()) return 0;
-    seat.reset();
-    return 1;
+  /// How many are missing, those who came and went away again among them.
+  int vacancies() {
+    int missing = 0;
+    for (std::optional<Socket>& seat : peers_) {
+      if (seat && seat->closed()) seat.reset();
+      missing += seat ? 0 : 1;
+    }
+    return missing;
   }
 
   /// Tells the guest, those who came before, and for a while those who come after, who would else knock in
