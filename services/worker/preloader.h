@@ -10,7 +10,7 @@
 namespace finetuned::worker {
 
 /// While a base is lent to a run: looks twice a second what the next queued job wants, and reads that base
-/// where it fits beside the run. One thread, of the lowest priority. What goes wrong is logged, once for the
+/// where it fits beside the run. One thread, of the lowest priority, which a run waits for a moment only. What goes wrong is logged, once for the
 /// state the base is in: it is the job's to meet it.
 class Preloader {
  public:

@@ -32,7 +32,7 @@ std::uint64_t encoder_bytes(const fs::path& directory) {
 class ResidentBases::Wanted {
  public:
   Wanted(ResidentBases& bases, const fs::path& directory) : bases_(bases) {
-    set(directory);
+    set(Want{directory, std::chrono::steady_clock::now()});
     reading_ = std::unique_lock(bases.reading_);
   }
   ~Wanted() { set(std::nullopt); }
@@ -40,9 +40,9 @@ class ResidentBases::Wanted {
   Wanted& operator=(const Wanted&) = delete;
 
  private:
-  void set(const std::optional<fs::path>& directory) {
+  void set(const std::optional<Want>& want) {
     const std::lock_guard lock(bases_.mutex_);
-    bases_.wanted_ = directory;
+    bases_.wanted_ = want;
   }
 
   ResidentBases& bases_;
@@ -84,15 +84,17 @@ std::shared_ptr<const text::RowEncoder> ResidentBases::encoder(const fs::path& d
   return fresh_entry(directory).encoder;
 }
 
-ResidentBases::Lent ResidentBases::lend(const fs::path& directory, std::uint64_t run_bytes) {
+ResidentBases::Lent ResidentBases::lend(const fs::path& directory, std::uint64_t run_bytes,
+                                        const EachPiece& each_piece) {
   const Wanted wanted(*this, directory);
   base::expects(!in_use(), "one run is done before the next one begins");
   Entry& entry = fresh_entry(directory);
-  make_room(directory, run_bytes);
-  if (!entry.weights) read_weights(entry, {});
+  const std::uint64_t bytes = run_bytes + encoder_bytes(directory);
+  make_room(directory, bytes);
+  if (!entry.weights) read_weights(entry, each_piece);
   const std::lock_guard lock(mutex_);
   lent_ = entry.weights.get();
-  lent_bytes_ = run_bytes;
+  lent_bytes_ = bytes;
   return {*this, entry.weights};
 }
 
@@ -100,7 +102,10 @@ ResidentBases::Ahead ResidentBases::read_ahead(const fs::path& directory, const 
   const std::lock_guard reading(reading_);
   const auto check = [&] {
     const std::lock_guard lock(mutex_);
-    if (stop.stop_requested() || (wanted_ && *wanted_ != directory)) throw BrokenOff();
+    const auto gives_way = [&](const Want& want) {
+      return want.directory != directory || std::chrono::steady_clock::now() - want.since >= patience_;
+    };
+    if (stop.stop_requested() || (wanted_ && gives_way(*wanted_))) throw BrokenOff();
   };
   std::uint64_t beside = 0;
   {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -56,23 +57,27 @@ class ResidentBases {
     std::uint64_t bytes = 0;     ///< that all of them take
   };
 
-  /// `limit_bytes`: for a run and what is kept, together.
-  explicit ResidentBases(std::uint64_t limit_bytes) : limit_bytes_(limit_bytes) {}
+  /// `limit_bytes`: for a run and what is kept, together. `patience`: how long a run waits for its own base to be
+  /// read ahead, which is done at the lowest priority, before it reads the base itself.
+  explicit ResidentBases(std::uint64_t limit_bytes,
+                         std::chrono::milliseconds patience = std::chrono::seconds(2))
+      : limit_bytes_(limit_bytes), patience_(patience) {}
   ResidentBases(const ResidentBases&) = delete;
   ResidentBases& operator=(const ResidentBases&) = delete;
 
   /// Shared, since it may be dropped from here while a job still uses it. Throws FormatError.
   std::shared_ptr<const text::RowEncoder> encoder(const std::filesystem::path& directory);
 
-  /// The base for a run that takes `run_bytes` in all, its base among them, read where it is not here. One at
-  /// a time. Throws what reading throws (FormatError, std::bad_alloc), and then keeps nothing of the
-  /// directory.
-  Lent lend(const std::filesystem::path& directory, std::uint64_t run_bytes);
+  using EachPiece = std::function<void()>;
+  /// The base for a run that takes `run_bytes` in all, its base's weights among them and its tokenizer not, read
+  /// where it is not here: then `each_piece` is called many times a second, and may throw. One at a time. Throws
+  /// what reading throws (FormatError, std::bad_alloc), and then keeps nothing of the directory.
+  Lent lend(const std::filesystem::path& directory, std::uint64_t run_bytes, const EachPiece& each_piece = {});
 
   enum class Ahead { kReady, kNoRoom, kBrokenOff };
   /// Has the base ready for a later lend(): reads it, in the place of those used longest ago, where it fits
-  /// beside what is lent now. Breaks off, keeping nothing of it, soon after `stop` is requested or the other
-  /// thread wants another base. Throws as lend() does.
+  /// beside what is lent now. Breaks off, keeping nothing of it, soon after `stop` is requested, the other thread
+  /// wants another base, or has run out of patience for this one. Throws as lend() does.
   Ahead read_ahead(const std::filesystem::path& directory, const std::stop_token& stop);
 
   bool in_use() const;  ///< whether something is lent
@@ -91,7 +96,10 @@ class ResidentBases {
   };
   /// Says for whom the reading thread waits or reads.
   class Wanted;
-  using EachPiece = std::function<void()>;
+  struct Want {
+    std::filesystem::path directory;
+    std::chrono::steady_clock::time_point since;
+  };
 
   Entry& fresh_entry(const std::filesystem::path& directory);
   void read_weights(Entry& entry, const EachPiece& each_piece);
@@ -100,11 +108,12 @@ class ResidentBases {
   bool is_lent(const Entry& entry) const;
 
   const std::uint64_t limit_bytes_;
+  const std::chrono::milliseconds patience_;
   std::mutex reading_;  ///< held by whoever reads a base or changes `entries_`; taken before `mutex_`
 
   mutable std::mutex mutex_;  ///< guards all below, for moments
   std::list<Entry> entries_;  ///< the last used one first
-  std::optional<std::filesystem::path> wanted_;
+  std::optional<Want> wanted_;
   const Weights* lent_ = nullptr;
   std::uint64_t lent_bytes_ = 0;
   Counts counts_;

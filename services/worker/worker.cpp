@@ -86,10 +86,20 @@ training::RunResult Worker::train(const JobData& data, JobObserver& observer) {
   std::uint64_t bytes = 0;
   for (const auto& line : plan.memory) bytes += line.bytes;
   if (!sgemm_gflops_) sgemm_gflops_ = training::sgemm_gflops(tensor::Cpu(options_.threads));
-  const ResidentBases::Lent base = bases_.lend(data.config.run.base_directory, bytes);
-  const training::RunResources resources{
-      .base = &base.weights(), .base_hashes = &base.hashes(), .sgemm_gflops = sgemm_gflops_};
-  return training::run_training(data.config.run, data.training, data.validation, observer, resources);
+  struct Stopped {};
+  const auto go_on = [&observer] {
+    if (observer.stop_requested()) throw Stopped();
+  };
+  try {
+    const ResidentBases::Lent base = bases_.lend(data.config.run.base_directory, bytes, go_on);
+    const training::RunResources resources{
+        .base = &base.weights(), .base_hashes = &base.hashes(), .sgemm_gflops = sgemm_gflops_};
+    return training::run_training(data.config.run, data.training, data.validation, observer, resources);
+  } catch (const Stopped&) {  // before its first step
+    training::RunResult result;
+    result.stopped = true;
+    return result;
+  }
 }
 
 void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop) {

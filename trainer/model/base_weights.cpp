@@ -1,6 +1,7 @@
 #include "trainer/model/base_weights.h"
 
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "base/expects.h"
@@ -31,9 +32,14 @@ BaseWeights<Device>::BaseWeights(const Device& device, const formats::ModelConfi
   arena_.allocate();
   std::vector<float> host;
   for (const auto& tensor : formats::expected_tensors(config)) {
-    host.resize(static_cast<std::size_t>(product(tensor.shape)));
-    weights(tensor.name, host);
-    device.copy_in(values_[tensor.name], host.data(), static_cast<std::int64_t>(host.size()));
+    const auto size = static_cast<std::size_t>(product(tensor.shape));
+    if constexpr (std::is_same_v<Device, tensor::Cpu>) {
+      weights(tensor.name, {values_[tensor.name], size});  // where they are to lie: no second copy of the largest
+    } else {
+      host.resize(size);
+      weights(tensor.name, host);
+      device.copy_in(values_[tensor.name], host.data(), static_cast<std::int64_t>(size));
+    }
   }
 }
 

@@ -36,8 +36,11 @@ double seconds_since(steady_clock::time_point start) {
 double mean_loss(const LossSums& sums) { return sums.loss / static_cast<double>(sums.supervised); }
 double accuracy(const LossSums& sums) { return static_cast<double>(sums.correct) / static_cast<double>(sums.supervised); }
 
-formats::ModelConfig checked_base(const RunConfig& config, bool writes) {
-  const formats::ModelConfig base = formats::read_model_config(config.base_directory);
+/// Of the base in memory, where there is one: its files may have changed since it was read.
+formats::ModelConfig checked_base(const RunConfig& config, const RunResources& resources, bool writes) {
+  const formats::ModelConfig base = resources.base && !config.full_parameter
+                                        ? resources.base->config()
+                                        : formats::read_model_config(config.base_directory);
   check_config(config, base);
   if (writes) check_output(config);
   return base;
@@ -82,7 +85,7 @@ class Run {
   Run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, RunObserver& observer,
       const RunResources& resources)
       : config_(config), observer_(observer), resources_(resources), team_(resources.collective),
-        base_(checked_base(config, team_.leads())),
+        base_(checked_base(config, resources, team_.leads())),
         training_(cut_rows(training_rows, "training", row_limit(config, base_), base_)),
         validation_(cut_rows(validation_rows, "validation", row_limit(config, base_), base_)),
         plan_(agreed_plan(config, base_, training_, validation_, team_, resources.base != nullptr)),
@@ -267,7 +270,7 @@ RunResult run_training(const RunConfig& config, const Rows& training_rows, const
 RunPlan plan_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, int local_workers,
                       bool writes) {
   if (training_rows.empty()) throw base::UsageError("there are no training rows");
-  const formats::ModelConfig base = checked_base(config, writes);
+  const formats::ModelConfig base = checked_base(config, {}, writes);
   const Rows training = cut_rows(training_rows, "training", row_limit(config, base), base);
   const Rows validation = cut_rows(validation_rows, "validation", row_limit(config, base), base);
   Workforce workforce;

@@ -37,6 +37,13 @@ class ResidentBasesTest : public testing::Test {
     return alone.counts().bytes;
   }
 
+  /// What a run takes beside the bytes that it names itself.
+  static std::uint64_t tokenizer_size_of(const fs::path& directory) {
+    ResidentBases alone(kPlenty);
+    alone.encoder(directory);
+    return alone.counts().bytes;
+  }
+
   TemporaryDirectory directory_;
 };
 
@@ -83,7 +90,7 @@ TEST_F(ResidentBasesTest, ReadsAnewWhatWasReplacedInPlace) {
 TEST_F(ResidentBasesTest, DropsTheLongestUnusedFirst) {
   const fs::path a = base("a"), b = base("b"), c = base("c");
   const std::uint64_t each = size_of(a);
-  ResidentBases bases(2 * each + kRun);
+  ResidentBases bases(2 * each + kRun + tokenizer_size_of(a));
   bases.lend(a, kRun);
   bases.lend(b, kRun);
   bases.lend(a, kRun);
@@ -128,7 +135,7 @@ TEST_F(ResidentBasesTest, KeepsNothingOfABaseThatCannotBeRead) {
 TEST_F(ResidentBasesTest, ReadsAheadOnlyWhatFitsBesideTheRun) {
   const fs::path a = base("a"), b = base("b"), c = base("c");
   const std::uint64_t each = size_of(b);
-  ResidentBases bases(kRun + each);
+  ResidentBases bases(kRun + tokenizer_size_of(a) + each);
   bases.lend(c, kRun);
   {
     const ResidentBases::Lent lent = bases.lend(a, kRun + 1);
@@ -189,6 +196,29 @@ TEST_F(ResidentBasesTest, WhatIsReadAheadGivesWayToAnotherBase) {
   reader.join();
   EXPECT_EQ(outcome, Ahead::kBrokenOff);
   EXPECT_EQ(bases.counts().bases, 1);
+}
+
+TEST_F(ResidentBasesTest, BreaksOffForARunThatIsNoLongerWanted) {
+  struct Unwanted {};
+  const fs::path a = base("a");
+  ResidentBases bases(kPlenty);
+  EXPECT_THROW(bases.lend(a, kRun, [] { throw Unwanted(); }), Unwanted);
+  EXPECT_FALSE(bases.in_use());
+  EXPECT_EQ(bases.counts().bytes, 0u);
+  bases.lend(a, kRun);
+  EXPECT_EQ(bases.counts().reads, 1);
+}
+
+TEST_F(ResidentBasesTest, ARunThatRunsOutOfPatienceReadsItsBaseItself) {
+  const fs::path large = large_base();
+  ResidentBases bases(kPlenty, std::chrono::milliseconds(0));
+  std::atomic<Ahead> outcome{Ahead::kReady};
+  std::thread reader([&] { outcome = bases.read_ahead(large, {}); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  bases.lend(large, std::uint64_t{1} << 30);
+  reader.join();
+  EXPECT_EQ(outcome, Ahead::kBrokenOff);
+  EXPECT_EQ(bases.counts().reads, 1);
 }
 
 TEST_F(ResidentBasesTest, ARunWaitsForItsOwnBaseToBeReadAhead) {
