@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::int64_t kTogether = 32;  // prompts of a file that are answered side by side
 constexpr std::size_t kMostPrompts = 100'000;
+constexpr std::size_t kMostPromptBytes = 16u << 20;
 
 std::vector<std::int32_t> chat_prompt(const GenerateArguments& arguments, const text::RowEncoder& encoder,
                                       const std::string& prompt) {
@@ -47,14 +48,6 @@ std::vector<std::int32_t> prompt_ids(const GenerateArguments& arguments, const t
   // An eos that the tokenizer puts at the end would end the text before it starts.
   if (!ids.empty() && tokenizer.eos_id() && ids.back() == *tokenizer.eos_id()) ids.pop_back();
   return ids;
-}
-
-void check_ids(const std::vector<std::int32_t>& ids, const formats::ModelConfig& config) {
-  if (ids.empty()) throw base::UsageError("the prompt has no tokens; give --prompt or --ids");
-  for (const std::int32_t id : ids)
-    if (id < 0 || id >= config.vocab_size)
-      throw base::UsageError("token " + std::to_string(id) + " is not in the vocabulary of " +
-                             std::to_string(config.vocab_size));
 }
 
 generate::Request request_of(const GenerateArguments& arguments, const formats::ModelConfig& config,
@@ -80,6 +73,7 @@ std::vector<std::string> read_prompts(const std::string& file) {
       throw base::UsageError(file + ": line " + std::to_string(prompts.size() + 1) + why);
     };
     if (line.empty()) refuse(" is empty");
+    if (line.size() > kMostPromptBytes) refuse(" is longer than 16 MB; give a shorter prompt");
     if (text::valid_utf8_prefix(line) != line.size()) refuse(" is not UTF-8");
     prompts.push_back(line);
     if (prompts.size() > kMostPrompts) throw base::UsageError(file + ": more than 100,000 prompts; give fewer at a time");
@@ -88,7 +82,8 @@ std::vector<std::string> read_prompts(const std::string& file) {
   return prompts;
 }
 
-/// Answers the prompts of a file side by side, and prints a JSON line for each, in their order.
+/// Answers the prompts of a file side by side, and prints a JSON line for each, in their order, once those before it are
+/// answered.
 void generate_file(const GenerateArguments& arguments, const formats::ModelConfig& config) {
   const text::Tokenizer tokenizer = text::Tokenizer::load(arguments.base);
   std::optional<text::RowEncoder> encoder;
@@ -99,11 +94,7 @@ void generate_file(const GenerateArguments& arguments, const formats::ModelConfi
   std::size_t longest = 0;
   for (const std::string& text : texts) {
     ids.push_back(prompt_ids(arguments, tokenizer, encoder, text));
-    check_ids(ids.back(), config);
-    if (static_cast<std::int64_t>(ids.back().size()) >= config.max_position_embeddings)
-      throw base::UsageError(arguments.prompts + ": line " + std::to_string(ids.size()) + " has " +
-                             std::to_string(ids.back().size()) + " tokens and the model's context " +
-                             std::to_string(config.max_position_embeddings) + "; shorten it");
+    check_prompt(ids.back(), config, arguments.prompts + ": line " + std::to_string(ids.size()));
     longest = std::max(longest, ids.back().size());
   }
   std::vector<generate::Prompt> prompts;
@@ -112,18 +103,22 @@ void generate_file(const GenerateArguments& arguments, const formats::ModelConfi
   Reader model = load_reader(device, arguments.base, arguments.adapter, config,
                              static_cast<std::int64_t>(longest) + arguments.max_tokens,
                              std::min(kTogether, static_cast<std::int64_t>(prompts.size())));
-  const std::vector<generate::Answer> answers = generate::generate_together(model, prompts);
-  for (std::size_t i = 0; i < answers.size(); ++i) {
+  std::vector<std::string> lines(texts.size());
+  std::size_t printed = 0;
+  generate::Listener listener;
+  listener.on_answer = [&](std::size_t i, const generate::Answer& answer) {
     json::object line;
     line["prompt"] = texts[i];
     if (arguments.print_ids) {
-      line["ids"] = json::array(answers[i].ids.begin(), answers[i].ids.end());
+      line["ids"] = json::array(answer.ids.begin(), answer.ids.end());
     } else {
-      line["completion"] = text::to_valid_utf8(tokenizer.decode(answers[i].ids));
+      line["completion"] = text::to_valid_utf8(tokenizer.decode(answer.ids));
     }
-    line["finish_reason"] = answers[i].finish == generate::Finish::kStop ? "stop" : "length";
-    std::cout << json::serialize(line) << "\n";
-  }
+    line["finish_reason"] = answer.finish == generate::Finish::kStop ? "stop" : "length";
+    lines[i] = json::serialize(line);
+    for (; printed < lines.size() && !lines[printed].empty(); ++printed) std::cout << lines[printed] << std::endl;
+  };
+  generate::generate_together(model, prompts, listener);
 }
 
 }  // namespace
@@ -142,7 +137,7 @@ void generate(const GenerateArguments& arguments) {
   if (arguments.chat) encoder.emplace(arguments.base);
   const std::vector<std::int32_t> prompt =
       arguments.ids.empty() ? prompt_ids(arguments, *tokenizer, encoder, arguments.prompt) : parse_ids(arguments.ids, "--ids");
-  check_ids(prompt, config);
+  check_prompt(prompt, config, "the prompt");
   tensor::Cpu device(arguments.threads);
   const auto longest = static_cast<std::int64_t>(prompt.size()) + arguments.max_tokens;
   Reader model = load_reader(device, arguments.base, arguments.adapter, config, longest, 1);

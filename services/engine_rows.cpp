@@ -113,6 +113,18 @@ std::vector<std::int32_t> parse_ids(const std::string& words, const std::string&
   return ids;
 }
 
+void check_prompt(const std::vector<std::int32_t>& ids, const formats::ModelConfig& config, const std::string& what) {
+  if (ids.empty()) throw base::UsageError(what + " has no tokens; give at least one");
+  for (const std::int32_t id : ids)
+    if (id < 0 || id >= config.vocab_size)
+      throw base::UsageError(what + " has token " + std::to_string(id) + ", which is not in the vocabulary of " +
+                             std::to_string(config.vocab_size));
+  const auto count = static_cast<std::int64_t>(ids.size());
+  if (count >= config.max_position_embeddings)
+    throw base::UsageError(what + " has " + std::to_string(count) + " tokens and the model's context " +
+                           std::to_string(config.max_position_embeddings) + "; shorten it");
+}
+
 std::string refuse_seed(const std::string& text) {
   std::uint64_t seed = 0;
   const auto [stop, fault] = std::from_chars(text.data(), text.data() + text.size(), seed);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/formats/hf_config.h"
 #include "trainer/text/supervised.h"
 #include "trainer/text/token_row.h"
 
@@ -20,6 +21,10 @@ std::vector<text::TokenRow> token_rows(const std::filesystem::path& file);
 
 /// Token ids in `words`, parted by spaces or commas. Throws UsageError beginning with `place`.
 std::vector<std::int32_t> parse_ids(const std::string& words, const std::string& place);
+
+/// Throws UsageError, which calls the prompt `what`, for one that `config`'s model cannot continue: of no tokens, of ids
+/// beyond the vocabulary, or as long as the context.
+void check_prompt(const std::vector<std::int32_t>& ids, const formats::ModelConfig& config, const std::string& what);
 
 /// Empty for a seed, an integer from 0 to 2^64 - 1; else what is wrong with `text`. For CLI11's check().
 std::string refuse_seed(const std::string& text);

@@ -89,12 +89,12 @@ class Reporter final : public training::RunObserver {
   void on_checkpoint(const training::CheckpointWritten&) override {}
   bool stop_requested() override { return stop_signal != 0; }
 
-  /// `12 s (1,234 tokens/s, 61% of this machine's 140 GFLOP/s)` over the steps so far.
-  std::string pace(double sgemm_gflops) const {
+  /// `12 s (1,234 tokens/s, 61% of this machine's 140 GFLOP/s)` over the steps so far; `whose`: `this machine's`.
+  std::string pace(double sgemm_gflops, const std::string& whose) const {
     if (seconds_ == 0) return cli::format_seconds(0);
     return cli::format_seconds(seconds_) + " (" +
            cli::format_count(static_cast<std::int64_t>(static_cast<double>(trained_tokens_) / seconds_ + 0.5)) +
-           " tokens/s, " + fixed(100 * sgemm_seconds_ / seconds_, 0) + "% of this machine's " + fixed(sgemm_gflops, 0) +
+           " tokens/s, " + fixed(100 * sgemm_seconds_ / seconds_, 0) + "% of " + whose + " " + fixed(sgemm_gflops, 0) +
            " GFLOP/s)";
   }
 
@@ -174,6 +174,7 @@ void train(TrainArguments arguments) {
     if (!arguments.validation.empty()) validation = dataset_rows(arguments.validation, encoder, options, 1);
   }
   if (run.base_name.empty()) run.base_name = run.base_directory.string();
+  plan_by_workers(arguments.workers, run, rows, validation);
   const auto machines = meet_machines(arguments.workers, run, rows, validation);
   training::RunResult result;
   training::RunResources resources;
@@ -184,7 +185,7 @@ void train(TrainArguments arguments) {
     const StopOnSignal stop;
     Reporter reporter(arguments.log);
     result = train_by_workers(arguments.workers, run, rows, validation, reporter, resources);
-    pace = reporter.pace(*resources.sgemm_gflops);
+    pace = reporter.pace(*resources.sgemm_gflops, machines ? "these machines'" : "this machine's");
   }
   if (!reports(arguments.workers)) {
     std::cout << collective::rank_name(machines->rank(), machines->size()) << ": " << result.last.step

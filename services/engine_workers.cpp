@@ -38,12 +38,9 @@ std::unique_ptr<model::BaseWeights<tensor::Cpu>> shared_base(const training::Run
   return std::make_unique<model::BaseWeights<tensor::Cpu>>(copies, base, model::stored_weights(weights));
 }
 
-training::RunResult train_locally(const WorkerArguments& arguments, training::RunConfig config,
+training::RunResult train_locally(const WorkerArguments& arguments, const training::RunConfig& config,
                                   const Rows& rows, const Rows& validation, training::RunObserver& observer,
                                   training::RunResources resources) {
-  if (config.threads == 0) config.threads = std::max(1, base::machine_cores() / arguments.workers);
-  training::plan_training(config, rows, validation,
-                     arguments.workers);  // refused before the base is read and forked
   const auto shared = shared_base(config);
   resources.base = shared.get();
   training::RunResult result;
@@ -91,11 +88,16 @@ std::unique_ptr<collective::Collective> meet_machines(const WorkerArguments& arg
   options.rank = *arguments.world_rank;
   options.size = *arguments.world_size;
   options.peer_timeout = peer_timeout(arguments);
-  training::plan_training(config, rows, validation, 1,
-                     reports(arguments));  // a refusal need not wait for the others
   auto machines = collective::join(options);  // before the base is hashed, which takes each machine its own time
   collective::agree(*machines, training::run_fingerprint(config, rows, validation));
   return machines;
+}
+
+void plan_by_workers(const WorkerArguments& arguments, training::RunConfig& config, const Rows& rows,
+                     const Rows& validation) {
+  if (config.threads == 0 && arguments.workers > 1)
+    config.threads = std::max(1, base::machine_cores() / arguments.workers);
+  training::plan_training(config, rows, validation, arguments.workers, reports(arguments));
 }
 
 double sgemm_gflops(const WorkerArguments& arguments, int threads) {
@@ -103,12 +105,12 @@ double sgemm_gflops(const WorkerArguments& arguments, int threads) {
   return training::sgemm_gflops(local) * arguments.world_size.value_or(1);
 }
 
-training::RunResult train_by_workers(const WorkerArguments& arguments, training::RunConfig config,
+training::RunResult train_by_workers(const WorkerArguments& arguments, const training::RunConfig& config,
                                      const Rows& rows, const Rows& validation,
                                      training::RunObserver& observer, const training::RunResources& resources) {
   try {
     if (arguments.workers > 1)
-      return train_locally(arguments, std::move(config), rows, validation, observer, resources);
+      return train_locally(arguments, config, rows, validation, observer, resources);
     return training::run_training(config, rows, validation, observer, resources);
   } catch (const collective::PeerLost& lost) {
     throw collective::PeerLost(std::string(lost.what()) +

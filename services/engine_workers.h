@@ -25,9 +25,13 @@ void check_workers(const WorkerArguments& arguments);
 /// Whether this process is the one that reports: not so on ranks 1, 2, ... of several machines.
 bool reports(const WorkerArguments& arguments);
 
+/// Throws UsageError where this rank cannot run as it is told to, before the others are met and anything large is read.
+/// With `config.threads` 0 several workers of this machine share its cores.
+void plan_by_workers(const WorkerArguments& arguments, training::RunConfig& config,
+                     const std::vector<text::TokenRow>& rows, const std::vector<text::TokenRow>& validation);
+
 /// Meets the ranks of other machines, which takes minutes at most; null where there are none. Throws
-/// UsageError where one differs from rank 0, or this rank cannot run for itself, and collective::PeerLost
-/// where not all come.
+/// UsageError where one differs from rank 0, and collective::PeerLost where not all come.
 std::unique_ptr<collective::Collective> meet_machines(const WorkerArguments& arguments,
                                                       const training::RunConfig& config,
                                                       const std::vector<text::TokenRow>& rows,
@@ -38,9 +42,9 @@ std::unique_ptr<collective::Collective> meet_machines(const WorkerArguments& arg
 double sgemm_gflops(const WorkerArguments& arguments, int threads);
 
 /// run_training() by these workers; `resources.collective` is what meet_machines() gave, and `resources.base` null.
-/// Several on this machine are forked, so this process has one thread when it calls; the base is read once for all, and
-/// with `config.threads` 0 they share the cores. Throws as run_training() does.
-training::RunResult train_by_workers(const WorkerArguments& arguments, training::RunConfig config,
+/// Several on this machine are forked, so this process has one thread when it calls; the base is read once for all.
+/// Throws as run_training() does.
+training::RunResult train_by_workers(const WorkerArguments& arguments, const training::RunConfig& config,
                                      const std::vector<text::TokenRow>& rows,
                                      const std::vector<text::TokenRow>& validation,
                                      training::RunObserver& observer, const training::RunResources& resources);

@@ -14,6 +14,7 @@
 #include "base/errors.h"
 #include "base/json.h"
 #include "services/engine_model.h"
+#include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
 #include "trainer/generate/generate.h"
 #include "trainer/text/dataset.h"
@@ -38,7 +39,6 @@ struct EvaluateArguments {
 
 /// A question for the model, and the answer that counts as right.
 struct Question {
-  std::int64_t line = 0;
   std::string prompt;
   std::vector<std::int32_t> ids;  ///< of `prompt`
   std::string expected;
@@ -59,12 +59,12 @@ std::string trimmed(const std::string& text) {
   throw base::UsageError(file + ": " + (line > 0 ? "line " + std::to_string(line) + ": " : "") + message);
 }
 
-Question question_of(text::Row& row, const std::string& file, const text::RowEncoder& encoder) {
+Question question_of(text::Row& row, const std::string& file, const text::RowEncoder& encoder,
+                     const formats::ModelConfig& config) {
   const text::Message& last = row.messages.back();
   if (last.role != text::Role::kAssistant || !last.content)
     refuse(file, row.line, "its last turn is not an assistant's text, so there is nothing to compare with");
   Question question;
-  question.line = row.line;
   question.expected = trimmed(*last.content);
   row.messages.pop_back();
   try {
@@ -73,16 +73,18 @@ Question question_of(text::Row& row, const std::string& file, const text::RowEnc
     refuse(file, row.line, error.what());
   }
   question.ids = encoder.tokenizer().encode(question.prompt, {.add_special = false});
+  check_prompt(question.ids, config, file + ": line " + std::to_string(row.line) + ": the prompt");
   return question;
 }
 
-std::vector<Question> read_questions(const std::string& file, const text::RowEncoder& encoder) {
+std::vector<Question> read_questions(const std::string& file, const text::RowEncoder& encoder,
+                                     const formats::ModelConfig& config) {
   std::ifstream in(file, std::ios::binary);
   text::DatasetLimits limits;
   limits.min_examples = 1;
   text::DatasetReader reader(in, limits);
   std::vector<Question> questions;
-  while (std::optional<text::Row> row = reader.next()) questions.push_back(question_of(*row, file, encoder));
+  while (std::optional<text::Row> row = reader.next()) questions.push_back(question_of(*row, file, encoder, config));
   const text::FaultList& faults = reader.faults();
   if (faults.count() > 0)
     refuse(file, faults.kept()[0].line, faults.kept()[0].message + " (" + std::to_string(faults.count()) + " faults in all)");
@@ -133,15 +135,9 @@ void print_json(const std::vector<Answered>& answers, std::size_t exact, std::si
 
 /// Each answer is the one that its question gets alone.
 std::vector<Answered> answer_all(Reader& model, const std::vector<Question>& questions, const generate::Request& request,
-                                 const text::Tokenizer& tokenizer, const std::string& file) {
+                                 const text::Tokenizer& tokenizer) {
   std::vector<generate::Prompt> prompts;
-  for (const Question& question : questions) {
-    if (static_cast<std::int64_t>(question.ids.size()) >= model.max_positions())
-      refuse(file, question.line,
-             "the prompt has " + std::to_string(question.ids.size()) + " tokens and the model's context " +
-                 std::to_string(model.max_positions()) + "; shorten the prompt");
-    prompts.push_back({question.ids, request});
-  }
+  for (const Question& question : questions) prompts.push_back({question.ids, request});
   const std::vector<generate::Answer> given = generate::generate_together(model, prompts);
   std::vector<Answered> answers;
   for (std::size_t i = 0; i < questions.size(); ++i)
@@ -151,8 +147,8 @@ std::vector<Answered> answer_all(Reader& model, const std::vector<Question>& que
 
 void evaluate(const EvaluateArguments& arguments) {
   const text::RowEncoder encoder(arguments.base);
-  const std::vector<Question> questions = read_questions(arguments.data, encoder);
   const formats::ModelConfig config = formats::read_model_config(arguments.base);
+  const std::vector<Question> questions = read_questions(arguments.data, encoder, config);
   tensor::Cpu device(arguments.threads);
   Reader model = load_reader(device, arguments.base, arguments.adapter, config,
                              longest_prompt(questions) + arguments.max_tokens,
@@ -160,7 +156,7 @@ void evaluate(const EvaluateArguments& arguments) {
   generate::Request request;
   request.max_tokens = arguments.max_tokens;
   request.stop_ids = stop_ids(config, encoder.tokenizer());
-  const std::vector<Answered> answers = answer_all(model, questions, request, encoder.tokenizer(), arguments.data);
+  const std::vector<Answered> answers = answer_all(model, questions, request, encoder.tokenizer());
   const auto exact = static_cast<std::size_t>(std::count_if(answers.begin(), answers.end(),
                                                            [](const Answered& one) { return one.exact(); }));
   const std::size_t shown = std::min(answers.size(), static_cast<std::size_t>(arguments.show));

@@ -2,11 +2,13 @@
 // the largest matrix product that this machine does, measured in the same run.
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "trainer/kernels/counter_rng.h"
@@ -44,6 +46,26 @@ struct Options {
   std::exit(status);
 }
 
+std::int64_t whole(const std::string& text) {
+  std::int64_t value = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (fault != std::errc() || end != text.data() + text.size() || value < 0 || value > 1'000'000) usage(2);
+  return value;
+}
+
+double share(const std::string& text) {
+  double value = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (fault != std::errc() || end != text.data() + text.size() || !(value > 0 && value <= 1)) usage(2);
+  return value;
+}
+
+tensor::Isa isa_of(const std::string& name) {
+  for (const auto isa : {tensor::Isa::kBaseline, tensor::Isa::kAvx2, tensor::Isa::kAvx512})
+    if (name == tensor::isa_name(isa)) return isa;
+  usage(2);
+}
+
 Options parse(int count, char** words) {
   Options options;
   for (int i = 1; i < count; ++i) {
@@ -58,21 +80,19 @@ Options parse(int count, char** words) {
     if (word == "--size")
       options.size = value;
     else if (word == "--rows")
-      options.rows = std::stoll(value);
+      options.rows = whole(value);
     else if (word == "--length")
-      options.length = std::stoll(value);
+      options.length = whole(value);
     else if (word == "--steps")
-      options.steps = std::stoll(value);
+      options.steps = whole(value);
     else if (word == "--rank")
-      options.rank = std::stoll(value);
+      options.rank = whole(value);
     else if (word == "--threads")
-      options.threads = std::stoi(value);
+      options.threads = static_cast<int>(whole(value));
     else if (word == "--supervised")
-      options.supervised = std::stod(value);
+      options.supervised = share(value);
     else if (word == "--isa")
-      options.isa = value == "avx512" ? tensor::Isa::kAvx512
-                    : value == "avx2" ? tensor::Isa::kAvx2
-                                      : tensor::Isa::kBaseline;
+      options.isa = isa_of(value);
     else
       usage(2);
   }
@@ -80,7 +100,7 @@ Options parse(int count, char** words) {
   if (options.length == 0) options.length = options.decode ? 8 : 256;
   if (options.steps == 0) options.steps = options.decode ? 64 : 8;
   if ((options.size != "15m" && options.size != "110m") || options.rows < 1 || options.length < 2 ||
-      options.steps < 1)
+      options.steps < 1 || options.rank < 1 || options.rank > 256 || options.threads > 1024)
     usage(2);
   return options;
 }

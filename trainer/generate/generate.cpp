@@ -44,12 +44,11 @@ template <class Device>
 class Together {
  public:
   using Real = typename Device::Real;
-  using OnToken = std::function<void(std::size_t, std::int32_t)>;
 
-  Together(model::Transformer<Device>& model, std::span<const Prompt> prompts, const OnToken& on_token)
+  Together(model::Transformer<Device>& model, std::span<const Prompt> prompts, const Listener& listener)
       : model_(model),
         prompts_(prompts),
-        on_token_(on_token),
+        listener_(listener),
         places_(std::min(prompts.size(), static_cast<std::size_t>(model.most_continuations()))),
         cache_(model.config(), static_cast<std::int64_t>(places_.size()),
                longest_of(prompts, model.max_positions())),
@@ -72,11 +71,21 @@ class Together {
     std::vector<std::int32_t> ids;  ///< the prompt and its answer so far
   };
 
+  void tell(std::size_t prompt) {
+    if (listener_.on_answer) listener_.on_answer(prompt, answers_[prompt]);
+  }
+
+  /// Its answer is whole.
+  void end(std::size_t place) {
+    tell(places_[place].prompt);
+    seat_next(place);
+  }
+
   void seat_next(std::size_t place) {
     Place& at = places_[place];
     at.taken = false;
     while (next_prompt_ < prompts_.size() && room_of(prompts_[next_prompt_], model_.max_positions()) == 0)
-      ++next_prompt_;
+      tell(next_prompt_++);
     if (next_prompt_ == prompts_.size()) return;
     at.taken = true;
     at.prompt = next_prompt_++;
@@ -121,18 +130,18 @@ class Together {
     const std::int32_t id = choose_token<Real>(request.sampling, answer.ids.size(), logits, order_);
     if (std::find(request.stop_ids.begin(), request.stop_ids.end(), id) != request.stop_ids.end()) {
       answer.finish = Finish::kStop;
-      return seat_next(place);
+      return end(place);
     }
     at.ids.push_back(id);
     answer.ids.push_back(id);
-    if (on_token_) on_token_(at.prompt, id);
-    if (answer.ids.size() == room_of(prompts_[at.prompt], model_.max_positions())) return seat_next(place);
+    if (listener_.on_token) listener_.on_token(at.prompt, id);
+    if (answer.ids.size() == room_of(prompts_[at.prompt], model_.max_positions())) return end(place);
     if (!request.use_cache) cache_.lengths[place] = 0;
   }
 
   model::Transformer<Device>& model_;
   std::span<const Prompt> prompts_;
-  const OnToken& on_token_;
+  const Listener& listener_;
   std::vector<Place> places_;
   model::KvCache<Real> cache_;
   std::vector<Real> logits_;
@@ -146,20 +155,20 @@ class Together {
 
 template <class Device>
 std::vector<Answer> generate_together(model::Transformer<Device>& model, std::span<const Prompt> prompts,
-                                      const std::function<void(std::size_t, std::int32_t)>& on_token) {
+                                      const Listener& listener) {
   for (const Prompt& prompt : prompts)
     check(model, prompt);
   if (prompts.empty()) return {};
-  return Together<Device>(model, prompts, on_token).run();
+  return Together<Device>(model, prompts, listener).run();
 }
 
 template <class Device>
 Answer generate(model::Transformer<Device>& model, std::span<const std::int32_t> prompt,
                 const Request& request, const std::function<void(std::int32_t)>& on_token) {
   const Prompt one{prompt, request};
-  std::function<void(std::size_t, std::int32_t)> hear;
-  if (on_token) hear = [&on_token](std::size_t, std::int32_t id) { on_token(id); };
-  return generate_together(model, std::span<const Prompt>(&one, 1), hear).front();
+  Listener listener;
+  if (on_token) listener.on_token = [&on_token](std::size_t, std::int32_t id) { on_token(id); };
+  return generate_together(model, std::span<const Prompt>(&one, 1), listener).front();
 }
 
 template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::int32_t>, const Request&,
@@ -167,6 +176,6 @@ template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::
 template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>,
                          const Request&, const std::function<void(std::int32_t)>&);
 template std::vector<Answer> generate_together(model::Transformer<tensor::Cpu>&, std::span<const Prompt>,
-                                               const std::function<void(std::size_t, std::int32_t)>&);
+                                               const Listener&);
 
 }  // namespace finetuned::generate

@@ -39,21 +39,25 @@ struct Prompt {
   Request request;
 };
 
+/// Hears of several prompts, each by its index, as things happen.
+struct Listener {
+  std::function<void(std::size_t, std::int32_t)> on_token;  ///< each new token; either may be empty
+  std::function<void(std::size_t, const Answer&)> on_answer;  ///< each whole answer, in the order they end
+};
+
 /// Continues the prompts together, as many at a time as model.most_continuations(): each weight is read once
 /// for all of them, and the next prompt takes the place of a finished one at once, its tokens passing beside
 /// the others' decoding. Answers stand in the order of the prompts, and each is bit for bit what generate()
-/// gives it alone. `on_token`, where given, hears each new token with its prompt's index. Throws as
-/// generate().
+/// gives it alone. Throws as generate().
 template <class Device>
 std::vector<Answer> generate_together(model::Transformer<Device>& model, std::span<const Prompt> prompts,
-                                      const std::function<void(std::size_t, std::int32_t)>& on_token = {});
+                                      const Listener& listener = {});
 
 extern template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::int32_t>,
                                 const Request&, const std::function<void(std::int32_t)>&);
 extern template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>,
                                 const Request&, const std::function<void(std::int32_t)>&);
 extern template std::vector<Answer> generate_together(model::Transformer<tensor::Cpu>&,
-                                                      std::span<const Prompt>,
-                                                      const std::function<void(std::size_t, std::int32_t)>&);
+                                                      std::span<const Prompt>, const Listener&);
 
 }  // namespace finetuned::generate

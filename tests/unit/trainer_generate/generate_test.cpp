@@ -84,13 +84,22 @@ TEST_P(EachFamily, GivesPromptsTogetherWhatEachGetsAlone) {
     settings.max_rows = rows;
     model::Transformer<tensor::Cpu> model(cpu, GetParam().config, model::lively_weights(), settings);
     std::vector<std::vector<std::int32_t>> heard(prompts.size());
-    const auto answers = generate_together(
-        model, requests, [&](std::size_t prompt, std::int32_t id) { heard[prompt].push_back(id); });
+    std::vector<std::vector<std::int32_t>> ended(prompts.size());
+    std::size_t endings = 0;
+    Listener listener;
+    listener.on_token = [&](std::size_t prompt, std::int32_t id) { heard[prompt].push_back(id); };
+    listener.on_answer = [&](std::size_t prompt, const Answer& answer) {
+      ended[prompt] = answer.ids;
+      ++endings;
+    };
+    const auto answers = generate_together(model, requests, listener);
+    EXPECT_EQ(endings, prompts.size());
     ASSERT_EQ(answers.size(), prompts.size());
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       EXPECT_EQ(answers[i].ids, expected[i].ids) << "prompt " << i << " among " << rows;
       EXPECT_EQ(answers[i].finish, expected[i].finish);
       EXPECT_EQ(heard[i], expected[i].ids);
+      EXPECT_EQ(ended[i], expected[i].ids);
     }
   }
 }
