@@ -26,14 +26,7 @@ class TrainingRun : public testing::Test {
   TrainingRun() { write_tiny_base(directory_ / "base"); }
 
   RunConfig config(const std::string& out) const {
-    RunConfig made;
-    made.base_directory = directory_ / "base";
-    made.out_directory = directory_ / out;
-    made.lora_rank = 4;
-    made.lora_alpha = 8;
-    made.learning_rate = 5e-3;
-    made.epochs = 2;
-    made.seed = 42;
+    RunConfig made = tiny_run(directory_.path(), out);
     made.threads = 2;
     return made;
   }

@@ -40,6 +40,19 @@ inline void write_tiny_base(const std::filesystem::path& directory, std::uint64_
   formats::write_safetensors(directory / "model.safetensors", std::move(tensors));
 }
 
+/// Two epochs of `directory`/base at rank 4 into `directory`/`out`.
+inline RunConfig tiny_run(const std::filesystem::path& directory, const std::string& out) {
+  RunConfig made;
+  made.base_directory = directory / "base";
+  made.out_directory = directory / out;
+  made.lora_rank = 4;
+  made.lora_alpha = 8;
+  made.learning_rate = 5e-3;
+  made.epochs = 2;
+  made.seed = 42;
+  return made;
+}
+
 /// `count` random rows of 4 to 16 tokens, the first two of each not supervised.
 inline std::vector<text::TokenRow> tiny_rows(int count, std::uint64_t seed = 5) {
   std::vector<text::TokenRow> rows;

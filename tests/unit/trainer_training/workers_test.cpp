@@ -35,15 +35,8 @@ class Workers : public testing::Test {
   /// 460 rows: about 4,600 positions, so 4 shards a step; the last step of an epoch is a small one of one
   /// shard.
   RunConfig config(const std::string& out) const {
-    RunConfig made;
-    made.base_directory = directory_ / "base";
-    made.out_directory = directory_ / out;
-    made.lora_rank = 4;
-    made.lora_alpha = 8;
-    made.learning_rate = 5e-3;
+    RunConfig made = tiny_run(directory_.path(), out);
     made.batch_size = 460;
-    made.epochs = 2;
-    made.seed = 42;
     made.threads = 1;
     return made;
   }
