@@ -63,10 +63,13 @@ Header receive_header(Socket& from, Deadline deadline) {
   return header;
 }
 
+/// For terminals: what is not plain text becomes a question mark.
 std::string receive_text(Socket& from, const Header& header, Deadline deadline) {
   if (header.length > kMostText) throw PeerLost("it sent a text that is too long");
   std::string text(header.length, '\0');
   from.receive(std::as_writable_bytes(std::span(text.data(), text.size())), deadline);
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
   return text;
 }
 

@@ -1,5 +1,6 @@
 #include "trainer/collective/tcp.h"
 
+#include <array>
 #include <csignal>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -217,6 +218,23 @@ TEST_F(Tcp, SizesThatDoNotFitAreAnError) {
   const auto group = join(options(0, 2));
   EXPECT_THAT(failure_of([&] { gather_values(*group, std::int32_t{1}); }),
               HasSubstr("8 bytes of kind 5 where 4"));
+}
+
+TEST_F(Tcp, WhatRankZeroSaysIsPlainText) {
+  const base::FileDescriptor listener = listen_at({"127.0.0.1", port_});
+  std::string said;
+  std::thread guest([&] { said = failure_of([&] { join(options(1, 2)); }); });
+  const auto until = steady_clock::now() + std::chrono::seconds(30);
+  std::optional<Socket> connection = accept_one(listener, until);
+  std::array<std::byte, 24> hello;  // header, rank and size; the answer begins with the same 6 bytes
+  if (connection) connection->receive(hello, until);
+  const std::string words = "\x1b[2Jgo\n";
+  std::string refusal(reinterpret_cast<const char*>(hello.data()), 6);
+  refusal += {'\3', '\0', static_cast<char>(words.size()), 0, 0, 0, 0, 0, 0, 0};
+  refusal += words;
+  if (connection) connection->send(std::as_bytes(std::span(refusal)), until);
+  guest.join();
+  EXPECT_EQ(said, "?[2Jgo?");
 }
 
 TEST_F(Tcp, AnAddressThatIsNotOursIsRefused) {
