@@ -195,6 +195,8 @@ void tokenize(const TokenizeArguments& arguments) {
     }
     std::cout << "\n";
   }
+  if (std::cin.bad())
+    throw std::runtime_error("standard input cannot be read beyond line " + std::to_string(number));
 }
 
 void add_tokenize(CLI::App& app) {

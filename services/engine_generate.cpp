@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <boost/json/serialize.hpp>
-#include <fstream>
 #include <iostream>
 #include <optional>
 #include <vector>
 
 #include "base/errors.h"
 #include "base/json.h"
+#include "services/cli/output.h"
 #include "services/engine_model.h"
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::int64_t kTogether = 32;  // prompts of a file that are answered side by side
 constexpr std::size_t kMostPrompts = 100'000;
-constexpr std::size_t kMostPromptBytes = 16u << 20;
+constexpr std::size_t kMostPromptBytes = 16'000'000;
 
 std::vector<std::int32_t> chat_prompt(const GenerateArguments& arguments, const text::RowEncoder& encoder,
                                       const std::string& prompt) {
@@ -65,19 +65,13 @@ generate::Request request_of(const GenerateArguments& arguments, const formats::
 
 /// The prompts of a file, a line each; a line is taken as it is.
 std::vector<std::string> read_prompts(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
   std::vector<std::string> prompts;
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    const auto refuse = [&](const std::string& why) {
-      throw base::UsageError(file + ": line " + std::to_string(prompts.size() + 1) + why);
-    };
-    if (line.empty()) refuse(" is empty");
-    if (line.size() > kMostPromptBytes) refuse(" is longer than 16 MB; give a shorter prompt");
-    if (text::valid_utf8_prefix(line) != line.size()) refuse(" is not UTF-8");
-    prompts.push_back(line);
+  for_each_line(file, kMostPromptBytes, [&](std::string& line, const std::string& place) {
+    if (line.empty()) throw base::UsageError(place + " is empty");
+    if (text::valid_utf8_prefix(line) != line.size()) throw base::UsageError(place + " is not UTF-8");
+    prompts.push_back(std::move(line));
     if (prompts.size() > kMostPrompts) throw base::UsageError(file + ": more than 100,000 prompts; give fewer at a time");
-  }
+  });
   if (prompts.empty()) throw base::UsageError(file + ": there are no prompts in it");
   return prompts;
 }
@@ -116,7 +110,10 @@ void generate_file(const GenerateArguments& arguments, const formats::ModelConfi
     }
     line["finish_reason"] = answer.finish == generate::Finish::kStop ? "stop" : "length";
     lines[i] = json::serialize(line);
-    for (; printed < lines.size() && !lines[printed].empty(); ++printed) std::cout << lines[printed] << std::endl;
+    for (; printed < lines.size() && !lines[printed].empty(); ++printed) {
+      std::cout << lines[printed] << "\n";
+      cli::flush_output();
+    }
   };
   generate::generate_together(model, prompts, listener);
 }
@@ -146,12 +143,16 @@ void generate(const GenerateArguments& arguments) {
   if (arguments.print_ids) {
     const char* separator = "";
     generate::generate(model, prompt, request, [&](std::int32_t id) {
-      std::cout << separator << id << std::flush;
+      std::cout << separator << id;
       separator = " ";
+      cli::flush_output();
     });
   } else {
     text::StreamDecoder decoder(*tokenizer);
-    generate::generate(model, prompt, request, [&](std::int32_t id) { std::cout << decoder.push(id) << std::flush; });
+    generate::generate(model, prompt, request, [&](std::int32_t id) {
+      std::cout << decoder.push(id);
+      cli::flush_output();
+    });
     std::cout << decoder.finish();
   }
   std::cout << "\n";

@@ -9,6 +9,8 @@
 
 #include "base/errors.h"
 #include "base/json.h"
+#include "base/lines.h"
+#include "services/cli/render.h"
 #include "trainer/text/dataset.h"
 
 namespace finetuned::services {
@@ -18,13 +20,7 @@ namespace json = base::json;
 namespace {
 
 constexpr std::size_t kShownFaults = 20;
-constexpr std::size_t kMaxLineBytes = 64u << 20;
-
-std::ifstream opened(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in || std::filesystem::is_directory(file)) throw base::UsageError(file.string() + ": cannot be read");
-  return in;
-}
+constexpr std::size_t kMaxLineBytes = 64'000'000;
 
 std::string place_of(const text::RowFault& fault) {
   std::string text = fault.line > 0 ? "line " + std::to_string(fault.line) : "the file";
@@ -56,9 +52,29 @@ std::vector<std::int32_t> ids_of(const json::object& row, const char* field, con
 
 }  // namespace
 
+std::ifstream open_rows(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in || std::filesystem::is_directory(file)) throw base::UsageError(file.string() + ": cannot be read");
+  return in;
+}
+
+void for_each_line(const std::filesystem::path& file, std::size_t most_bytes, const EachLine& each) {
+  std::ifstream in = open_rows(file);
+  base::LineReader lines(in, most_bytes);
+  for (std::string line; lines.next(line);) {
+    const std::string place = file.string() + ": line " + std::to_string(lines.number());
+    if (lines.too_long())
+      throw base::UsageError(place + " is longer than " + cli::format_bytes(static_cast<std::int64_t>(most_bytes)) +
+                             "; make it shorter");
+    each(line, place);
+  }
+  if (in.bad())
+    throw std::runtime_error(file.string() + ": cannot be read beyond line " + std::to_string(lines.number()));
+}
+
 std::vector<text::TokenRow> dataset_rows(const std::filesystem::path& file, const text::RowEncoder& encoder,
                                          const text::SupervisedOptions& options, std::int64_t min_examples) {
-  std::ifstream in = opened(file);
+  std::ifstream in = open_rows(file);
   text::DatasetLimits limits;
   limits.min_examples = min_examples;
   text::DatasetReader reader(in, limits);
@@ -75,12 +91,9 @@ std::vector<text::TokenRow> dataset_rows(const std::filesystem::path& file, cons
 }
 
 std::vector<text::TokenRow> token_rows(const std::filesystem::path& file) {
-  std::ifstream in = opened(file);
   std::vector<text::TokenRow> rows;
-  std::int64_t number = 0;
-  for (std::string line; std::getline(in, line);) {
-    const std::string place = file.string() + ": line " + std::to_string(++number);
-    if (line.empty()) continue;
+  for_each_line(file, kMaxLineBytes, [&](const std::string& line, const std::string& place) {
+    if (line.empty()) return;
     json::value value;
     try {
       value = base::parse_json(line, {.depth = 3, .bytes = kMaxLineBytes});
@@ -93,7 +106,7 @@ std::vector<text::TokenRow> token_rows(const std::filesystem::path& file) {
       throw base::UsageError(place + ": has " + std::to_string(row.ids.size()) + " ids but " +
                              std::to_string(row.labels.size()) + " labels");
     rows.push_back(std::move(row));
-  }
+  });
   if (rows.empty()) throw base::UsageError(file.string() + ": has no rows");
   return rows;
 }

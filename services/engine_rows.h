@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,15 @@
 #include "trainer/text/token_row.h"
 
 namespace finetuned::services {
+
+/// Throws UsageError where `file` cannot be read.
+std::ifstream open_rows(const std::filesystem::path& file);
+
+/// Calls `each` with every line of `file`, which it may move from, and with the line's place for messages, `FILE: line N`.
+/// Throws UsageError where the file cannot be read or a line has more than `most_bytes`, and std::runtime_error where the
+/// file cannot be read to its end.
+using EachLine = std::function<void(std::string& line, const std::string& place)>;
+void for_each_line(const std::filesystem::path& file, std::size_t most_bytes, const EachLine& each);
 
 /// Rows of a dataset (JSONL: chat, prompt/completion, Alpaca, ShareGPT) as this encoder gives them. Every fault is
 /// written to stderr, a line each, at most 20; then UsageError with the first one and their number.

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -79,7 +78,7 @@ Question question_of(text::Row& row, const std::string& file, const text::RowEnc
 
 std::vector<Question> read_questions(const std::string& file, const text::RowEncoder& encoder,
                                      const formats::ModelConfig& config) {
-  std::ifstream in(file, std::ios::binary);
+  std::ifstream in = open_rows(file);
   text::DatasetLimits limits;
   limits.min_examples = 1;
   text::DatasetReader reader(in, limits);

@@ -1,9 +1,12 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <new>
+#include <stdexcept>
 
 #include "base/errors.h"
 #include "base/files.h"
 #include "services/cli/api_commands.h"
+#include "services/cli/output.h"
 #include "services/config_commands.h"
 #include "services/engine_commands.h"
 #include "services/evaluate_command.h"
@@ -27,12 +30,23 @@ int status_of(const finetuned::base::ApiError& error) {
                                                                                                  : kFailed;
 }
 
+int printed(CLI::App& app, const CLI::Success& request) {
+  const int status = app.exit(request);
+  try {
+    finetuned::cli::flush_output();
+  } catch (const std::runtime_error& error) {
+    return complain(error, kFailed);
+  }
+  return status;
+}
+
 int run(CLI::App& app, int argc, char** argv, const int& role_status) {
   try {
     app.parse(argc, argv);
+    finetuned::cli::flush_output();
     return role_status;
   } catch (const CLI::Success& request) {  // --help, --version
-    return app.exit(request);
+    return printed(app, request);
   } catch (const CLI::ParseError& error) {
     const auto rest = app.remaining();
     if (app.get_subcommands().empty() && !rest.empty())  // CLI11 would only say that a command is missing
@@ -46,6 +60,8 @@ int run(CLI::App& app, int argc, char** argv, const int& role_status) {
     return complain(error, kRefused);
   } catch (const finetuned::base::FormatError& error) {
     return complain(error, kRefused);
+  } catch (const std::bad_alloc&) {
+    return complain(std::runtime_error("there is not enough memory"), kFailed);
   } catch (const std::exception& error) {
     return complain(error, kFailed);
   }
@@ -55,6 +71,7 @@ int run(CLI::App& app, int argc, char** argv, const int& role_status) {
 
 int main(int argc, char** argv) {
   using namespace finetuned;
+  cli::hold_standard_streams();
   CLI::App app("finetuned: fine-tuning as a service on your own machines, and the engine behind it",
                "finetuned");
   app.set_version_flag("--version", "finetuned " FINETUNED_VERSION);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "base/lines.h"
 
 namespace finetuned::text {
 
@@ -87,29 +88,24 @@ class DatasetReader {
 
   const FaultList& faults() const { return faults_; }
   FaultList& faults() { return faults_; }  ///< to add what later stages find (e.g. RowError of RowEncoder)
-  std::int64_t lines() const { return line_; }  ///< lines read so far
+  std::int64_t lines() const { return lines_.number(); }  ///< lines read so far
   std::int64_t examples() const {
     return examples_;
   }  ///< rows read so far, good or bad, blank lines not counted
 
  private:
-  bool read_line(std::string& line);
-  bool refill();
   std::optional<Row> read_row(std::string_view line);
   void add_fault(std::string code, std::string message);
   void finish();
 
   std::istream& stream_;
+  base::LineReader lines_;
   DatasetLimits limits_;
   FaultList faults_;
-  std::int64_t line_ = 0;
   std::int64_t examples_ = 0;
   bool finished_ = false;
-  bool line_too_long_ = false;
   std::int64_t blank_from_ = 0;  // blank lines not yet known to be inside the file
   std::int64_t blank_lines_ = 0;
-  std::string buffer_;
-  std::size_t buffer_at_ = 0;
 };
 
 /// Reads one row from its JSON. Faults go to `faults` with `line`; absent where there was one.
