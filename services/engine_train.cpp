@@ -1,14 +1,19 @@
 #include "services/engine_train.h"
 
 #include <boost/json/serialize.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <stdexcept>
+#include <system_error>
+#include <unistd.h>
 
 #include "base/errors.h"
 #include "base/json.h"
+#include "base/lines.h"
 #include "services/cli/progress.h"
 #include "services/cli/render.h"
 #include "services/engine_rows.h"
@@ -18,11 +23,13 @@
 namespace finetuned::services {
 
 namespace json = base::json;
+namespace fs = std::filesystem;
 
 namespace {
 
 constexpr std::int64_t kMinExamples = 10;
 constexpr int kBarWidth = 24;
+constexpr std::size_t kMostLogLine = 1 << 16;
 
 volatile std::sig_atomic_t stop_signal = 0;
 
@@ -60,8 +67,6 @@ class Reporter final : public training::RunObserver {
 
   void on_plan(const training::RunPlan& plan) override {
     plan_ = plan;
-    if (!log_name_.empty()) log_.open(log_name_, std::ios::trunc);  // not before: a refused run leaves nothing
-    if (!log_) throw base::UsageError(log_name_ + ": cannot be written");
     std::int64_t bytes = 0;
     for (const auto& line : plan.memory) bytes += static_cast<std::int64_t>(line.bytes);
     progress_.note("training " + cli::format_count(plan.trainable_parameters) + " parameters: " +
@@ -74,7 +79,7 @@ class Reporter final : public training::RunObserver {
     seconds_ += step.seconds;
     sgemm_seconds_ += step.sgemm_share.value_or(0) * step.seconds;
     trained_tokens_ = step.trained_tokens;
-    if (log_.is_open()) write_log(step);
+    if (!log_name_.empty()) write_log(step);
     const double pace = static_cast<double>(step.trained_tokens) / seconds_;
     const double left = static_cast<double>(plan_.total_tokens - step.trained_tokens) / pace;
     const double done = static_cast<double>(step.step) / static_cast<double>(step.total_steps);
@@ -100,6 +105,7 @@ class Reporter final : public training::RunObserver {
 
  private:
   void write_log(const training::StepMetrics& step) {
+    if (!log_.is_open()) log_.open(log_name_, std::ios::trunc);  // not before: a run without a step leaves what was there
     json::object line;
     line["step"] = step.step;
     line["loss"] = step.train_loss;
@@ -115,7 +121,7 @@ class Reporter final : public training::RunObserver {
     if (step.valid_loss) line["valid_loss"] = *step.valid_loss;
     if (step.full_valid_loss) line["full_valid_loss"] = *step.full_valid_loss;
     log_ << json::serialize(line) << std::endl;  // a line a step is there as soon as the step is
-    if (!log_) throw std::runtime_error("the log cannot be written");
+    if (!log_) throw std::runtime_error(log_name_ + ": the log cannot be written");
   }
 
   cli::ProgressLine progress_;
@@ -127,16 +133,36 @@ class Reporter final : public training::RunObserver {
   std::int64_t trained_tokens_ = 0;
 };
 
-/// The log is begun anew: never over what the run reads or writes itself.
-void check_log(const TrainArguments& arguments) {
-  if (arguments.log.empty()) return;
-  const auto same = [&](const std::filesystem::path& other) {
-    return !other.empty() && std::filesystem::weakly_canonical(other) == std::filesystem::weakly_canonical(arguments.log);
-  };
-  for (const std::filesystem::path& other :
-       {std::filesystem::path(arguments.data), std::filesystem::path(arguments.tokens),
-        std::filesystem::path(arguments.validation), arguments.run.out_directory})
-    if (same(other)) throw base::UsageError("--log " + arguments.log + " would replace " + other.string());
+/// Whether `file` is empty or begins with a line as Reporter writes them.
+bool is_log(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  base::LineReader lines(in, kMostLogLine);
+  std::string line;
+  if (!lines.next(line)) return !in.bad();
+  try {
+    const json::value value = base::parse_json(line, {.depth = 2, .bytes = kMostLogLine});
+    return value.is_object() && value.get_object().contains("step") && value.get_object().contains("loss");
+  } catch (const base::JsonError&) {
+    return false;
+  }
+}
+
+bool is_within(const fs::path& file, const fs::path& directory) {
+  const fs::path way = fs::weakly_canonical(file).lexically_relative(fs::weakly_canonical(directory));
+  return !way.empty() && *way.begin() != "..";
+}
+
+/// The log is begun anew: it replaces nothing but a log, and stands outside what the run reads and writes.
+void check_log(const std::string& log, const training::RunConfig& run) {
+  if (log.empty()) return;
+  const auto refuse = [&](const std::string& why) { throw base::UsageError("--log " + log + " " + why); };
+  for (const fs::path& directory : {run.base_directory, run.out_directory, run.init_adapter.value_or("")})
+    if (!directory.empty() && is_within(log, directory))
+      refuse("is in " + directory.string() + ", which the run reads or writes; name a place outside");
+  if (fs::is_directory(log)) refuse("is a directory; name a file");
+  if (fs::is_regular_file(log) && !is_log(log)) refuse("is there already and no log of a run; name another file");
+  const fs::path place = fs::exists(log) ? fs::path(log) : fs::absolute(log).parent_path();
+  if (::access(place.c_str(), W_OK) != 0) refuse("cannot be written: " + std::generic_category().message(errno));
 }
 
 /// What the command line leaves open is the initial adapter's.
@@ -156,7 +182,7 @@ void train(TrainArguments arguments) {
   if (arguments.data.empty() == arguments.tokens.empty())
     throw base::UsageError("give the rows by either --data or --tokens");
   check_workers(arguments.workers);
-  check_log(arguments);
+  check_log(arguments.log, run);
   const formats::ModelConfig base = formats::read_model_config(run.base_directory);
   if (run.init_adapter) adopt_adapter(arguments, base);
   std::vector<text::TokenRow> rows;
@@ -187,6 +213,7 @@ void train(TrainArguments arguments) {
     result = train_by_workers(arguments.workers, run, rows, validation, reporter, resources);
     pace = reporter.pace(*resources.sgemm_gflops, machines ? "these machines'" : "this machine's");
   }
+  if (result.last.step == 0) throw std::runtime_error("stopped before the first step; nothing was written");
   if (!reports(arguments.workers)) {
     std::cout << collective::rank_name(machines->rank(), machines->size()) << ": " << result.last.step
               << " steps; rank 0 has the result\n";

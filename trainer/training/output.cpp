@@ -103,8 +103,14 @@ fs::path write_checkpoint(const RunConfig& config, const CpuTransformer& model, 
   beside += ".tmp";
   fs::create_directories(config.out_directory);
   fs::remove_all(beside);
-  write_result(config, model, beside);
-  base::sync_directory(beside);
+  try {
+    write_result(config, model, beside);
+    base::sync_directory(beside);
+  } catch (...) {  // a full disk is not to be kept full
+    std::error_code ignored;
+    fs::remove_all(beside, ignored);
+    throw;
+  }
   fs::remove_all(target);
   fs::rename(beside, target);
   base::sync_directory(config.out_directory);

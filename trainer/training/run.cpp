@@ -224,10 +224,11 @@ class Run {
   }
 
   RunResult finish(bool stopped) {
+    if (steps_.empty()) return {stopped, {}, config_.out_directory};
     check_finite(model_, static_cast<std::int64_t>(steps_.size()));
     if (team_.leads()) write(stopped);
     team_.meet();  // nobody says that it went well before the result is there
-    return {stopped, steps_.empty() ? StepMetrics{} : steps_.back(), config_.out_directory};
+    return {stopped, steps_.back(), config_.out_directory};
   }
 
   void write(bool stopped) {

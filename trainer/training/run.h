@@ -123,7 +123,7 @@ struct RunResources {
 struct RunResult {
   bool stopped = false;  ///< by stop_requested
   StepMetrics last;
-  std::filesystem::path directory;  ///< the final adapter, step_metrics.csv and manifest.json
+  std::filesystem::path directory;  ///< the final adapter, step_metrics.csv and manifest.json; after no step nothing is written
 };
 
 /// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position, after the cut to

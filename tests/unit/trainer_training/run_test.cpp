@@ -189,6 +189,18 @@ TEST_F(TrainingRun, StopsBetweenMicroBatches) {
   EXPECT_TRUE(json::parse(text("early2/manifest.json")).at("stopped").as_bool());
 }
 
+TEST_F(TrainingRun, AStopBeforeTheFirstStepLeavesWhatWasThere) {
+  const RunConfig run = config("kept");
+  Listener listener, at_once(1);
+  run_training(run, tiny_rows(12), {}, listener);
+  const std::string adapter = text("kept/adapter_model.safetensors"), manifest = text("kept/manifest.json");
+  const RunResult result = run_training(run, tiny_rows(20), {}, at_once);
+  EXPECT_TRUE(result.stopped);
+  EXPECT_EQ(result.last.step, 0);
+  EXPECT_EQ(text("kept/adapter_model.safetensors"), adapter);
+  EXPECT_EQ(text("kept/manifest.json"), manifest);
+}
+
 TEST_F(TrainingRun, WhatTheObserverThrowsEndsTheRun) {
   struct Thrower final : RunObserver {
     void on_plan(const RunPlan&) override {}
