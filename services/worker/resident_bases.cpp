@@ -20,6 +20,7 @@ namespace {
 constexpr std::uint64_t kTokenizerGrowth = 9;
 
 struct BrokenOff {};
+struct HandedOver {};  // to the run that wants it
 
 std::uint64_t encoder_bytes(const fs::path& directory) {
   std::error_code absent;
@@ -80,6 +81,12 @@ std::string ResidentBases::fingerprint(const fs::path& directory) {
 }
 
 std::shared_ptr<const text::RowEncoder> ResidentBases::encoder(const fs::path& directory) {
+  const std::string now = fingerprint(directory);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Entry& entry : entries_)
+      if (entry.directory == directory && entry.fingerprint == now) return entry.encoder;
+  }
   const Wanted wanted(*this, directory);
   return fresh_entry(directory).encoder;
 }
@@ -98,21 +105,22 @@ ResidentBases::Lent ResidentBases::lend(const fs::path& directory, std::uint64_t
   return {*this, entry.weights};
 }
 
-ResidentBases::Ahead ResidentBases::read_ahead(const fs::path& directory, const std::stop_token& stop) {
+ResidentBases::Ahead ResidentBases::read_ahead(const fs::path& directory, const std::stop_token& stop,
+                                               const EachPiece& each_piece) {
   const std::lock_guard reading(reading_);
   const auto check = [&] {
+    if (each_piece) each_piece();
     const std::lock_guard lock(mutex_);
-    const auto gives_way = [&](const Want& want) {
-      return want.directory != directory || std::chrono::steady_clock::now() - want.since >= patience_;
-    };
-    if (stop.stop_requested() || (wanted_ && gives_way(*wanted_))) throw BrokenOff();
+    if (stop.stop_requested() || (wanted_ && wanted_->directory != directory)) throw BrokenOff();
+    if (wanted_ && std::chrono::steady_clock::now() - wanted_->since >= patience_) throw HandedOver();
   };
+  const std::string now = fingerprint(directory);
   std::uint64_t beside = 0;
   {
     const std::lock_guard lock(mutex_);
     beside = lent_bytes_;
     for (const Entry& entry : entries_)
-      if (entry.directory == directory && entry.weights && entry.fingerprint == fingerprint(directory))
+      if (entry.directory == directory && entry.weights && entry.fingerprint == now)
         return Ahead::kReady;
   }
   const std::uint64_t bytes =
@@ -124,6 +132,8 @@ ResidentBases::Ahead ResidentBases::read_ahead(const fs::path& directory, const 
     make_room(directory, beside + bytes);
     read_weights(fresh_entry(directory), check);
   } catch (const BrokenOff&) {
+    return Ahead::kBrokenOff;
+  } catch (const HandedOver&) {
     return Ahead::kBrokenOff;
   }
   return Ahead::kReady;
@@ -156,37 +166,52 @@ ResidentBases::Entry& ResidentBases::fresh_entry(const fs::path& directory) {
     return entries_.front();
   }
   forget(directory);
-  Entry entry{directory, now, std::make_shared<const text::RowEncoder>(directory), nullptr,
-              encoder_bytes(directory)};
+  Entry entry;
+  entry.directory = directory;
+  entry.fingerprint = now;
+  entry.encoder = std::make_shared<const text::RowEncoder>(directory);
+  entry.bytes = encoder_bytes(directory);
   const std::lock_guard lock(mutex_);
   entries_.push_front(std::move(entry));
   return entries_.front();
 }
 
-/// Into `entry`; where that fails, the entry is gone. `each_piece` is called now and then, and may throw.
+/// Into `entry`, from where an earlier attempt handed over; where that fails, the entry is gone. `each_piece` is called now and
+/// then, and may throw: HandedOver leaves what is read.
 void ResidentBases::read_weights(Entry& entry, const EachPiece& each_piece) {
   const fs::path directory = entry.directory;
   try {
     const formats::ModelConfig config = formats::read_model_config(directory);
     const formats::Weights files = formats::Weights::open(directory);
     formats::check_weights(config, files);
+    begin_weights(entry, config);
     const model::WeightSource stored = model::stored_weights(files);
-    const auto source = [&](const std::string& name, std::span<float> out) {
-      if (each_piece) each_piece();
-      stored(name, out);
-    };
     // The weights' own memory is copied on one thread, without the device's kernels.
     const tensor::Cpu copier(1, tensor::Isa::kBaseline);
-    std::shared_ptr<const Weights> weights(
-        new Weights{{copier, config, source}, training::hash_base(directory, each_piece)});
+    const std::vector<formats::ExpectedTensor> tensors = formats::expected_tensors(config);
+    for (; entry.tensors_read < tensors.size(); ++entry.tensors_read) {
+      if (each_piece) each_piece();
+      entry.begun->values.read(copier, tensors[entry.tensors_read].name, stored);
+    }
+    entry.begun->hashes = training::hash_base(directory, each_piece);
     const std::lock_guard lock(mutex_);
-    entry.bytes += weights->values.bytes();
-    entry.weights = std::move(weights);
+    entry.weights = std::move(entry.begun);
     ++counts_.reads;
+  } catch (const HandedOver&) {
+    throw;
   } catch (...) {
     forget(directory);
     throw;
   }
+}
+
+void ResidentBases::begin_weights(Entry& entry, const formats::ModelConfig& config) {
+  if (entry.begun) return;
+  auto begun = std::make_shared<Weights>(config);
+  const std::lock_guard lock(mutex_);
+  entry.bytes += begun->values.bytes();
+  entry.begun = std::move(begun);
+  entry.tensors_read = 0;
 }
 
 /// Drops what was used longest ago until `bytes` fit beside all that is neither lent nor of `directory`.

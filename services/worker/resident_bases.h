@@ -27,6 +27,8 @@ namespace finetuned::worker {
 /// other, and counts() and in_use() for any.
 class ResidentBases {
   struct Weights {
+    explicit Weights(const formats::ModelConfig& config) : values(config) {}
+
     model::BaseWeights<tensor::Cpu> values;
     training::FileHashes hashes;
   };
@@ -58,14 +60,15 @@ class ResidentBases {
   };
 
   /// `limit_bytes`: for a run and what is kept, together. `patience`: how long a run waits for its own base to be
-  /// read ahead, which is done at the lowest priority, before it reads the base itself.
+  /// read ahead, which is done at the lowest priority, before it reads the rest itself.
   explicit ResidentBases(std::uint64_t limit_bytes,
                          std::chrono::milliseconds patience = std::chrono::seconds(2))
       : limit_bytes_(limit_bytes), patience_(patience) {}
   ResidentBases(const ResidentBases&) = delete;
   ResidentBases& operator=(const ResidentBases&) = delete;
 
-  /// Shared, since it may be dropped from here while a job still uses it. Throws FormatError.
+  /// Shared, since it may be dropped from here while a job still uses it. Waits for no weights of its own base. Throws
+  /// FormatError.
   std::shared_ptr<const text::RowEncoder> encoder(const std::filesystem::path& directory);
 
   using EachPiece = std::function<void()>;
@@ -76,9 +79,10 @@ class ResidentBases {
 
   enum class Ahead { kReady, kNoRoom, kBrokenOff };
   /// Has the base ready for a later lend(): reads it, in the place of those used longest ago, where it fits
-  /// beside what is lent now. Breaks off, keeping nothing of it, soon after `stop` is requested, the other thread
-  /// wants another base, or has run out of patience for this one. Throws as lend() does.
-  Ahead read_ahead(const std::filesystem::path& directory, const std::stop_token& stop);
+  /// beside what is lent now. Breaks off, keeping nothing of it, soon after `stop` is requested or the other thread
+  /// wants another base; and where a lend() has run out of patience for this one, which then reads the rest. Throws as
+  /// lend() does.
+  Ahead read_ahead(const std::filesystem::path& directory, const std::stop_token& stop, const EachPiece& each_piece = {});
 
   bool in_use() const;  ///< whether something is lent
   Counts counts() const;
@@ -91,7 +95,9 @@ class ResidentBases {
     std::filesystem::path directory;
     std::string fingerprint;
     std::shared_ptr<const text::RowEncoder> encoder;
-    std::shared_ptr<const Weights> weights;  ///< null before they are needed
+    std::shared_ptr<const Weights> weights;  ///< null before they are needed, and until all are read
+    std::shared_ptr<Weights> begun;          ///< what is read so far, where not all is
+    std::size_t tensors_read = 0;            ///< of `begun`
     std::uint64_t bytes = 0;
   };
   /// Says for whom the reading thread waits or reads.
@@ -103,6 +109,7 @@ class ResidentBases {
 
   Entry& fresh_entry(const std::filesystem::path& directory);
   void read_weights(Entry& entry, const EachPiece& each_piece);
+  void begin_weights(Entry& entry, const formats::ModelConfig& config);
   void make_room(const std::filesystem::path& directory, std::uint64_t bytes);
   void forget(const std::filesystem::path& directory);
   bool is_lent(const Entry& entry) const;

@@ -20,39 +20,52 @@ std::int64_t product(const std::vector<std::int64_t>& shape) {
 }  // namespace
 
 template <class Device>
-BaseWeights<Device>::BaseWeights(const formats::ModelConfig& config) : config_(config) {
-  for (const auto& tensor : formats::expected_tensors(config))
-    arena_.reserve(values_[tensor.name], "frozen weights", product(tensor.shape));
+BaseWeights<Device>::BaseWeights(const formats::ModelConfig& config, Plan) : config_(config) {
+  for (const auto& tensor : formats::expected_tensors(config)) {
+    Place& place = places_[tensor.name];
+    place.count = product(tensor.shape);
+    arena_.reserve(place.values, "frozen weights", place.count);
+  }
+}
+
+template <class Device>
+BaseWeights<Device>::BaseWeights(const formats::ModelConfig& config) : BaseWeights(config, Plan()) {
+  arena_.allocate();
 }
 
 template <class Device>
 BaseWeights<Device>::BaseWeights(const Device& device, const formats::ModelConfig& config,
                                  const WeightSource& weights)
     : BaseWeights(config) {
-  arena_.allocate();
-  std::vector<float> host;
-  for (const auto& tensor : formats::expected_tensors(config)) {
-    const auto size = static_cast<std::size_t>(product(tensor.shape));
-    if constexpr (std::is_same_v<Device, tensor::Cpu>) {
-      weights(tensor.name, {values_[tensor.name], size});  // where they are to lie: no second copy of the largest
-    } else {
-      host.resize(size);
-      weights(tensor.name, host);
-      device.copy_in(values_[tensor.name], host.data(), static_cast<std::int64_t>(size));
-    }
+  for (const auto& tensor : formats::expected_tensors(config))
+    read(device, tensor.name, weights);
+}
+
+template <class Device>
+void BaseWeights<Device>::read(const Device& device, const std::string& name, const WeightSource& weights) {
+  const auto found = places_.find(name);
+  base::expects(found != places_.end(), "a base has every tensor that its config names");
+  const Place& place = found->second;
+  const auto size = static_cast<std::size_t>(place.count);
+  if constexpr (std::is_same_v<Device, tensor::Cpu>) {
+    weights(name, {place.values, size});  // where they are to lie: no second copy of the largest
+  } else {
+    std::vector<float> host(size);
+    weights(name, host);
+    device.copy_in(place.values, host.data(), place.count);
   }
 }
 
 template <class Device>
 const typename Device::Real* BaseWeights<Device>::find(const std::string& name) const {
-  const auto found = values_.find(name);
-  base::expects(found != values_.end(), "a base has every tensor that its config names");
-  return found->second;
+  const auto found = places_.find(name);
+  base::expects(found != places_.end(), "a base has every tensor that its config names");
+  return found->second.values;
 }
 
 template <class Device>
 std::uint64_t BaseWeights<Device>::planned_bytes(const formats::ModelConfig& config) {
-  return BaseWeights(config).bytes();
+  return BaseWeights(config, Plan()).bytes();
 }
 
 template class BaseWeights<tensor::Cpu>;

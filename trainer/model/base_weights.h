@@ -22,8 +22,13 @@ class BaseWeights {
   /// Copies every tensor of formats::expected_tensors(config). Needs `device` for the copies only, and may
   /// run on another thread than a model that trains on the same Cpu. Throws FormatError and std::bad_alloc.
   BaseWeights(const Device& device, const formats::ModelConfig& config, const WeightSource& weights);
+  /// Its memory alone, zeroed, for read() to fill: so that reading can be broken off and gone on with.
+  explicit BaseWeights(const formats::ModelConfig& config);
   BaseWeights(const BaseWeights&) = delete;
   BaseWeights& operator=(const BaseWeights&) = delete;
+
+  /// Copies the tensor `name`, one of formats::expected_tensors(config()). Throws as the constructor does.
+  void read(const Device& device, const std::string& name, const WeightSource& weights);
 
   const formats::ModelConfig& config() const { return config_; }
   std::uint64_t bytes() const { return arena_.bytes(); }
@@ -34,11 +39,16 @@ class BaseWeights {
   static std::uint64_t planned_bytes(const formats::ModelConfig& config);
 
  private:
-  explicit BaseWeights(const formats::ModelConfig& config);  ///< reserves only
+  struct Place {
+    Real* values = nullptr;
+    std::int64_t count = 0;
+  };
+  struct Plan {};
+  BaseWeights(const formats::ModelConfig& config, Plan);  ///< reserves only
 
   formats::ModelConfig config_;
   tensor::Arena arena_;
-  std::map<std::string, Real*> values_;
+  std::map<std::string, Place> places_;
 };
 
 extern template class BaseWeights<tensor::Cpu>;

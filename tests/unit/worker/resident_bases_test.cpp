@@ -1,8 +1,11 @@
 #include "services/worker/resident_bases.h"
 
 #include <atomic>
+#include <chrono>
+#include <future>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdexcept>
 #include <thread>
 
 #include "base/errors.h"
@@ -19,16 +22,58 @@ using Ahead = ResidentBases::Ahead;
 constexpr std::uint64_t kPlenty = std::uint64_t{1} << 40;
 constexpr std::uint64_t kRun = std::uint64_t{1} << 20;  ///< more than a tiny base takes
 
+constexpr std::chrono::seconds kLong{60};
+
+/// A base that is read ahead on a thread of its own, and stands still at its third piece until outcome() is asked for.
+class ReadingAhead {
+ public:
+  ReadingAhead(ResidentBases& bases, const fs::path& directory) : bases_(bases) {
+    outcome_ = std::async(std::launch::async, [this, directory] {
+      return bases_.read_ahead(directory, stop_.get_token(), [this] { piece(); });
+    });
+    if (reached_.get_future().wait_for(kLong) != std::future_status::ready) throw std::runtime_error("nothing is read");
+  }
+
+  void request_stop() { stop_.request_stop(); }
+
+  /// A run that wants `directory` meanwhile; how many pieces it reads itself.
+  std::future<int> lend_beside(const fs::path& directory) {
+    lender_comes_ = true;
+    return std::async(std::launch::async, [this, directory] {
+      int pieces = 0;
+      bases_.lend(directory, kRun, [&pieces] { ++pieces; });
+      return pieces;
+    });
+  }
+
+  Ahead outcome() {
+    go_on_.set_value();
+    return outcome_.get();
+  }
+
+ private:
+  void piece() {
+    if (++pieces_ == 3) {
+      reached_.set_value();
+      go_on_.get_future().wait_for(kLong);
+    }
+    // The lender says that it waits a moment after it was started.
+    if (pieces_ >= 3 && lender_comes_) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+
+  ResidentBases& bases_;
+  std::stop_source stop_;
+  std::promise<void> reached_, go_on_;
+  std::atomic<bool> lender_comes_{false};
+  int pieces_ = 0;
+  std::future<Ahead> outcome_;
+};
+
 class ResidentBasesTest : public testing::Test {
  protected:
   fs::path base(const std::string& name, std::uint64_t seed = 1) {
     tests::write_tiny_model(directory_ / name, seed);
     return directory_ / name;
-  }
-
-  fs::path large_base() {
-    tests::write_large_model(directory_ / "large");
-    return directory_ / "large";
   }
 
   static std::uint64_t size_of(const fs::path& directory) {
@@ -138,15 +183,17 @@ TEST_F(ResidentBasesTest, ReadsAheadOnlyWhatFitsBesideTheRun) {
   ResidentBases bases(kRun + tokenizer_size_of(a) + each);
   bases.lend(c, kRun);
   {
-    const ResidentBases::Lent lent = bases.lend(a, kRun + 1);
-    EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kNoRoom);
-    EXPECT_EQ(bases.counts().reads, 2);
+    const ResidentBases::Lent lent = bases.lend(a, kRun);
+    EXPECT_EQ(bases.counts().evictions, 0) << "c fits beside the run";
+    EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kReady);
+    EXPECT_EQ(bases.counts().evictions, 1) << "c makes room for b";
+    EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kReady);
+    EXPECT_EQ(bases.counts().reads, 3);
+    EXPECT_EQ(bases.counts().bases, 2);
   }
-  const ResidentBases::Lent lent = bases.lend(a, kRun);
-  EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kReady);
-  EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kReady);
+  const ResidentBases::Lent lent = bases.lend(a, kRun + 1);
+  EXPECT_EQ(bases.read_ahead(b, {}), Ahead::kNoRoom);
   EXPECT_EQ(bases.counts().reads, 3);
-  EXPECT_EQ(bases.counts().bases, 2) << "c made room";
 }
 
 TEST_F(ResidentBasesTest, ABaseReadAheadIsThereForItsRun) {
@@ -173,29 +220,31 @@ TEST_F(ResidentBasesTest, ALentBaseOutlivesItsFiles) {
 }
 
 TEST_F(ResidentBasesTest, BreaksOffWhatIsReadAheadAndIsAskedToStop) {
-  const fs::path large = large_base();
   ResidentBases bases(kPlenty);
-  std::stop_source stop;
-  std::atomic<Ahead> outcome{Ahead::kReady};
-  std::thread reader([&] { outcome = bases.read_ahead(large, stop.get_token()); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  stop.request_stop();
-  reader.join();
-  EXPECT_EQ(outcome, Ahead::kBrokenOff);
+  ReadingAhead reading(bases, base("a"));
+  reading.request_stop();
+  EXPECT_EQ(reading.outcome(), Ahead::kBrokenOff);
   EXPECT_EQ(bases.counts().reads, 0);
   EXPECT_EQ(bases.counts().bytes, 0u);
 }
 
 TEST_F(ResidentBasesTest, WhatIsReadAheadGivesWayToAnotherBase) {
-  const fs::path large = large_base(), a = base("a");
+  const fs::path a = base("a"), b = base("b");
   ResidentBases bases(kPlenty);
-  std::atomic<Ahead> outcome{Ahead::kReady};
-  std::thread reader([&] { outcome = bases.read_ahead(large, {}); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  bases.lend(a, kRun);
-  reader.join();
-  EXPECT_EQ(outcome, Ahead::kBrokenOff);
+  ReadingAhead reading(bases, a);
+  const std::future<int> pieces = reading.lend_beside(b);
+  EXPECT_EQ(reading.outcome(), Ahead::kBrokenOff);
+  pieces.wait();
   EXPECT_EQ(bases.counts().bases, 1);
+  EXPECT_EQ(bases.counts().reads, 1);
+}
+
+TEST_F(ResidentBasesTest, TheTokenizerOfABaseThatIsReadAheadIsThereAtOnce) {
+  const fs::path a = base("a");
+  ResidentBases bases(kPlenty, std::chrono::milliseconds(0));
+  ReadingAhead reading(bases, a);
+  EXPECT_NE(bases.encoder(a), nullptr);  // while the weights stand still
+  EXPECT_EQ(reading.outcome(), Ahead::kReady);
 }
 
 TEST_F(ResidentBasesTest, BreaksOffForARunThatIsNoLongerWanted) {
@@ -209,25 +258,33 @@ TEST_F(ResidentBasesTest, BreaksOffForARunThatIsNoLongerWanted) {
   EXPECT_EQ(bases.counts().reads, 1);
 }
 
-TEST_F(ResidentBasesTest, ARunThatRunsOutOfPatienceReadsItsBaseItself) {
-  const fs::path large = large_base();
+TEST_F(ResidentBasesTest, ARunThatRunsOutOfPatienceReadsTheRestItself) {
+  const fs::path a = base("a");
+  int all = 0;
+  ResidentBases alone(kPlenty);
+  const ResidentBases::Lent whole = alone.lend(a, kRun, [&all] { ++all; });
   ResidentBases bases(kPlenty, std::chrono::milliseconds(0));
-  std::atomic<Ahead> outcome{Ahead::kReady};
-  std::thread reader([&] { outcome = bases.read_ahead(large, {}); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  bases.lend(large, std::uint64_t{1} << 30);
-  reader.join();
-  EXPECT_EQ(outcome, Ahead::kBrokenOff);
+  ReadingAhead reading(bases, a);
+  std::future<int> pieces = reading.lend_beside(a);
+  EXPECT_EQ(reading.outcome(), Ahead::kBrokenOff);
+  const int rest = pieces.get();
+  EXPECT_GT(rest, 0);
+  EXPECT_LT(rest, all) << "what was read ahead was read again";
   EXPECT_EQ(bases.counts().reads, 1);
+  EXPECT_EQ(bases.counts().bytes, alone.counts().bytes);
+  const ResidentBases::Lent lent = bases.lend(a, kRun);
+  EXPECT_EQ(lent.hashes(), whole.hashes());
+  for (const formats::ExpectedTensor& tensor : formats::expected_tensors(lent.weights().config()))
+    EXPECT_EQ(lent.weights().find(tensor.name)[0], whole.weights().find(tensor.name)[0]) << tensor.name;
 }
 
 TEST_F(ResidentBasesTest, ARunWaitsForItsOwnBaseToBeReadAhead) {
-  const fs::path large = large_base();
-  ResidentBases bases(kPlenty);
-  std::thread reader([&] { bases.read_ahead(large, {}); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-  bases.lend(large, std::uint64_t{1} << 30);
-  reader.join();
+  const fs::path a = base("a");
+  ResidentBases bases(kPlenty, kLong);
+  ReadingAhead reading(bases, a);
+  std::future<int> pieces = reading.lend_beside(a);
+  EXPECT_EQ(reading.outcome(), Ahead::kReady);
+  EXPECT_EQ(pieces.get(), 0);
   EXPECT_EQ(bases.counts().reads, 1);
 }
 
