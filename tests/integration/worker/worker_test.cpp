@@ -349,7 +349,8 @@ TEST_F(WorkerTest, AShutdownDoesNotWaitForWhatIsReadAhead) {
     Worker worker(tests::pool(), data_.store(), options_);
     std::jthread runs([&](const std::stop_token& stop) { worker.run(stop); });
     ASSERT_TRUE(tests::eventually([&] { return job(first.id).state == JobState::kRunning; }));
-    std::this_thread::sleep_for(std::chrono::milliseconds(700));  // the next job's base is being read
+    const auto large = fs::file_size(fs::path(model_.directory) / "model.safetensors");
+    ASSERT_TRUE(tests::eventually([&] { return worker.resident().bytes > large / 2; })) << "nothing is read ahead";
     asked = std::chrono::steady_clock::now();
   }
   EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds(5));

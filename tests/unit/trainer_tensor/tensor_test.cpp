@@ -94,6 +94,24 @@ TEST(ThreadPool, WhoHasEndedTakesTheOthersBlocks) {
   EXPECT_TRUE(all_done) << "blocks of the thread that was busy were left waiting for it";
 }
 
+/// Each side sleeps beyond its spinning for the other: a wake-up that is left out fails or hangs this test.
+TEST(ThreadPool, WhoSleepsIsWoken) {
+  ThreadPool pool(2);
+  for (int round = 0; round < 4; ++round) {
+    std::atomic<bool> begun{false};
+    pool.run(2, [&](std::int64_t, int thread) {
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (thread == 0 && !begun && std::chrono::steady_clock::now() < end)  // until the other is awake
+        std::this_thread::yield();
+      if (thread == 0) return;
+      begun = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the caller sleeps
+    });
+    ASSERT_TRUE(begun);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // the worker sleeps
+  }
+}
+
 /// An address space too small for their stacks ended the process without a word.
 TEST(ThreadPool, MakesDoWithTheThreadsItGets) {
   if (kSanitized) GTEST_SKIP() << "sanitizers need the address space that this test takes away";
