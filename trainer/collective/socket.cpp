@@ -25,6 +25,7 @@ constexpr milliseconds kFirstPause{50}, kLongestPause{500}, kOneAttempt{3000};
 // A machine that answers no packet is given up after 10 + 4 * 5 seconds. Not by TCP_USER_TIMEOUT, which ends
 // connections to those that are there but read nothing while they compute.
 constexpr int kIdleSeconds = 10, kProbeSeconds = 5, kProbes = 4;
+constexpr std::size_t kMostSilent = 64;
 
 struct FreeAddresses {
   void operator()(addrinfo* list) const { freeaddrinfo(list); }
@@ -53,15 +54,19 @@ void set_option(int fd, int level, int option, int value) {
 }
 
 /// False at the deadline.
-bool wait_until_ready(int fd, short events, Deadline deadline) {
+bool wait_for_any(std::span<pollfd> files, Deadline deadline) {
   for (;;) {
     const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
-    pollfd one{fd, events, 0};
-    const int ready = poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, 1'000'000)));
+    const int ready = poll(files.data(), files.size(), static_cast<int>(std::clamp<std::int64_t>(left, 0, 1'000'000)));
     if (ready > 0) return true;
     if (ready < 0 && errno != EINTR) throw PeerLost(std::strerror(errno));
     if (ready == 0 && left <= 0) return false;
   }
+}
+
+bool wait_until_ready(int fd, short events, Deadline deadline) {
+  pollfd one{fd, events, 0};
+  return wait_for_any({&one, 1}, deadline);
 }
 
 /// Whether a connection leads to itself: what TCP makes of a connect() to a port that nobody listens at, when
@@ -132,6 +137,21 @@ bool Socket::closed() const {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
 }
 
+bool Socket::has_words() const {
+  std::byte next;
+  return recv(fd_.get(), &next, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+}
+
+const Socket* wait_for(const Socket& awaited, std::span<const Socket* const> others, Deadline deadline) {
+  std::vector<pollfd> files{{awaited.fd_.get(), POLLIN, 0}};
+  for (const Socket* other : others)
+    files.push_back({other->fd_.get(), POLLRDHUP, 0});
+  if (!wait_for_any(files, deadline)) throw PeerSilent();
+  for (std::size_t i = 1; i < files.size() && files[0].revents == 0; ++i)
+    if (files[i].revents != 0) return others[i - 1];
+  return nullptr;
+}
+
 base::FileDescriptor listen_at(const Endpoint& endpoint) {
   const Addresses addresses = resolve(endpoint, AI_PASSIVE);
   int error = 0;
@@ -147,11 +167,31 @@ base::FileDescriptor listen_at(const Endpoint& endpoint) {
                          std::strerror(error) + "; name an address of this machine and a free port");
 }
 
-std::optional<Socket> accept_one(const base::FileDescriptor& listener, Deadline deadline) {
-  while (wait_until_ready(listener.get(), POLLIN, deadline)) {
-    base::FileDescriptor fd(accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (fd.valid()) return Socket(std::move(fd));
+void WaitingRoom::let_in() {
+  base::FileDescriptor fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!fd.valid()) {
     if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) throw PeerLost(std::strerror(errno));
+    return;
+  }
+  if (silent_.size() == kMostSilent) silent_.erase(silent_.begin());
+  silent_.push_back({Socket(std::move(fd)), steady_clock::now() + patience_});
+}
+
+std::optional<Socket> WaitingRoom::next(Deadline deadline) {
+  while (steady_clock::now() < deadline) {  // strangers may knock without end
+    std::erase_if(silent_, [](const Silent& one) { return one.until <= steady_clock::now(); });
+    std::vector<pollfd> files{{listener_.get(), POLLIN, 0}};
+    for (const Silent& one : silent_)
+      files.push_back({one.connection.fd_.get(), POLLIN, 0});
+    const Deadline first_to_go = silent_.empty() ? deadline : std::min(deadline, silent_.front().until);
+    if (!wait_for_any(files, first_to_go)) continue;
+    for (std::size_t i = 0; i < silent_.size(); ++i) {
+      if (files[i + 1].revents == 0) continue;
+      Socket speaks = std::move(silent_[i].connection);
+      silent_.erase(silent_.begin() + static_cast<std::ptrdiff_t>(i));
+      return speaks;
+    }
+    let_in();
   }
   return std::nullopt;
 }

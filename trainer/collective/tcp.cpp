@@ -21,7 +21,8 @@ constexpr std::uint32_t kMagic = 0x434e5446;
 constexpr std::uint16_t kVersion = 2;
 constexpr std::size_t kMostText = 4096;
 constexpr std::size_t kChunkFloats = std::size_t{256} << 10;
-constexpr milliseconds kHelloTimeout{5000};  // of a connection; others wait behind it
+constexpr milliseconds kSilence{5000};       // of who comes to the rendezvous
+constexpr milliseconds kHelloTimeout{500};   // once it has begun; others wait behind it
 constexpr milliseconds kLateComers{2000};    // for those who come to a group that is refused
 constexpr milliseconds kLastWords{1000};     // for the message that it is over
 
@@ -101,8 +102,9 @@ std::optional<Guest> meet(Socket connection, Deadline deadline) {
     Guest guest{std::move(connection), kVersion, {}};
     const Header header = receive_header(guest.connection, deadline);
     guest.version = header.version;
+    if (header.kind != Kind::kHello) return std::nullopt;
     if (header.version != kVersion) return guest;
-    if (header.kind != Kind::kHello || header.length != sizeof(Hello)) return std::nullopt;
+    if (header.length != sizeof(Hello)) return std::nullopt;
     guest.connection.receive(std::as_writable_bytes(std::span(&guest.hello, 1)), deadline);
     return guest;
   } catch (const PeerLost&) {
@@ -120,6 +122,9 @@ class Tcp final : public Collective {
       visit(options);
     }
   }
+
+  /// Where rank 0 ends before the others, for a reason of its own, they learn at least that.
+  ~Tcp() override { tell_all(Kind::kEnded, rank_name(0, size_) + " ended; it says why itself"); }
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
@@ -187,12 +192,42 @@ class Tcp final : public Collective {
   Socket& to(int other) { return *peers_[static_cast<std::size_t>(rank_ == 0 ? other - 1 : 0)]; }
 
   void send_to(int other, Kind kind, std::span<const std::byte> data) {
-    awaited(other, [&] { send_message(to(other), kind, data, deadline()); });
+    awaited(other, [&] {
+      if (rank_ != 0) hear_the_end();
+      try {
+        send_message(to(other), kind, data, deadline());
+      } catch (const PeerSilent&) {
+        throw;
+      } catch (const PeerLost&) {
+        if (rank_ != 0) hear_the_end();
+        throw;
+      }
+    });
   }
+
   bool receive_from(int other, Kind kind, std::span<std::byte> data, bool or_empty, Deadline until) {
     bool some = false;
-    awaited(other, [&] { some = receive_message(to(other), kind, data, or_empty, until); });
+    awaited(other, [&] {
+      watch_others(other, until);
+      some = receive_message(to(other), kind, data, or_empty, until);
+    });
     return some;
+  }
+
+  /// What rank 0 says before it is its turn can only be that the group is over, and why.
+  void hear_the_end() {
+    if (to(0).has_words()) receive_message(to(0), Kind::kValues, {}, false, after(kLastWords));
+  }
+
+  /// While rank 0 waits for one rank it sees that another goes away: all are needed until an operation ends.
+  void watch_others(int awaited_rank, Deadline until) {
+    if (rank_ != 0) return;
+    std::vector<const Socket*> others;
+    for (int other = 1; other < size_; ++other)
+      if (other != awaited_rank) others.push_back(&to(other));
+    const Socket* const gone = wait_for(to(awaited_rank), others, until);
+    for (int other = 1; other < size_ && gone; ++other)
+      if (gone == &to(other)) throw PeerLost(rank_name(other, size_) + " was lost: it closed the connection");
   }
 
   /// named(), with the peer timeout as the bound.
@@ -257,15 +292,15 @@ class Tcp final : public Collective {
     const base::FileDescriptor listener = listen_at(options.rendezvous);
     const Deadline until = after(options.join_timeout);
     peers_.resize(static_cast<std::size_t>(size_ - 1));
+    WaitingRoom waiting(listener, kSilence);
     while (vacancies() > 0) {
-      std::optional<Socket> connection = accept_one(listener, until);
-      if (!connection || steady_clock::now() >= until)
-        refuse_late(options);  // strangers may knock without end
+      std::optional<Socket> connection = waiting.next(until);
+      if (!connection) refuse_late(options);
       std::optional<Guest> guest = meet(std::move(*connection), std::min(until, after(kHelloTimeout)));
       if (!guest) continue;
       const int missing = vacancies();
       const std::string fault = fault_of(*guest);
-      if (!fault.empty()) refuse(listener, *guest, fault, missing - 1);
+      if (!fault.empty()) refuse(waiting, *guest, fault, missing - 1);
       peers_[guest->hello.rank - 1] = std::move(guest->connection);
     }
     for (int other = 1; other < size_; ++other)
@@ -295,8 +330,7 @@ class Tcp final : public Collective {
 
   /// Tells the guest, those who came before, and for a while those who come after, who would else knock in
   /// vain.
-  [[noreturn]] void refuse(const base::FileDescriptor& listener, Guest& first, const std::string& fault,
-                           int missing) {
+  [[noreturn]] void refuse(WaitingRoom& waiting, Guest& first, const std::string& fault, int missing) {
     const auto tell = [&fault](Socket& connection) {
       try {
         send_text(connection, Kind::kRefusal, fault, after(kLastWords));
@@ -308,9 +342,9 @@ class Tcp final : public Collective {
     tell_all(Kind::kRefusal, fault);
     const Deadline until = after(kLateComers);
     for (; missing > 0; --missing) {
-      std::optional<Socket> connection = accept_one(listener, until);
+      std::optional<Socket> connection = waiting.next(until);
       if (!connection) break;
-      std::optional<Guest> guest = meet(std::move(*connection), until);
+      std::optional<Guest> guest = meet(std::move(*connection), std::min(until, after(kHelloTimeout)));
       if (guest) tell(guest->connection);
     }
     throw base::UsageError(fault);

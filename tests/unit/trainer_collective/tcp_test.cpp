@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
+#include <netinet/tcp.h>
 #include <thread>
 
 #include "base/errors.h"
@@ -210,6 +211,120 @@ TEST_F(Tcp, TheSilentRankIsNamedOnEveryRank) {
   close(ends[1]);
 }
 
+/// A pipe on which one process tells another to go on.
+class Signal {
+ public:
+  Signal() { hold(pipe(ends_) == 0, "there are pipes"); }
+  ~Signal() {
+    close(ends_[0]);
+    close(ends_[1]);
+  }
+  Signal(const Signal&) = delete;
+  Signal& operator=(const Signal&) = delete;
+
+  void give() { hold(write(ends_[1], "x", 1) == 1, "a pipe takes a byte"); }
+  void await() {
+    char word;
+    hold(read(ends_[0], &word, 1) == 1, "the test tells when to go on");
+  }
+
+ private:
+  int ends_[2];
+};
+
+/// It was busy when rank 0 told everybody, and finds a closed connection.
+TEST_F(Tcp, WhoComputedMeanwhileLearnsWhoWasLost) {
+  Signal over;
+  Others others(3, [&](int rank) {
+    const auto group = join(options(rank, 3));
+    check_gather(*group);
+    if (rank == 1) raise(SIGKILL);
+    over.await();
+    const std::string said = failure_of([&] { check_gather(*group); });
+    hold(said.find("rank 1 of 3 was lost") == 0, said);
+  });
+  {
+    const auto group = join(options(0, 3));
+    check_gather(*group);
+    EXPECT_THAT(failure_of([&] { check_gather(*group); }), HasSubstr("rank 1 of 3 was lost"));
+  }
+  over.give();
+  EXPECT_EQ(others.statuses(), (std::vector<int>{SIGKILL, 0}));
+}
+
+TEST_F(Tcp, ADeadRankIsSeenWhileAnotherIsAwaited) {
+  Signal over;
+  Others others(3, [&](int rank) {
+    const auto group = join(options(rank, 3));
+    check_gather(*group);
+    if (rank == 2) raise(SIGKILL);
+    over.await();
+  });
+  TcpOptions mine = options(0, 3);
+  mine.peer_timeout = milliseconds(5000);
+  const auto group = join(mine);
+  check_gather(*group);
+  EXPECT_THAT(failure_of([&] { check_gather(*group); }), HasSubstr("rank 2 of 3 was lost"));
+  over.give();
+  EXPECT_EQ(others.statuses(), (std::vector<int>{0, SIGKILL}));
+}
+
+TEST_F(Tcp, ThatRankZeroEndsIsTold) {
+  Others others(2, [&](int rank) {
+    const auto group = join(options(rank, 2));
+    check_gather(*group);
+    const std::string said = failure_of([&] { check_gather(*group); });
+    hold(said.find("rank 0 of 2 ended") == 0, said);
+  });
+  check_gather(*join(options(0, 2)));
+  EXPECT_THAT(others.statuses(), Each(0));
+}
+
+TEST_F(Tcp, SilentStrangersKeepNobodyWaiting) {
+  Others others(2, [&](int rank) {
+    const auto until = steady_clock::now() + std::chrono::seconds(30);
+    std::vector<Socket> strangers;
+    for (int i = 0; i < 3; ++i)
+      strangers.push_back(connect_to({"127.0.0.1", port_}, until));
+    check_gather(*join(options(rank, 2)));
+  });
+  TcpOptions mine = options(0, 2);
+  mine.join_timeout = milliseconds(10'000);  // one after another they would take 15 s
+  check_gather(*join(mine));
+  EXPECT_THAT(others.statuses(), Each(0));
+}
+
+TEST_F(Tcp, StrangersWhoComeWithoutEndEndNothing) {
+  std::jthread strangers([&](const std::stop_token& stop) {
+    const auto until = steady_clock::now() + std::chrono::seconds(60);
+    const std::string words(24, 'x');
+    while (!stop.stop_requested() && steady_clock::now() < until) {
+      failure_of([&] {
+        Socket one = connect_to({"127.0.0.1", port_}, steady_clock::now() + milliseconds(100));
+        one.send(std::as_bytes(std::span(words)), until);
+      });
+    }
+  });
+  TcpOptions mine = options(0, 2);
+  mine.join_timeout = milliseconds(500);
+  EXPECT_THAT(failure_of([&] { join(mine); }), HasSubstr("rank 1 of 2 did not come"));
+}
+
+TEST_F(Tcp, AConnectionNoticesAMachineThatVanishes) {
+  const base::FileDescriptor listener = listen_at({"127.0.0.1", port_});
+  base::FileDescriptor fd(::socket(AF_INET, SOCK_STREAM, 0));
+  const int raw = fd.get();
+  const Socket connection(std::move(fd));
+  const auto option = [raw](int level, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    getsockopt(raw, level, name, &value, &size);
+    return value;
+  };
+  EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPIDLE) + option(IPPROTO_TCP, TCP_KEEPCNT) * option(IPPROTO_TCP, TCP_KEEPINTVL), 30);
+}
+
 TEST_F(Tcp, SizesThatDoNotFitAreAnError) {
   Others others(2, [&](int rank) {
     const auto group = join(options(rank, 2));
@@ -225,7 +340,7 @@ TEST_F(Tcp, WhatRankZeroSaysIsPlainText) {
   std::string said;
   std::thread guest([&] { said = failure_of([&] { join(options(1, 2)); }); });
   const auto until = steady_clock::now() + std::chrono::seconds(30);
-  std::optional<Socket> connection = accept_one(listener, until);
+  std::optional<Socket> connection = WaitingRoom(listener, milliseconds(30'000)).next(until);
   std::array<std::byte, 24> hello;  // header, rank and size; the answer begins with the same 6 bytes
   if (connection) connection->receive(hello, until);
   const std::string words = "\x1b[2Jgo\n";
