@@ -38,15 +38,15 @@ inline constexpr int kMostProducts = 6;
 
 /// c [m, n] = (start or 0) + (bias or 0) + alpha * sum of the products. Several products are one chain: that
 /// is where a low-rank update rides along, and where gradients of one input meet, without another pass over
-/// c.
-template <class Real>
+/// c. `Out` is what c is kept in: a device's Real, or its Wide for gradients and logits.
+template <class Real, class Out = Real>
 struct Gemm {
   std::int64_t m = 0, n = 0;
   std::array<Product<Real>, kMostProducts> products;  ///< those with k > 0, from the front
-  Real* c = nullptr;
+  Out* c = nullptr;
   std::int64_t c_stride = 0;
-  const Real* start = nullptr;  ///< null, c itself (to add to it), or another [m, n] of c's stride
-  Real alpha = 1;
+  const Out* start = nullptr;  ///< null, c itself (to add to it), or another [m, n] of c's stride
+  Out alpha = 1;
   const Real* bias = nullptr;  ///< [n] or null
   const char* name = "gemm";   ///< in the device's profile; a literal
 };
@@ -59,9 +59,9 @@ struct Gemm {
 /// (docs/performance.md); up to 8 rows read it where it lies.
 void gemm(const tensor::Cpu& device, std::span<const Gemm<float>> group);
 void gemm(const tensor::Reference& device, std::span<const Gemm<double>> group);
-template <class Device, class Real>
-void gemm(const Device& device, const Gemm<Real>& one) {
-  gemm(device, std::span<const Gemm<Real>>(&one, 1));
+template <class Device, class Real, class Out>
+void gemm(const Device& device, const Gemm<Real, Out>& one) {
+  gemm(device, std::span<const Gemm<Real, Out>>(&one, 1));
 }
 
 }  // namespace finetuned::kernels

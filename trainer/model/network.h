@@ -19,6 +19,7 @@ namespace finetuned::model {
 template <class Device>
 struct Network {
   using Real = typename Device::Real;
+  using Wide = typename Device::Wide;
 
   /// Reserves everything. `device` may be null where only the plan is wanted; allocate() takes the memory and
   /// points into `base`, which is null in mode kFull.
@@ -27,9 +28,12 @@ struct Network {
   std::vector<tensor::MemoryLine> memory_lines() const;
   void load(const WeightSource& weights);
   void draw_adapter();
+  void put(const Parameter<Device>& parameter, std::span<const float> host);
+  void take(const Parameter<Device>& parameter, std::span<float> host) const;
+  void lower_trained();
 
   kernels::LossSums run(const PackedBatch& batch, bool backward, double loss_scale, std::int64_t step);
-  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Real> logits);
+  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Wide> logits);
   std::int64_t most_continuations() const { return settings.trains() ? 1 : settings.max_rows; }
 
   // network_layout.cpp
@@ -38,20 +42,20 @@ struct Network {
     std::vector<std::int64_t> shape;
     std::int64_t count = 0;
     std::int64_t offset = 0;  // elements from the start of the piece of trained or of held values
-    Parameter<Real>* parameter = nullptr;
+    Parameter<Device>* parameter = nullptr;
     bool base = false;  // of the base, not of the adapter
     bool trained = false;
   };
   void add_slots();
-  void add_slot(const std::string& name, const std::vector<std::int64_t>& shape, Parameter<Real>& parameter,
+  void add_slot(const std::string& name, const std::vector<std::int64_t>& shape, Parameter<Device>& parameter,
                 bool base);
-  Parameter<Real>& base_parameter(const std::string& name);
+  Parameter<Device>& base_parameter(const std::string& name);
   void reserve_parameters();
   void reserve_batch();
   void reserve_activations();
   bool shares_activations() const { return !settings.trains() || settings.recompute; }
   void place_activations();
-  void reserve_layer(Layer<Real>& layer, const std::string& line);
+  void reserve_layer(Layer<Device>& layer, const std::string& line);
 
   struct Pass {  // what the functions below know of the rows that they treat
     std::int64_t tokens = 0;
@@ -66,40 +70,40 @@ struct Network {
 
   // network_linear.cpp
   struct Branch {  // a linear layer among those that read one input
-    Linear<Real>* linear = nullptr;
+    Linear<Device>* linear = nullptr;
     Real* y = nullptr;            // written
     const Real* start = nullptr;  // what y adds to; null: nothing
   };
   struct BackBranch {
-    Linear<Real>* linear = nullptr;
+    Linear<Device>* linear = nullptr;
     const Real* dy = nullptr;
   };
   void low_forward(std::span<const Branch> branches, const Real* x, const Pass& pass);
   void linear_forward(std::span<const Branch> branches, const Real* x, const Pass& pass);
   void linear_backward(std::span<const BackBranch> branches, const Real* x, Real* dx, const Pass& pass);
   void linear_gradients(const BackBranch& branch, const Real* x, Real* low_gradient, const Pass& pass);
-  kernels::Dropout dropout_of(const Linear<Real>& linear, const Pass& pass) const;
-  const Real* dropped_input(const Linear<Real>& linear, const Real* x, const Pass& pass);
+  kernels::Dropout dropout_of(const Linear<Device>& linear, const Pass& pass) const;
+  const Real* dropped_input(const Linear<Device>& linear, const Real* x, const Pass& pass);
 
   // network_forward.cpp
   void take_batch(const PackedBatch& batch);
   void forward(const Pass& pass);
-  void qkv_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
-  void attention_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
-  void mlp_forward(Layer<Real>& layer, const Pass& pass);
+  void qkv_forward(Layer<Device>& layer, std::int64_t index, const Pass& pass);
+  void attention_forward(Layer<Device>& layer, std::int64_t index, const Pass& pass);
+  void mlp_forward(Layer<Device>& layer, const Pass& pass);
   kernels::LossSums head(bool backward, double loss_scale);
-  const Parameter<Real>& head_weight() const { return config.tie_word_embeddings ? embedding : head_own; }
+  const Parameter<Device>& head_weight() const { return config.tie_word_embeddings ? embedding : head_own; }
 
   // network_extend.cpp
   void take_continuations(std::span<const Continuation> continuations, const KvCache<Real>& cache);
 
   // network_backward.cpp
   void backward(const Pass& pass);
-  bool output_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
-  bool attention_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
-  bool mlp_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass);
+  bool output_backward(Layer<Device>& layer, std::int64_t index, const Pass& pass);
+  bool attention_backward(Layer<Device>& layer, std::int64_t index, const Pass& pass);
+  bool mlp_backward(Layer<Device>& layer, std::int64_t index, const Pass& pass);
   bool wanted_from(std::int64_t index, int before) const;
-  void norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x, const Real* rstd,
+  void norm_backward(const Parameter<Device>& norm, const Real* dy, const Real* x, const Wide* rstd,
                      std::int64_t tokens);
 
   Device* device;
@@ -107,18 +111,19 @@ struct Network {
   ModelSettings settings;
   tensor::Arena arena;
   std::vector<Slot> slots;
-  std::vector<Trainable<Real>> trainables;
-  std::vector<Layer<Real>> layers;
-  Parameter<Real> embedding;                      // [vocab, hidden]
-  Parameter<Real> final_norm;                     // [hidden]
-  Parameter<Real> head_own;                       // [vocab, hidden]; null where tied
+  std::vector<Trainable<Wide>> trainables;
+  std::vector<Layer<Device>> layers;
+  Parameter<Device> embedding;                    // [vocab, hidden]
+  Parameter<Device> final_norm;                   // [hidden]
+  Parameter<Device> head_own;                     // [vocab, hidden]; null where tied
   std::unique_ptr<BaseWeights<Device>> own_base;  // where the model was not given one
   std::int64_t held_count = 0, trained_count = 0;
-  Real* held = nullptr;  // an adapter that is not trained
-  Real *values = nullptr, *gradients = nullptr, *first = nullptr, *second = nullptr;
+  Real* held = nullptr;     // an adapter that is not trained
+  Real* lowered = nullptr;  // `values` as Real; the same memory where that is Wide
+  Wide *values = nullptr, *gradients = nullptr, *first = nullptr, *second = nullptr;
 
   std::int64_t max_positions = 0;
-  Real *cosines = nullptr, *sines = nullptr;  // [max_positions, head_dim / 2]
+  Wide *cosines = nullptr, *sines = nullptr;  // [max_positions, head_dim / 2]
 
   // The batch on the device.
   std::int32_t *ids = nullptr, *positions = nullptr, *cu_seqlens = nullptr;
@@ -144,14 +149,14 @@ struct Network {
   Real* d_normed = nullptr;    // hidden
   Real* d_mixed = nullptr;     // heads * head_dim
   Real *d_q = nullptr, *d_k = nullptr, *d_v = nullptr;
-  Real* row_dot = nullptr;      // heads
+  Wide* row_dot = nullptr;      // heads
   Real* d_low = nullptr;        // 3 * rank: of up to three layers that read one input
   Real* dropped = nullptr;      // the widest input; null without dropout
   Real* head_normed = nullptr;  // hidden
-  Real* head_rstd = nullptr;    // 1
+  Wide* head_rstd = nullptr;    // 1
   Real* d_tail = nullptr;       // hidden: d_stream's rows of the tail
-  Real* head_state = nullptr;
-  Real* logits = nullptr;  // [most_continuations, vocab]
+  Wide* head_state = nullptr;
+  Wide* logits = nullptr;  // [most_continuations, vocab]
 };
 
 void check_settings(const formats::ModelConfig& config, const ModelSettings& settings);

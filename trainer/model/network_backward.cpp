@@ -19,15 +19,15 @@ bool Network<Device>::wanted_from(std::int64_t index, int before) const {
 }
 
 template <class Device>
-void Network<Device>::norm_backward(const Parameter<Real>& norm, const Real* dy, const Real* x,
-                                    const Real* rstd, std::int64_t tokens) {
+void Network<Device>::norm_backward(const Parameter<Device>& norm, const Real* dy, const Real* x,
+                                    const Wide* rstd, std::int64_t tokens) {
   kernels::rmsnorm_backward(*device, {tokens, config.hidden_size, config.rms_norm_eps}, dy, x, norm.value,
                             rstd, true, d_stream, norm.gradient);
 }
 
 /// d_stream: from the gradient of the layer's output to that of `mid`. False where nothing below wants it.
 template <class Device>
-bool Network<Device>::mlp_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+bool Network<Device>::mlp_backward(Layer<Device>& layer, std::int64_t index, const Pass& pass) {
   const std::int64_t tokens = pass.tokens;
   const bool below_down = wanted_from(index, kDown), below_gate = wanted_from(index, kGate);
   kernels::swiglu(*device, layer.gate, layer.up, tokens * config.intermediate_size, activated);
@@ -45,7 +45,7 @@ bool Network<Device>::mlp_backward(Layer<Real>& layer, std::int64_t index, const
 
 /// d_mixed: the gradient of attention's output, from d_stream, the gradient of `mid`.
 template <class Device>
-bool Network<Device>::output_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+bool Network<Device>::output_backward(Layer<Device>& layer, std::int64_t index, const Pass& pass) {
   const std::int64_t q_size = config.heads * config.head_dim;
   const bool last = index + 1 == config.layers, below_o = wanted_from(index, kO);
   const BackBranch output[] = {{&layer.linear[kO], d_stream}};
@@ -67,7 +67,7 @@ bool Network<Device>::output_backward(Layer<Real>& layer, std::int64_t index, co
 
 /// d_stream: from the gradient of `mid` to that of the layer's input. False where nothing below wants it.
 template <class Device>
-bool Network<Device>::attention_backward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+bool Network<Device>::attention_backward(Layer<Device>& layer, std::int64_t index, const Pass& pass) {
   const std::int64_t tokens = pass.tokens, d = config.head_dim;
   const bool below = wanted_from(index, kQ);
   if (!output_backward(layer, index, pass)) return false;

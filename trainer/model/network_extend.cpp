@@ -50,7 +50,7 @@ void Network<Device>::take_continuations(std::span<const Continuation> continuat
 
 template <class Device>
 void Network<Device>::extend(std::span<const Continuation> continuations, KvCache<Real>& cache,
-                             std::span<Real> host_logits) {
+                             std::span<Wide> host_logits) {
   const auto rows = static_cast<std::int64_t>(continuations.size());
   base::expects(rows >= 1 && rows <= most_continuations(), "continuations keep to the number of rows");
   base::expects(static_cast<std::int64_t>(host_logits.size()) == rows * config.vocab_size,
@@ -65,7 +65,7 @@ void Network<Device>::extend(std::span<const Continuation> continuations, KvCach
   forward(pass);
   kernels::rmsnorm(*device, {rows, config.hidden_size, config.rms_norm_eps}, out, final_norm.value,
                    head_normed, head_rstd);
-  kernels::Gemm<Real> g;
+  kernels::Gemm<Real, Wide> g;
   g.m = rows;
   g.n = config.vocab_size;
   g.products[0] = {{head_normed, config.hidden_size, 1},
@@ -82,7 +82,7 @@ void Network<Device>::extend(std::span<const Continuation> continuations, KvCach
 
 #define FINETUNED_INSTANTIATE(Device)                                                          \
   template void Network<Device>::extend(std::span<const Continuation>, KvCache<Device::Real>&, \
-                                        std::span<Device::Real>);
+                                        std::span<Device::Wide>);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)
 

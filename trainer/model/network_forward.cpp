@@ -62,7 +62,7 @@ typename Network<Device>::Pass Network<Device>::tail_of(const Pass& pass) const 
 
 /// q, k and v of the layer, after their norms and RoPE; k and v go into the cache where there is one.
 template <class Device>
-void Network<Device>::qkv_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+void Network<Device>::qkv_forward(Layer<Device>& layer, std::int64_t index, const Pass& pass) {
   const std::int64_t tokens = pass.tokens, d = config.head_dim, kv_size = config.kv_heads * d;
   kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.x,
                    layer.input_norm.value, normed, layer.input_rstd);
@@ -86,7 +86,7 @@ void Network<Device>::qkv_forward(Layer<Real>& layer, std::int64_t index, const 
 
 /// From `x` to `mid`. Behind the last layer's attention only the tail goes on.
 template <class Device>
-void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, const Pass& pass) {
+void Network<Device>::attention_forward(Layer<Device>& layer, std::int64_t index, const Pass& pass) {
   const std::int64_t hidden = config.hidden_size;
   qkv_forward(layer, index, pass);
   const Real *k = layer.k, *v = layer.v;
@@ -108,7 +108,7 @@ void Network<Device>::attention_forward(Layer<Real>& layer, std::int64_t index, 
 
 /// From `mid` to what SwiGLU makes of it, in `activated`; down_proj is left to the caller.
 template <class Device>
-void Network<Device>::mlp_forward(Layer<Real>& layer, const Pass& pass) {
+void Network<Device>::mlp_forward(Layer<Device>& layer, const Pass& pass) {
   const std::int64_t tokens = pass.tokens;
   kernels::rmsnorm(*device, {tokens, config.hidden_size, config.rms_norm_eps}, layer.mid,
                    layer.post_norm.value, normed, layer.post_rstd);
@@ -140,7 +140,7 @@ kernels::LossSums Network<Device>::head(bool backward, double loss_scale) {
   if (rows == 0) return {};
   const kernels::RmsNorm norm{rows, hidden, config.rms_norm_eps};
   kernels::rmsnorm(*device, norm, out, final_norm.value, head_normed, head_rstd);
-  const Parameter<Real>& weight = head_weight();
+  const Parameter<Device>& weight = head_weight();
   const kernels::LossSums sums = kernels::head_loss(
       *device, {rows, hidden, config.vocab_size}, head_normed, weight.value, targets, loss_scale,
       backward ? d_stream : nullptr, backward ? weight.gradient : nullptr, head_state);
@@ -168,11 +168,11 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
   return sums;
 }
 
-#define FINETUNED_INSTANTIATE(Device)                                                                \
-  template kernels::LossSums Network<Device>::run(const PackedBatch&, bool, double, std::int64_t);   \
-  template Network<Device>::Pass Network<Device>::tail_of(const Pass&) const;                        \
-  template void Network<Device>::attention_forward(Layer<Device::Real>&, std::int64_t, const Pass&); \
-  template void Network<Device>::mlp_forward(Layer<Device::Real>&, const Pass&);                     \
+#define FINETUNED_INSTANTIATE(Device)                                                              \
+  template kernels::LossSums Network<Device>::run(const PackedBatch&, bool, double, std::int64_t); \
+  template Network<Device>::Pass Network<Device>::tail_of(const Pass&) const;                      \
+  template void Network<Device>::attention_forward(Layer<Device>&, std::int64_t, const Pass&);     \
+  template void Network<Device>::mlp_forward(Layer<Device>&, const Pass&);                         \
   template void Network<Device>::forward(const Pass&);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)

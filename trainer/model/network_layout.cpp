@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "base/expects.h"
 #include "trainer/kernels/counter_rng.h"
@@ -42,7 +43,7 @@ Network<Device>::Network(Device* on, const formats::ModelConfig& model, const Mo
 
 template <class Device>
 void Network<Device>::add_slot(const std::string& name, const std::vector<std::int64_t>& shape,
-                               Parameter<Real>& parameter, bool base) {
+                               Parameter<Device>& parameter, bool base) {
   Slot slot;
   slot.name = name;
   slot.shape = shape;
@@ -60,7 +61,7 @@ void Network<Device>::add_slot(const std::string& name, const std::vector<std::i
 
 /// The parameter that a Hugging Face name stands for.
 template <class Device>
-Parameter<typename Device::Real>& Network<Device>::base_parameter(const std::string& name) {
+Parameter<Device>& Network<Device>::base_parameter(const std::string& name) {
   if (name == "model.embed_tokens.weight") return embedding;
   if (name == "model.norm.weight") return final_norm;
   if (name == "lm_head.weight") return head_own;
@@ -109,6 +110,7 @@ template <class Device>
 void Network<Device>::reserve_parameters() {
   arena.reserve(held, "adapter", held_count);
   arena.reserve(values, "trained values", trained_count);
+  arena.reserve(lowered, "trained values", std::is_same_v<Real, Wide> ? 0 : trained_count);
   arena.reserve(gradients, "gradients", trained_count);
   arena.reserve(first, "optimizer moments", trained_count);
   arena.reserve(second, "optimizer moments", trained_count);
@@ -117,7 +119,7 @@ void Network<Device>::reserve_parameters() {
 }
 
 template <class Device>
-void Network<Device>::reserve_layer(Layer<Real>& layer, const std::string& line) {
+void Network<Device>::reserve_layer(Layer<Device>& layer, const std::string& line) {
   const std::int64_t tokens = settings.max_tokens, hidden = config.hidden_size;
   const std::int64_t q_size = config.heads * config.head_dim, kv_size = config.kv_heads * config.head_dim;
   if (!settings.recompute) arena.reserve(layer.x, line, tokens * hidden);
@@ -215,19 +217,21 @@ std::vector<tensor::MemoryLine> Network<Device>::memory_lines() const {
 template <class Device>
 void Network<Device>::allocate(const BaseWeights<Device>* base) {
   arena.allocate();
+  if constexpr (std::is_same_v<Real, Wide>) lowered = values;
   for (Slot& slot : slots) {
     if (slot.base && !slot.trained) {
       slot.parameter->value =
           const_cast<Real*>(base->find(slot.name));  // without a gradient nothing writes there
       continue;
     }
-    slot.parameter->value = (slot.trained ? values : held) + slot.offset;
+    slot.parameter->value = (slot.trained ? lowered : held) + slot.offset;
     if (!slot.trained) continue;
+    slot.parameter->master = values + slot.offset;
     slot.parameter->gradient = gradients + slot.offset;
     const auto count = static_cast<std::size_t>(slot.count);
     trainables.push_back({slot.name,
                           slot.shape,
-                          {slot.parameter->value, count},
+                          {slot.parameter->master, count},
                           {slot.parameter->gradient, count},
                           slot.shape.size() > 1});
   }
@@ -244,7 +248,7 @@ template <class Device>
 void Network<Device>::place_activations() {
   for (auto& layer : layers) {
     if (shares_activations() && &layer != &layers[0]) {
-      const Layer<Real> own = layer;
+      const Layer<Device> own = layer;
       layer = layers[0];
       layer.input_norm = own.input_norm;
       layer.post_norm = own.post_norm;
@@ -270,8 +274,37 @@ void Network<Device>::load(const WeightSource& weights) {
     if (!slot.base) continue;
     host.resize(static_cast<std::size_t>(slot.count));
     weights(slot.name, host);
-    device->copy_in(slot.parameter->value, host.data(), slot.count);
+    put(*slot.parameter, host);
   }
+  lower_trained();
+}
+
+/// Where the optimizer keeps it, if it is trained; then lower_trained() is due.
+template <class Device>
+void Network<Device>::put(const Parameter<Device>& parameter, std::span<const float> host) {
+  const auto count = static_cast<std::int64_t>(host.size());
+  if (parameter.master) {
+    device->copy_in(parameter.master, host.data(), count);
+  } else {
+    device->copy_in(parameter.value, host.data(), count);
+  }
+}
+
+/// As the optimizer keeps it, where it is trained.
+template <class Device>
+void Network<Device>::take(const Parameter<Device>& parameter, std::span<float> host) const {
+  const auto count = static_cast<std::int64_t>(host.size());
+  if (parameter.master) {
+    device->copy_out(host.data(), parameter.master, count);
+  } else {
+    device->copy_out(host.data(), parameter.value, count);
+  }
+}
+
+/// What is trained as the kernels read it.
+template <class Device>
+void Network<Device>::lower_trained() {
+  if constexpr (!std::is_same_v<Real, Wide>) device->copy(lowered, values, trained_count);
 }
 
 template <class Device>
@@ -284,9 +317,10 @@ void Network<Device>::draw_adapter() {
       std::vector<float> host(static_cast<std::size_t>(settings.lora.rank * linear.in));
       for (std::size_t i = 0; i < host.size(); ++i)
         host[i] = static_cast<float>(bound * (2 * kernels::random_uniform(key, i) - 1));
-      device->copy_in(linear.a.value, host.data(), static_cast<std::int64_t>(host.size()));
+      put(linear.a, host);
     }
   }
+  lower_trained();
 }
 
 template struct Network<tensor::Cpu>;

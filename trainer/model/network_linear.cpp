@@ -18,7 +18,7 @@ static_assert(2 * kMostBranches <= kernels::kMostProducts);
 }  // namespace
 
 template <class Device>
-kernels::Dropout Network<Device>::dropout_of(const Linear<Real>& linear, const Pass& pass) const {
+kernels::Dropout Network<Device>::dropout_of(const Linear<Device>& linear, const Pass& pass) const {
   return {
       settings.lora.dropout, kernels::random_key(settings.lora.seed, kDropoutDomain, pass.step, linear.key),
       pass.tokens,           linear.in,
@@ -27,7 +27,7 @@ kernels::Dropout Network<Device>::dropout_of(const Linear<Real>& linear, const P
 
 /// What the adapter's A sees: x, or x with dropout in `dropped`.
 template <class Device>
-const typename Device::Real* Network<Device>::dropped_input(const Linear<Real>& linear, const Real* x,
+const typename Device::Real* Network<Device>::dropped_input(const Linear<Device>& linear, const Real* x,
                                                             const Pass& pass) {
   if (!pass.drops) return x;
   kernels::dropout(*device, dropout_of(linear, pass), x, false, dropped);
@@ -39,12 +39,12 @@ template <class Device>
 void Network<Device>::low_forward(std::span<const Branch> branches, const Real* x, const Pass& pass) {
   base::expects(branches.size() <= kMostBranches, "few layers read one input");
   const kernels::Lora shape{pass.tokens, settings.lora.rank, branches[0].linear->in};
-  const auto scale = static_cast<Real>(settings.lora.scale());
+  const auto scale = static_cast<Wide>(settings.lora.scale());
   std::array<const Real*, kMostBranches> a{};
   std::array<Real*, kMostBranches> low{};
   std::size_t adapted = 0;
   for (const Branch& branch : branches) {
-    const Linear<Real>& linear = *branch.linear;
+    const Linear<Device>& linear = *branch.linear;
     if (!linear.a.value) continue;
     a[adapted] = linear.a.value;
     low[adapted++] = linear.low;
@@ -65,7 +65,7 @@ void Network<Device>::linear_forward(std::span<const Branch> branches, const Rea
   const std::int64_t rank = settings.lora.rank, in = branches[0].linear->in;
   std::array<kernels::Gemm<Real>, kMostBranches> group;
   for (std::size_t i = 0; i < branches.size(); ++i) {
-    const Linear<Real>& linear = *branches[i].linear;
+    const Linear<Device>& linear = *branches[i].linear;
     kernels::Gemm<Real>& g = group[i];
     g.m = pass.tokens;
     g.n = linear.out;
@@ -85,9 +85,9 @@ void Network<Device>::linear_forward(std::span<const Branch> branches, const Rea
 template <class Device>
 void Network<Device>::linear_gradients(const BackBranch& branch, const Real* x, Real* low_gradient,
                                        const Pass& pass) {
-  const Linear<Real>& linear = *branch.linear;
+  const Linear<Device>& linear = *branch.linear;
   if (linear.weight.gradient) {  // += dy^T x
-    kernels::Gemm<Real> g;
+    kernels::Gemm<Real, Wide> g;
     g.m = linear.out;
     g.n = linear.in;
     g.products[0] = {{branch.dy, 1, linear.out}, {x, linear.in, false}, pass.tokens};
@@ -102,7 +102,7 @@ void Network<Device>::linear_gradients(const BackBranch& branch, const Real* x, 
   if (!linear.a.value) return;
   const std::int64_t rank = settings.lora.rank;
   const kernels::Lora of_a{pass.tokens, rank, linear.in}, of_b{pass.tokens, rank, linear.out};
-  kernels::lora_b_backward(*device, of_b, branch.dy, linear.b.value, static_cast<Real>(settings.lora.scale()),
+  kernels::lora_b_backward(*device, of_b, branch.dy, linear.b.value, static_cast<Wide>(settings.lora.scale()),
                            low_gradient);
   kernels::lora_b_gradient(*device, of_b, linear.low, branch.dy, linear.b.gradient);
   kernels::lora_a_gradient(*device, of_a, low_gradient, dropped_input(linear, x, pass), linear.a.gradient);
@@ -124,7 +124,7 @@ void Network<Device>::linear_backward(std::span<const BackBranch> branches, cons
   std::size_t products = 0;
   Real* low_gradient = d_low;
   for (const BackBranch& branch : branches) {
-    const Linear<Real>& linear = *branch.linear;
+    const Linear<Device>& linear = *branch.linear;
     linear_gradients(branch, x, low_gradient, pass);
     g.products[products++] = {{branch.dy, linear.out, 1}, {linear.weight.value, in, false}, linear.out};
     if (!linear.a.value) continue;

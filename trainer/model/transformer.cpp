@@ -69,7 +69,7 @@ kernels::LossSums Transformer<Device>::evaluate(const PackedBatch& batch) {
 }
 
 template <class Device>
-std::span<const Trainable<typename Device::Real>> Transformer<Device>::trainables() const {
+std::span<const Trainable<typename Device::Wide>> Transformer<Device>::trainables() const {
   return network_->trainables;
 }
 template <class Device>
@@ -101,14 +101,15 @@ void Transformer<Device>::adamw_step(const kernels::AdamW& settings, std::int64_
                    n.values + at, n.gradients + at, n.first + at, n.second + at,
                    static_cast<std::int64_t>(trainable.value.size()));
   }
+  n.lower_trained();
 }
 
 template <class Device>
-std::span<typename Device::Real> Transformer<Device>::first_moments() {
+std::span<typename Device::Wide> Transformer<Device>::first_moments() {
   return {network_->first, static_cast<std::size_t>(network_->trained_count)};
 }
 template <class Device>
-std::span<typename Device::Real> Transformer<Device>::second_moments() {
+std::span<typename Device::Wide> Transformer<Device>::second_moments() {
   return {network_->second, static_cast<std::size_t>(network_->trained_count)};
 }
 
@@ -134,9 +135,10 @@ void Transformer<Device>::load_adapter(const formats::Adapter& adapter) {
     base::expects(linear.a.value && static_cast<std::int64_t>(pair.a.size()) == lora.rank * linear.in &&
                       static_cast<std::int64_t>(pair.b.size()) == lora.rank * linear.out,
                   "an adapter fits its base");
-    n.device->copy_in(linear.a.value, pair.a.data(), static_cast<std::int64_t>(pair.a.size()));
-    n.device->copy_in(linear.b.value, pair.b.data(), static_cast<std::int64_t>(pair.b.size()));
+    n.put(linear.a, pair.a);
+    n.put(linear.b, pair.b);
   }
+  n.lower_trained();
 }
 
 template <class Device>
@@ -159,8 +161,8 @@ formats::Adapter Transformer<Device>::adapter() const {
         std::find(std::begin(formats::kLinearModules), std::end(formats::kLinearModules), pair.module);
     const auto& linear = n.layers[static_cast<std::size_t>(pair.layer)]
                              .linear[static_cast<std::size_t>(module - std::begin(formats::kLinearModules))];
-    n.device->copy_out(pair.a.data(), linear.a.value, static_cast<std::int64_t>(pair.a.size()));
-    n.device->copy_out(pair.b.data(), linear.b.value, static_cast<std::int64_t>(pair.b.size()));
+    n.take(linear.a, pair.a);
+    n.take(linear.b, pair.b);
   }
   return adapter;
 }
@@ -170,7 +172,7 @@ std::vector<float> Transformer<Device>::tensor(const std::string& name) const {
   for (const auto& slot : network_->slots) {
     if (slot.name != name) continue;
     std::vector<float> host(static_cast<std::size_t>(slot.count));
-    network_->device->copy_out(host.data(), slot.parameter->value, slot.count);
+    network_->take(*slot.parameter, host);
     return host;
   }
   base::broken_invariant("the model has a tensor " + name, std::source_location::current());
@@ -178,7 +180,7 @@ std::vector<float> Transformer<Device>::tensor(const std::string& name) const {
 
 template <class Device>
 void Transformer<Device>::extend(std::span<const Continuation> continuations, KvCache<Real>& cache,
-                                 std::span<Real> logits) {
+                                 std::span<Wide> logits) {
   network_->extend(continuations, cache, logits);
 }
 template <class Device>

@@ -21,13 +21,13 @@ namespace finetuned::model {
 
 /// A tensor that training changes. The spans are the device's memory (on Cpu and Reference readable as they
 /// are) and stay where they are for the model's lifetime.
-template <class Real>
+template <class Wide>
 struct Trainable {
   std::string name;  ///< PEFT: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`; kFull: as in
                      ///< the base
   std::vector<std::int64_t> shape;
-  std::span<Real> value;
-  std::span<Real> gradient;
+  std::span<Wide> value;
+  std::span<Wide> gradient;
   bool decays = true;  ///< whether weight decay applies: to matrices, not to norms and biases
 };
 
@@ -43,6 +43,7 @@ template <class Device>
 class Transformer {
  public:
   using Real = typename Device::Real;
+  using Wide = typename Device::Wide;
 
   /// Loads every tensor from `weights`, as a base of its own. A fresh adapter has A uniform in +-1/sqrt(in)
   /// (Kaiming with a = sqrt 5, as PEFT) from a counter keyed by (seed, layer, module), and B zero. `device`
@@ -71,7 +72,7 @@ class Transformer {
 
   /// In the order of use. Empty in modes kInference and kAdapter. All values, and all gradients, lie in one
   /// piece of memory each.
-  std::span<const Trainable<Real>> trainables() const;
+  std::span<const Trainable<Wide>> trainables() const;
   std::int64_t trainable_parameters() const;
 
   void zero_gradients();
@@ -81,8 +82,8 @@ class Transformer {
   /// `step` is 1-based. Weight decay only where Trainable::decays.
   void adamw_step(const kernels::AdamW& settings, std::int64_t step, double gradient_scale);
   /// AdamW's moments, in the layout of the values; for checkpoints. Empty where nothing is trained.
-  std::span<Real> first_moments();
-  std::span<Real> second_moments();
+  std::span<Wide> first_moments();
+  std::span<Wide> second_moments();
 
   /// Replaces the adapter's values (kAdapter, kLora). Its rank and modules must be those of settings().
   /// Throws UsageError.
@@ -99,7 +100,7 @@ class Transformer {
   /// and writes each one's last token's logits to `logits` [continuations, vocab_size], host memory. A
   /// sequence's bits do not depend on the others. All tokens <= max_tokens, continuations <=
   /// most_continuations(), a sequence's tokens <= cache.capacity.
-  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Real> logits);
+  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Wide> logits);
   std::int64_t most_continuations() const;  ///< max_rows; 1 for a model that trains
 
  private:

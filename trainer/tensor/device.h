@@ -16,14 +16,16 @@ enum class Isa { kBaseline, kAvx2, kAvx512 };
 Isa best_isa();                 ///< of this processor
 const char* isa_name(Isa isa);  ///< `baseline`, `avx2`, `avx512`
 
-/// A device says where numbers live and of which type they are; kernels are overloads on it, and the model is
-/// a template over it. It offers: `Real`; copies in from and out to the host, `zero`; and whatever its
-/// kernels need.
+/// A device says where numbers live and of which types they are; kernels are overloads on it, and the model
+/// is a template over it. It offers: `Real`, of frozen weights and activations; `Wide`, of what is trained,
+/// its gradients and moments, of statistics and logits, which may be the same; copies in from and out to the
+/// host, `zero`; and whatever its kernels need.
 
 /// The processor in single precision. Owns its threads and each thread's scratch. One caller at a time.
 class Cpu {
  public:
   using Real = float;
+  using Wide = float;
   static constexpr std::size_t kScratchBytes = std::size_t{2} << 20;  ///< a thread
   static constexpr std::size_t kSharedBytes = std::size_t{16}
                                               << 20;  ///< packed panels, shared by the threads
@@ -81,6 +83,7 @@ class Cpu {
 class Reference {
  public:
   using Real = double;
+  using Wide = double;
 
   void copy_in(double* to, const float* host, std::int64_t count) const {
     for (std::int64_t i = 0; i < count; ++i)
