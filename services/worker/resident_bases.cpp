@@ -184,10 +184,10 @@ void ResidentBases::read_weights(Entry& entry, const EachPiece& each_piece) {
     const formats::ModelConfig config = formats::read_model_config(directory);
     const formats::Weights files = formats::Weights::open(directory);
     formats::check_weights(config, files);
-    begin_weights(entry, config);
     const model::WeightSource stored = model::stored_weights(files);
     // The weights' own memory is copied on one thread, without the device's kernels.
     const tensor::Cpu copier(1, tensor::Isa::kBaseline);
+    begin_weights(entry, copier, config);
     const std::vector<formats::ExpectedTensor> tensors = formats::expected_tensors(config);
     for (; entry.tensors_read < tensors.size(); ++entry.tensors_read) {
       if (each_piece) each_piece();
@@ -205,9 +205,9 @@ void ResidentBases::read_weights(Entry& entry, const EachPiece& each_piece) {
   }
 }
 
-void ResidentBases::begin_weights(Entry& entry, const formats::ModelConfig& config) {
+void ResidentBases::begin_weights(Entry& entry, const tensor::Cpu& device, const formats::ModelConfig& config) {
   if (entry.begun) return;
-  auto begun = std::make_shared<Weights>(config);
+  auto begun = std::make_shared<Weights>(device, config);
   const std::lock_guard lock(mutex_);
   entry.bytes += begun->values.bytes();
   entry.begun = std::move(begun);

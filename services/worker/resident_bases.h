@@ -27,7 +27,7 @@ namespace finetuned::worker {
 /// other, and counts() and in_use() for any.
 class ResidentBases {
   struct Weights {
-    explicit Weights(const formats::ModelConfig& config) : values(config) {}
+    Weights(const tensor::Cpu& device, const formats::ModelConfig& config) : values(device, config) {}
 
     model::BaseWeights<tensor::Cpu> values;
     training::FileHashes hashes;
@@ -109,7 +109,7 @@ class ResidentBases {
 
   Entry& fresh_entry(const std::filesystem::path& directory);
   void read_weights(Entry& entry, const EachPiece& each_piece);
-  void begin_weights(Entry& entry, const formats::ModelConfig& config);
+  void begin_weights(Entry& entry, const tensor::Cpu& device, const formats::ModelConfig& config);
   void make_room(const std::filesystem::path& directory, std::uint64_t bytes);
   void forget(const std::filesystem::path& directory);
   bool is_lent(const Entry& entry) const;

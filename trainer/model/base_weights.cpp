@@ -29,14 +29,15 @@ BaseWeights<Device>::BaseWeights(const formats::ModelConfig& config, Plan) : con
 }
 
 template <class Device>
-BaseWeights<Device>::BaseWeights(const formats::ModelConfig& config) : BaseWeights(config, Plan()) {
-  arena_.allocate();
+BaseWeights<Device>::BaseWeights(const Device& device, const formats::ModelConfig& config)
+    : BaseWeights(config, Plan()) {
+  arena_.allocate(device);
 }
 
 template <class Device>
 BaseWeights<Device>::BaseWeights(const Device& device, const formats::ModelConfig& config,
                                  const WeightSource& weights)
-    : BaseWeights(config) {
+    : BaseWeights(device, config) {
   for (const auto& tensor : formats::expected_tensors(config))
     read(device, tensor.name, weights);
 }

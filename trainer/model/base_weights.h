@@ -23,7 +23,7 @@ class BaseWeights {
   /// run on another thread than a model that trains on the same Cpu. Throws FormatError and std::bad_alloc.
   BaseWeights(const Device& device, const formats::ModelConfig& config, const WeightSource& weights);
   /// Its memory alone, zeroed, for read() to fill: so that reading can be broken off and gone on with.
-  explicit BaseWeights(const formats::ModelConfig& config);
+  BaseWeights(const Device& device, const formats::ModelConfig& config);
   BaseWeights(const BaseWeights&) = delete;
   BaseWeights& operator=(const BaseWeights&) = delete;
 

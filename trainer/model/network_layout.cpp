@@ -216,7 +216,7 @@ std::vector<tensor::MemoryLine> Network<Device>::memory_lines() const {
 
 template <class Device>
 void Network<Device>::allocate(const BaseWeights<Device>* base) {
-  arena.allocate();
+  arena.allocate(*device);
   if constexpr (std::is_same_v<Real, Wide>) lowered = values;
   for (Slot& slot : slots) {
     if (slot.base && !slot.trained) {

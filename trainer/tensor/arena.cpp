@@ -1,12 +1,14 @@
 #include "trainer/tensor/arena.h"
 
+#include <utility>
+
 #include "base/expects.h"
 
 namespace finetuned::tensor {
 
-void Arena::allocate() {
+void Arena::hold(Buffer buffer) {
   base::expects(!buffer_.data(), "an arena is allocated once");
-  buffer_ = Buffer(bytes_);
+  buffer_ = std::move(buffer);
   for (const Part& part : parts_)
     part.setter.set(part.setter.where, static_cast<std::byte*>(buffer_.data()) + part.offset);
   parts_.clear();

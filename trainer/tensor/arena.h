@@ -10,7 +10,7 @@
 
 namespace finetuned::tensor {
 
-/// All the memory of a model, in one piece. First every part is reserved by name, together with the pointer
+/// All the memory of a model on its device, in one piece. First every part is reserved by name, together with the pointer
 /// that will lead to it; then `allocate()` takes the piece and sets the pointers. The reservations alone are
 /// the memory plan, so a plan cannot differ from what is used.
 class Arena {
@@ -26,7 +26,11 @@ class Arena {
                                                         }});
   }
 
-  void allocate();  ///< once, after the last reservation. Throws std::bad_alloc.
+  /// Once, after the last reservation. Throws std::bad_alloc.
+  template <class Device>
+  void allocate(const Device& device) {
+    hold(device.allocate(bytes_));
+  }
 
   std::size_t bytes() const { return bytes_; }
   const std::vector<MemoryLine>& lines() const { return lines_; }
@@ -40,6 +44,7 @@ class Arena {
     std::size_t offset;
     Setter setter;
   };
+  void hold(Buffer buffer);
   void take(const std::string& name, std::int64_t count, std::size_t size, Setter setter);
 
   std::size_t bytes_ = 0;

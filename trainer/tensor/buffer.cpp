@@ -16,15 +16,11 @@ Buffer::Buffer(std::size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const std::size_t alignment = bytes >= kHugeFrom ? kHugePage : 64;
   const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  memory_.reset(std::aligned_alloc(alignment, rounded));
+  memory_ = {std::aligned_alloc(alignment, rounded), std::free};
   if (!memory_) throw std::bad_alloc();
   // Advice only: where huge pages are off, ordinary ones serve.
   if (alignment == kHugePage) madvise(memory_.get(), rounded, MADV_HUGEPAGE);
   std::memset(memory_.get(), 0, rounded);
-}
-
-void Buffer::Free::operator()(void* memory) const {
-  std::free(memory);
 }
 
 }  // namespace finetuned::tensor

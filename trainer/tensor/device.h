@@ -18,8 +18,8 @@ const char* isa_name(Isa isa);  ///< `baseline`, `avx2`, `avx512`
 
 /// A device says where numbers live and of which types they are; kernels are overloads on it, and the model
 /// is a template over it. It offers: `Real`, of frozen weights and activations; `Wide`, of what is trained,
-/// its gradients and moments, of statistics and logits, which may be the same; copies in from and out to the
-/// host, `zero`; and whatever its kernels need.
+/// its gradients and moments, of statistics and logits, which may be the same; zeroed memory, copies in from and
+/// out to the host, `zero`; and whatever its kernels need.
 
 /// The processor in single precision. Owns its threads and each thread's scratch. One caller at a time.
 class Cpu {
@@ -50,6 +50,8 @@ class Cpu {
   static std::size_t scratch_bytes(int threads);
   std::size_t scratch_bytes() const { return scratch_bytes(pool_.threads()); }
 
+  /// Zeroed memory.
+  Buffer allocate(std::size_t bytes) const { return Buffer(bytes); }
   void copy_in(float* to, const float* host, std::int64_t count) const { copy(to, host, count); }
   void copy_in(std::int32_t* to, const std::int32_t* host, std::int64_t count) const {
     copy(to, host, count);
@@ -85,6 +87,7 @@ class Reference {
   using Real = double;
   using Wide = double;
 
+  Buffer allocate(std::size_t bytes) const { return Buffer(bytes); }
   void copy_in(double* to, const float* host, std::int64_t count) const {
     for (std::int64_t i = 0; i < count; ++i)
       to[i] = host[i];

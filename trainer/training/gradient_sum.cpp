@@ -34,7 +34,7 @@ GradientSum::GradientSum(CpuTransformer& model, const tensor::Cpu& device, std::
       buffers_(static_cast<std::size_t>(buffers(most_shards, group ? group->size() : 1))) {
   for (float*& buffer : buffers_)
     arena_.reserve(buffer, "gradient shards", static_cast<std::int64_t>(gradients_.size()));
-  if (!buffers_.empty()) arena_.allocate();
+  if (!buffers_.empty()) arena_.allocate(device_);
 }
 
 void GradientSum::put(std::span<const float> from, bool add, std::span<float> to) {

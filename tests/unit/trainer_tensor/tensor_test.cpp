@@ -49,7 +49,7 @@ TEST(Arena, PlansBeforeItAllocatesAndGivesWhatItPlanned) {
   EXPECT_EQ(arena.lines()[1].bytes, 64u);
   EXPECT_EQ(arena.bytes(), 576u);
   EXPECT_EQ(weights, nullptr);
-  arena.allocate();
+  arena.allocate(Reference());
   EXPECT_EQ(reinterpret_cast<char*>(sums) - reinterpret_cast<char*>(weights), 448);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(more) % 64, 0u);
   weights[99] = 1;
