@@ -230,7 +230,7 @@ std::vector<double> decode(const Options& options, const formats::ModelConfig& c
   settings.max_rows = options.rows;
   settings.max_tokens = options.rows * options.length;
   model::Transformer<tensor::Cpu> network(cpu, config, model::fresh_weights(config, 1), settings);
-  model::KvCache<float> cache(config, options.rows, options.length + options.steps + 1);
+  model::KvCache<tensor::Cpu> cache(cpu, config, options.rows, options.length + options.steps + 1);
   const std::vector<std::int32_t> prompt(static_cast<std::size_t>(options.length), 7);
   std::vector<float> logits(static_cast<std::size_t>(options.rows * config.vocab_size));
   std::vector<double> seconds;

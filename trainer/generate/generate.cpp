@@ -43,14 +43,14 @@ std::int64_t longest_of(std::span<const Prompt> prompts, std::int64_t context) {
 template <class Device>
 class Together {
  public:
-  using Real = typename Device::Real;
+  using Wide = typename Device::Wide;
 
   Together(model::Transformer<Device>& model, std::span<const Prompt> prompts, const Listener& listener)
       : model_(model),
         prompts_(prompts),
         listener_(listener),
         places_(std::min(prompts.size(), static_cast<std::size_t>(model.most_continuations()))),
-        cache_(model.config(), static_cast<std::int64_t>(places_.size()),
+        cache_(model.device(), model.config(), static_cast<std::int64_t>(places_.size()),
                longest_of(prompts, model.max_positions())),
         logits_(places_.size() * static_cast<std::size_t>(model.config().vocab_size)),
         answers_(prompts.size()) {}
@@ -110,7 +110,7 @@ class Together {
     }
     if (next_.empty()) return false;
     const auto vocabulary = static_cast<std::size_t>(model_.config().vocab_size);
-    const auto logits = std::span<Real>(logits_).first(next_.size() * vocabulary);
+    const auto logits = std::span<Wide>(logits_).first(next_.size() * vocabulary);
     model_.extend(next_, cache_, logits);
     for (std::size_t i = 0; i < next_.size(); ++i) {
       const auto place = static_cast<std::size_t>(next_[i].sequence);
@@ -120,14 +120,14 @@ class Together {
     return true;
   }
 
-  void choose(std::size_t place, std::span<const Real> logits) {
+  void choose(std::size_t place, std::span<const Wide> logits) {
     Place& at = places_[place];
     const Request& request = prompts_[at.prompt].request;
     Answer& answer = answers_[at.prompt];
-    if (!std::all_of(logits.begin(), logits.end(), [](Real logit) { return std::isfinite(logit); }))
+    if (!std::all_of(logits.begin(), logits.end(), [](Wide logit) { return std::isfinite(logit); }))
       throw base::UsageError(
           "the model's logits are not numbers: its weights, or the adapter's, are damaged or too large");
-    const std::int32_t id = choose_token<Real>(request.sampling, answer.ids.size(), logits, order_);
+    const std::int32_t id = choose_token<Wide>(request.sampling, answer.ids.size(), logits, order_);
     if (std::find(request.stop_ids.begin(), request.stop_ids.end(), id) != request.stop_ids.end()) {
       answer.finish = Finish::kStop;
       return end(place);
@@ -143,8 +143,8 @@ class Together {
   std::span<const Prompt> prompts_;
   const Listener& listener_;
   std::vector<Place> places_;
-  model::KvCache<Real> cache_;
-  std::vector<Real> logits_;
+  model::KvCache<Device> cache_;
+  std::vector<Wide> logits_;
   std::vector<Answer> answers_;
   std::size_t next_prompt_ = 0;
   std::vector<model::Continuation> next_;

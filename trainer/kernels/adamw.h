@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::kernels {
@@ -19,6 +20,8 @@ struct AdamW {
 /// One update of `count` values in place; `first` and `second` are the moments. `gradient` is multiplied by
 /// `gradient_scale` before use and left as it is. `step` is 1-based (bias correction).
 void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, double gradient_scale,
+           float* value, const float* gradient, float* first, float* second, std::int64_t count);
+void adamw(const tensor::Cuda& device, const AdamW& settings, std::int64_t step, double gradient_scale,
            float* value, const float* gradient, float* first, float* second, std::int64_t count);
 void adamw(const tensor::Reference& device, const AdamW& settings, std::int64_t step, double gradient_scale,
            double* value, const double* gradient, double* first, double* second, std::int64_t count);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::kernels {
@@ -24,12 +25,15 @@ struct Attention {
   const std::int32_t* key_begin = nullptr;   ///< [sequences] where each one's keys begin ...
   const std::int32_t* key_end =
       nullptr;  ///< [sequences] ... and end; in training cu_queries and cu_queries + 1
+  std::int64_t queries = 0;  ///< of all sequences: cu_queries[sequences]
 };
 
 /// q, out [queries, heads, head_dim]; k, v [keys, kv_heads, head_dim]; lse [heads, queries] written: the
 /// logarithm of the sum of e^score, scores scaled by 1 / sqrt(head_dim).
 void attention(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
                const float* v, float* out, float* lse);
+void attention(const tensor::Cuda& device, const Attention& shape, const tensor::Bf16* q,
+               const tensor::Bf16* k, const tensor::Bf16* v, tensor::Bf16* out, float* lse);
 void attention(const tensor::Reference& device, const Attention& shape, const double* q, const double* k,
                const double* v, double* out, double* lse);
 
@@ -37,6 +41,10 @@ void attention(const tensor::Reference& device, const Attention& shape, const do
 void attention_backward(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
                         const float* v, const float* out, const float* lse, const float* d_out, float* dq,
                         float* dk, float* dv, float* row_dot);
+void attention_backward(const tensor::Cuda& device, const Attention& shape, const tensor::Bf16* q,
+                        const tensor::Bf16* k, const tensor::Bf16* v, const tensor::Bf16* out,
+                        const float* lse, const tensor::Bf16* d_out, tensor::Bf16* dq, tensor::Bf16* dk,
+                        tensor::Bf16* dv, float* row_dot);
 void attention_backward(const tensor::Reference& device, const Attention& shape, const double* q,
                         const double* k, const double* v, const double* out, const double* lse,
                         const double* d_out, double* dq, double* dk, double* dv, double* row_dot);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::kernels {
@@ -41,6 +42,9 @@ inline constexpr std::int64_t kHeadLossState = 4;
 LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
                    const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight,
                    float* state);
+LossSums head_loss(const tensor::Cuda& device, const HeadLoss& shape, const tensor::Bf16* hidden,
+                   const tensor::Bf16* weight, const std::int32_t* targets, double loss_scale,
+                   tensor::Bf16* d_hidden, float* d_weight, float* state);
 LossSums head_loss(const tensor::Reference& device, const HeadLoss& shape, const double* hidden,
                    const double* weight, const std::int32_t* targets, double loss_scale, double* d_hidden,
                    double* d_weight, double* state);

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "trainer/kernels/counter_rng.h"
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::kernels {
@@ -22,6 +23,8 @@ struct Dropout {
 
 /// out = mask(x), or out += mask(x) where `add`.
 void dropout(const tensor::Cpu& device, const Dropout& shape, const float* x, bool add, float* out);
+void dropout(const tensor::Cuda& device, const Dropout& shape, const tensor::Bf16* x, bool add,
+             tensor::Bf16* out);
 void dropout(const tensor::Reference& device, const Dropout& shape, const double* x, bool add, double* out);
 
 }  // namespace finetuned::kernels

@@ -3,7 +3,9 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::kernels {
@@ -46,7 +48,7 @@ struct Gemm {
   Out* c = nullptr;
   std::int64_t c_stride = 0;
   const Out* start = nullptr;  ///< null, c itself (to add to it), or another [m, n] of c's stride
-  Out alpha = 1;
+  std::conditional_t<std::is_same_v<Real, double>, double, float> alpha = 1;
   const Real* bias = nullptr;  ///< [n] or null
   const char* name = "gemm";   ///< in the device's profile; a literal
 };
@@ -58,6 +60,10 @@ struct Gemm {
 /// core's own cache as it is met, once for all rows, so that the cost falls with their number
 /// (docs/performance.md); up to 8 rows read it where it lies.
 void gemm(const tensor::Cpu& device, std::span<const Gemm<float>> group);
+/// On the GPU a product of a chain is rounded to `Out` before the next is added, and the order within one is cuBLASLt's for the
+/// shape's class: the same for the same numbers.
+void gemm(const tensor::Cuda& device, std::span<const Gemm<tensor::Bf16>> group);
+void gemm(const tensor::Cuda& device, std::span<const Gemm<tensor::Bf16, float>> group);
 void gemm(const tensor::Reference& device, std::span<const Gemm<double>> group);
 template <class Device, class Real, class Out>
 void gemm(const Device& device, const Gemm<Real, Out>& one) {

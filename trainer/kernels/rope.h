@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "trainer/formats/hf_config.h"
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::kernels {
@@ -27,6 +28,8 @@ struct Rope {
 };
 void rope(const tensor::Cpu& device, const Rope& shape, const float* cosines, const float* sines,
           const std::int32_t* positions, float* x);
+void rope(const tensor::Cuda& device, const Rope& shape, const float* cosines, const float* sines,
+          const std::int32_t* positions, tensor::Bf16* x);
 void rope(const tensor::Reference& device, const Rope& shape, const double* cosines, const double* sines,
           const std::int32_t* positions, double* x);
 

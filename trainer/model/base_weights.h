@@ -7,6 +7,7 @@
 #include "trainer/formats/hf_config.h"
 #include "trainer/model/weight_source.h"
 #include "trainer/tensor/arena.h"
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::model {

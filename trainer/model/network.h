@@ -33,7 +33,7 @@ struct Network {
   void lower_trained();
 
   kernels::LossSums run(const PackedBatch& batch, bool backward, double loss_scale, std::int64_t step);
-  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Wide> logits);
+  void extend(std::span<const Continuation> continuations, KvCache<Device>& cache, std::span<Wide> logits);
   std::int64_t most_continuations() const { return settings.trains() ? 1 : settings.max_rows; }
 
   // network_layout.cpp
@@ -64,7 +64,7 @@ struct Network {
     std::uint64_t step = 0;
     bool drops = false;  // dropout is on
     kernels::Attention attention;
-    KvCache<Real>* cache = nullptr;
+    KvCache<Device>* cache = nullptr;
   };
   Pass tail_of(const Pass& pass) const;
 
@@ -95,7 +95,7 @@ struct Network {
   const Parameter<Device>& head_weight() const { return config.tie_word_embeddings ? embedding : head_own; }
 
   // network_extend.cpp
-  void take_continuations(std::span<const Continuation> continuations, const KvCache<Real>& cache);
+  void take_continuations(std::span<const Continuation> continuations, const KvCache<Device>& cache);
 
   // network_backward.cpp
   void backward(const Pass& pass);

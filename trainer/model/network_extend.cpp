@@ -9,7 +9,7 @@ namespace finetuned::model {
 
 template <class Device>
 void Network<Device>::take_continuations(std::span<const Continuation> continuations,
-                                         const KvCache<Real>& cache) {
+                                         const KvCache<Device>& cache) {
   host_ids.clear();
   host_positions.clear();
   host_slots.clear();
@@ -49,7 +49,7 @@ void Network<Device>::take_continuations(std::span<const Continuation> continuat
 }
 
 template <class Device>
-void Network<Device>::extend(std::span<const Continuation> continuations, KvCache<Real>& cache,
+void Network<Device>::extend(std::span<const Continuation> continuations, KvCache<Device>& cache,
                              std::span<Wide> host_logits) {
   const auto rows = static_cast<std::int64_t>(continuations.size());
   base::expects(rows >= 1 && rows <= most_continuations(), "continuations keep to the number of rows");
@@ -61,7 +61,7 @@ void Network<Device>::extend(std::span<const Continuation> continuations, KvCach
   pass.positions = positions;
   pass.cache = &cache;
   pass.attention = {rows,       config.heads, config.kv_heads, config.head_dim, config.sliding_window,
-                    cu_seqlens, key_begin,    key_end};
+                    cu_seqlens, key_begin,    key_end,  pass.tokens};
   forward(pass);
   kernels::rmsnorm(*device, {rows, config.hidden_size, config.rms_norm_eps}, out, final_norm.value,
                    head_normed, head_rstd);
@@ -81,9 +81,12 @@ void Network<Device>::extend(std::span<const Continuation> continuations, KvCach
 }
 
 #define FINETUNED_INSTANTIATE(Device)                                                          \
-  template void Network<Device>::extend(std::span<const Continuation>, KvCache<Device::Real>&, \
+  template void Network<Device>::extend(std::span<const Continuation>, KvCache<Device>&, \
                                         std::span<Device::Wide>);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)
+#if defined(FINETUNED_CUDA)
+FINETUNED_INSTANTIATE(tensor::Cuda)
+#endif
 
 }  // namespace finetuned::model

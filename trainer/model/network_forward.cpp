@@ -80,8 +80,8 @@ void Network<Device>::qkv_forward(Layer<Device>& layer, std::int64_t index, cons
   kernels::rope(*device, {tokens, config.kv_heads, d, false}, cosines, sines, pass.positions, layer.k);
   if (!pass.cache) return;
   const std::int64_t at = index * pass.cache->layer_size;
-  kernels::scatter_rows(*device, layer.k, cache_slots, tokens, kv_size, pass.cache->keys.data() + at);
-  kernels::scatter_rows(*device, layer.v, cache_slots, tokens, kv_size, pass.cache->values.data() + at);
+  kernels::scatter_rows(*device, layer.k, cache_slots, tokens, kv_size, pass.cache->keys + at);
+  kernels::scatter_rows(*device, layer.v, cache_slots, tokens, kv_size, pass.cache->values + at);
 }
 
 /// From `x` to `mid`. Behind the last layer's attention only the tail goes on.
@@ -91,8 +91,8 @@ void Network<Device>::attention_forward(Layer<Device>& layer, std::int64_t index
   qkv_forward(layer, index, pass);
   const Real *k = layer.k, *v = layer.v;
   if (pass.cache) {
-    k = pass.cache->keys.data() + index * pass.cache->layer_size;
-    v = pass.cache->values.data() + index * pass.cache->layer_size;
+    k = pass.cache->keys + index * pass.cache->layer_size;
+    v = pass.cache->values + index * pass.cache->layer_size;
   }
   kernels::attention(*device, pass.attention, layer.q, k, v, layer.mixed, layer.lse);
   if (index + 1 < config.layers) {
@@ -161,7 +161,7 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
   pass.step = static_cast<std::uint64_t>(step);
   pass.drops = with_backward && settings.mode == Mode::kLora && settings.lora.dropout > 0;
   pass.attention = {batch.rows(),          config.heads, config.kv_heads, config.head_dim,
-                    config.sliding_window, cu_seqlens,   cu_seqlens,      cu_seqlens + 1};
+                    config.sliding_window, cu_seqlens,   cu_seqlens,      cu_seqlens + 1,  batch.tokens()};
   forward(pass);
   const kernels::LossSums sums = head(with_backward, loss_scale);
   if (with_backward && sums.supervised > 0) backward(pass);
@@ -176,5 +176,8 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
   template void Network<Device>::forward(const Pass&);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)
+#if defined(FINETUNED_CUDA)
+FINETUNED_INSTANTIATE(tensor::Cuda)
+#endif
 
 }  // namespace finetuned::model

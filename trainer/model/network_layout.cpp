@@ -4,6 +4,7 @@
 
 #include "base/expects.h"
 #include "trainer/kernels/counter_rng.h"
+#include "trainer/kernels/lower.h"
 #include "trainer/kernels/rope.h"
 #include "trainer/model/network.h"
 
@@ -304,7 +305,7 @@ void Network<Device>::take(const Parameter<Device>& parameter, std::span<float> 
 /// What is trained as the kernels read it.
 template <class Device>
 void Network<Device>::lower_trained() {
-  if constexpr (!std::is_same_v<Real, Wide>) device->copy(lowered, values, trained_count);
+  if constexpr (!std::is_same_v<Real, Wide>) kernels::lower(*device, values, trained_count, lowered);
 }
 
 template <class Device>
@@ -325,5 +326,8 @@ void Network<Device>::draw_adapter() {
 
 template struct Network<tensor::Cpu>;
 template struct Network<tensor::Reference>;
+#if defined(FINETUNED_CUDA)
+template struct Network<tensor::Cuda>;
+#endif
 
 }  // namespace finetuned::model

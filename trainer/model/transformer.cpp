@@ -39,6 +39,10 @@ template <class Device>
 Transformer<Device>::Transformer(Transformer&&) noexcept = default;
 
 template <class Device>
+const Device& Transformer<Device>::device() const {
+  return *network_->device;
+}
+template <class Device>
 const formats::ModelConfig& Transformer<Device>::config() const {
   return network_->config;
 }
@@ -179,7 +183,7 @@ std::vector<float> Transformer<Device>::tensor(const std::string& name) const {
 }
 
 template <class Device>
-void Transformer<Device>::extend(std::span<const Continuation> continuations, KvCache<Real>& cache,
+void Transformer<Device>::extend(std::span<const Continuation> continuations, KvCache<Device>& cache,
                                  std::span<Wide> logits) {
   network_->extend(continuations, cache, logits);
 }
@@ -190,5 +194,8 @@ std::int64_t Transformer<Device>::most_continuations() const {
 
 template class Transformer<tensor::Cpu>;
 template class Transformer<tensor::Reference>;
+#if defined(FINETUNED_CUDA)
+template class Transformer<tensor::Cuda>;
+#endif
 
 }  // namespace finetuned::model

@@ -56,6 +56,7 @@ class Transformer {
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 
+  const Device& device() const;
   const formats::ModelConfig& config() const;
   const ModelSettings& settings() const;
   std::int64_t max_positions() const;  ///< tokens that a sequence may reach
@@ -100,7 +101,7 @@ class Transformer {
   /// and writes each one's last token's logits to `logits` [continuations, vocab_size], host memory. A
   /// sequence's bits do not depend on the others. All tokens <= max_tokens, continuations <=
   /// most_continuations(), a sequence's tokens <= cache.capacity.
-  void extend(std::span<const Continuation> continuations, KvCache<Real>& cache, std::span<Wide> logits);
+  void extend(std::span<const Continuation> continuations, KvCache<Device>& cache, std::span<Wide> logits);
   std::int64_t most_continuations() const;  ///< max_rows; 1 for a model that trains
 
  private:

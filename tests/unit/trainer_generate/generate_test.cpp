@@ -45,7 +45,7 @@ TEST_P(EachFamily, AnswersWithTheTrainingForwardsOwnLogits) {
   auto settings = model::lora_settings();
   model::Transformer<tensor::Reference> trainer(exact, GetParam().config, model::lively_weights(), settings);
   text::TokenRow row{kPrompt, std::vector<std::int32_t>(kPrompt.size(), text::kIgnoreLabel)};
-  model::KvCache<double> cache(GetParam().config, 1, 16);
+  model::KvCache<tensor::Reference> cache(tensor::Reference(), GetParam().config, 1, 16);
   std::vector<double> logits(37);
   for (const auto piece : {std::span(kPrompt).first(3), std::span(kPrompt).subspan(3, 1)}) {
     const model::Continuation next{0, piece};

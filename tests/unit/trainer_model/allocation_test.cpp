@@ -52,7 +52,7 @@ TEST(Decoding, AllocatesNothingForATokenButItsPlaceInTheAnswer) {
   auto settings = lora_settings();
   settings.mode = Mode::kAdapter;
   Transformer<tensor::Cpu> model(cpu, tiny_config(formats::Architecture::kQwen3), lively_weights(), settings);
-  KvCache<float> cache(model.config(), 2, 16);
+  KvCache<tensor::Cpu> cache(model.device(), model.config(), 2, 16);
   std::vector<float> logits(2 * 37);
   const std::int32_t tokens[] = {1, 2, 3};
   const Continuation next[] = {{0, tokens}, {1, std::span(tokens).first(1)}};

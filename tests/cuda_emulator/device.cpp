@@ -1,0 +1,34 @@
+// tensor::Cuda on the emulator: its memory is the emulator's, and all work is done when a call returns.
+
+#include <cstring>
+
+#include "tests/cuda_emulator/emulator.h"
+#include "trainer/tensor/cuda.h"
+
+namespace finetuned::tensor {
+
+std::vector<Cuda::Description> Cuda::devices() { return {{0, "emulated", 9, 0, std::uint64_t{1} << 32}}; }
+
+Cuda::Cuda(int) : description_(devices()[0]), processors_(4), scratch_(allocate(kScratchBytes)) {}
+Cuda::~Cuda() = default;
+void Cuda::use() const {}
+
+Buffer Cuda::allocate(std::size_t bytes) const {
+  return {cuda_emulator::allocate(bytes), bytes, cuda_emulator::release};
+}
+
+void Cuda::to_device(void* to, const void* host, std::size_t bytes) const { std::memcpy(to, host, bytes); }
+void Cuda::to_host(void* host, const void* from, std::size_t bytes) const { std::memcpy(host, from, bytes); }
+
+void Cuda::copy_in(Bf16* to, const float* host, std::int64_t count) const {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = rounded(host[i]);
+}
+void Cuda::copy_out(float* host, const Bf16* from, std::int64_t count) const {
+  for (std::int64_t i = 0; i < count; ++i) host[i] = widened(from[i]);
+}
+void Cuda::copy(Bf16* to, const Bf16* from, std::int64_t count) const { std::memcpy(to, from, bytes<Bf16>(count)); }
+void Cuda::copy(float* to, const float* from, std::int64_t count) const { std::memcpy(to, from, bytes<float>(count)); }
+void Cuda::zero(Bf16* at, std::int64_t count) const { std::memset(at, 0, bytes<Bf16>(count)); }
+void Cuda::zero(float* at, std::int64_t count) const { std::memset(at, 0, bytes<float>(count)); }
+
+}  // namespace finetuned::tensor

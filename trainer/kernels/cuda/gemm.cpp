@@ -1,0 +1,106 @@
+// Chains of products, and LoRA's, as single ones.
+
+#include "base/expects.h"
+#include "trainer/kernels/cuda/matmul.h"
+#include "trainer/kernels/gemm.h"
+#include "trainer/kernels/lora.h"
+
+namespace finetuned::kernels {
+
+using tensor::Bf16;
+using tensor::Cuda;
+
+namespace {
+
+cuda::MatrixView view(const Left<Bf16>& left) {
+  const bool transposed = left.k_stride != 1;
+  return {left.data, transposed ? left.k_stride : left.row_stride, transposed};
+}
+
+template <class Out>
+void multiply(const Cuda& device, const Gemm<Bf16, Out>& gemm) {
+  if (gemm.m == 0 || gemm.n == 0) return;
+  base::expects(gemm.products[0].k > 0, "a gemm has a product");
+  const Out* start = gemm.start;
+  const Bf16* bias = gemm.bias;
+  for (const Product<Bf16>& product : gemm.products) {
+    if (product.k == 0) break;
+    cuda::Matmul<Out> one;
+    one.m = gemm.m;
+    one.n = gemm.n;
+    one.k = product.k;
+    one.left = view(product.left);
+    one.right = {product.right.data, product.right.stride, product.right.transposed};
+    one.alpha = gemm.alpha;
+    one.start = start;
+    one.bias = bias;
+    one.c = gemm.c;
+    one.c_stride = gemm.c_stride;
+    cuda::matmul(device, one);
+    start = gemm.c;
+    bias = nullptr;
+  }
+}
+
+}  // namespace
+
+void gemm(const Cuda& device, std::span<const Gemm<Bf16>> group) {
+  for (const Gemm<Bf16>& one : group)
+    multiply(device, one);
+}
+
+void gemm(const Cuda& device, std::span<const Gemm<Bf16, float>> group) {
+  for (const Gemm<Bf16, float>& one : group)
+    multiply(device, one);
+}
+
+void lora_a_forward(const Cuda& device, const Lora& shape, const Bf16* x, std::span<const Bf16* const> a, float scale,
+                    std::span<Bf16* const> out) {
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    Gemm<Bf16> g;
+    g.m = shape.tokens;
+    g.n = shape.rank;
+    g.products[0] = {{x, shape.size, 1}, {a[i], shape.size, true}, shape.size};
+    g.c = out[i];
+    g.c_stride = shape.rank;
+    g.alpha = scale;
+    gemm(device, g);
+  }
+}
+
+void lora_b_backward(const Cuda& device, const Lora& shape, const Bf16* dy, const Bf16* b, float scale, Bf16* d_low) {
+  Gemm<Bf16> g;
+  g.m = shape.tokens;
+  g.n = shape.rank;
+  g.products[0] = {{dy, shape.size, 1}, {b, shape.rank, false}, shape.size};
+  g.c = d_low;
+  g.c_stride = shape.rank;
+  g.alpha = scale;
+  gemm(device, g);
+}
+
+void lora_a_gradient(const Cuda& device, const Lora& shape, const Bf16* d_low, const Bf16* x, float* gradient) {
+  if (shape.tokens == 0) return;
+  Gemm<Bf16, float> g;
+  g.m = shape.rank;
+  g.n = shape.size;
+  g.products[0] = {{d_low, 1, shape.rank}, {x, shape.size, false}, shape.tokens};
+  g.c = gradient;
+  g.c_stride = shape.size;
+  g.start = gradient;
+  gemm(device, g);
+}
+
+void lora_b_gradient(const Cuda& device, const Lora& shape, const Bf16* low, const Bf16* dy, float* gradient) {
+  if (shape.tokens == 0) return;
+  Gemm<Bf16, float> g;
+  g.m = shape.size;
+  g.n = shape.rank;
+  g.products[0] = {{dy, 1, shape.size}, {low, shape.rank, false}, shape.tokens};
+  g.c = gradient;
+  g.c_stride = shape.rank;
+  g.start = gradient;
+  gemm(device, g);
+}
+
+}  // namespace finetuned::kernels

@@ -1,0 +1,79 @@
+// Sums in a fixed order: no atomics.
+
+#include "trainer/kernels/cuda/launch.cuh"
+#include "trainer/kernels/reduce.h"
+
+namespace finetuned::kernels {
+
+using tensor::Bf16;
+using tensor::Cuda;
+using namespace cuda;
+
+namespace {
+
+constexpr std::int64_t kBlock = 64 << 10;  // elements that a block adds up
+constexpr int kColumns = kWarp;            // of a block of column_sums
+constexpr int kLanes = kThreads / kColumns;
+
+/// The block's sum of one number a thread, in thread 0.
+__device__ double block_sum(double value) {
+  __shared__ double of_warps[kThreads / kWarp];
+  value = warp_sum(value);
+  if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  double total = 0;
+  for (int warp = 0; warp < kThreads / kWarp; ++warp) total += of_warps[warp];
+  return total;
+}
+
+__global__ void squares(const float* values, std::int64_t count, double* sums) {
+  const std::int64_t begin = std::int64_t{blockIdx.x} * kBlock, end = min(count, begin + kBlock);
+  double sum = 0;
+  for (std::int64_t i = begin + threadIdx.x; i < end; i += kThreads) sum += static_cast<double>(values[i]) * values[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+__global__ void total(const double* sums, std::int64_t count, double* out) {
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) sum += sums[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) *out = sum;
+}
+
+/// Lane l of a column adds rows l, l + kLanes, ...; then the lanes add up in their order.
+__global__ void column_sums(const __nv_bfloat16* from, std::int64_t rows, std::int64_t columns, float* to) {
+  __shared__ float sums[kLanes][kColumns];
+  const unsigned lane = threadIdx.x / kColumns, of_block = threadIdx.x % kColumns;
+  const std::int64_t column = std::int64_t{blockIdx.x} * kColumns + of_block;
+  float sum = 0;
+  for (std::int64_t row = lane; row < rows && column < columns; row += kLanes) sum += __bfloat162float(from[row * columns + column]);
+  sums[lane][of_block] = sum;
+  __syncthreads();
+  if (lane != 0 || column >= columns) return;
+  for (int other = 1; other < kLanes; ++other) sum += sums[other][of_block];
+  to[column] += sum;
+}
+
+}  // namespace
+
+double square_sum(const Cuda& device, const float* values, std::int64_t count) {
+  if (count == 0) return 0;
+  const std::int64_t blocks = ceiling(count, kBlock);
+  base::expects((blocks + 1) * static_cast<std::int64_t>(sizeof(double)) <= static_cast<std::int64_t>(Cuda::kScratchBytes),
+                "the sums of a square sum's blocks fit the scratch");
+  double* const sums = static_cast<double*>(device.scratch());
+  launch(device, "square sum", squares, static_cast<unsigned>(blocks), kThreads, 0, values, count, sums + 1);
+  launch(device, "square sum", total, 1, kThreads, 0, sums + 1, blocks, sums);
+  double sum = 0;
+  device.to_host(&sum, sums, sizeof sum);
+  return sum;
+}
+
+void add_column_sums(const Cuda& device, const Bf16* from, std::int64_t rows, std::int64_t columns, float* to) {
+  if (rows == 0 || columns == 0) return;
+  launch(device, "column sums", column_sums, static_cast<unsigned>(ceiling(columns, kColumns)), kThreads, 0, native(from), rows,
+         columns, to);
+}
+
+}  // namespace finetuned::kernels

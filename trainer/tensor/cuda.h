@@ -1,0 +1,104 @@
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trainer/tensor/buffer.h"
+#include "trainer/tensor/profile.h"
+
+namespace finetuned::tensor {
+
+/// A bfloat16 as it lies in memory: the upper half of a float.
+struct Bf16 {
+  std::uint16_t bits;
+};
+
+/// To the nearest, ties to even.
+inline Bf16 rounded(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (value != value) return {0x7fff};
+  return {static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+inline float widened(Bf16 value) {
+  return std::bit_cast<float>(std::uint32_t{value.bits} << 16);
+}
+
+/// An NVIDIA GPU of compute capability 8.0 or later: weights and activations in bfloat16; sums, statistics and
+/// what is trained in single precision. All work is done in the order of the calls, on one stream of the
+/// device's own; copies out wait for it. One caller at a time. Needs the driver and cuBLASLt when one is
+/// made, not before. Where a call of CUDA fails, whatever throws is a std::runtime_error that names the call.
+class Cuda {
+ public:
+  using Real = Bf16;
+  using Wide = float;
+
+  struct Description {
+    int index = 0;
+    std::string name;
+    int major = 0, minor = 0;  ///< compute capability
+    std::uint64_t memory_bytes = 0;
+  };
+  /// The GPUs that this process sees; none where there is no driver.
+  static std::vector<Description> devices();
+
+  /// Throws UsageError where this process sees no such GPU, or one that is too old.
+  explicit Cuda(int index = 0);
+  ~Cuda();
+  Cuda(const Cuda&) = delete;
+  Cuda& operator=(const Cuda&) = delete;
+
+  const Description& description() const { return description_; }
+  int processors() const { return processors_; }  ///< multiprocessors
+  void* stream() const { return stream_; }        ///< a cudaStream_t
+  void use() const;                               ///< makes it the calling thread's device
+
+  void set_profile(Profile* profile) { profile_ = profile; }
+  Profile* profile() const { return profile_; }
+
+  /// Zeroed memory of the GPU. Throws std::bad_alloc.
+  Buffer allocate(std::size_t bytes) const;
+  static constexpr std::size_t kScratchBytes = std::size_t{384} << 20;
+  /// kScratchBytes of the GPU, which kernels overwrite at will, each from its start.
+  void* scratch() const { return scratch_.data(); }
+  std::size_t scratch_bytes() const { return kScratchBytes; }
+
+  /// What the kernels keep for this device from one call to the next: theirs alone.
+  std::shared_ptr<void>& kept_by_kernels() const { return kept_; }
+
+  void to_device(void* to, const void* host, std::size_t bytes) const;  ///< `host` may change when it returns
+  void to_host(void* host, const void* from, std::size_t bytes) const;  ///< waits for all work before it
+  void copy_in(Bf16* to, const float* host, std::int64_t count) const;  ///< rounds to the nearest, ties to even
+  void copy_in(float* to, const float* host, std::int64_t count) const { to_device(to, host, bytes<float>(count)); }
+  void copy_in(std::int32_t* to, const std::int32_t* host, std::int64_t count) const {
+    to_device(to, host, bytes<std::int32_t>(count));
+  }
+  void copy_in(std::uint64_t* to, const std::uint64_t* host, std::int64_t count) const {
+    to_device(to, host, bytes<std::uint64_t>(count));
+  }
+  void copy_out(float* host, const Bf16* from, std::int64_t count) const;
+  void copy_out(float* host, const float* from, std::int64_t count) const { to_host(host, from, bytes<float>(count)); }
+  void read(float* host, const float* from, std::int64_t count) const { copy_out(host, from, count); }
+  void copy(Bf16* to, const Bf16* from, std::int64_t count) const;
+  void copy(float* to, const float* from, std::int64_t count) const;
+  void zero(Bf16* at, std::int64_t count) const;
+  void zero(float* at, std::int64_t count) const;
+
+ private:
+  template <class T>
+  static std::size_t bytes(std::int64_t count) {
+    return static_cast<std::size_t>(count) * sizeof(T);
+  }
+
+  Description description_;
+  int processors_ = 0;
+  void* stream_ = nullptr;
+  Buffer scratch_;
+  mutable std::shared_ptr<void> kept_;
+  Profile* profile_ = nullptr;
+};
+
+}  // namespace finetuned::tensor
