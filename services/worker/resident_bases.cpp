@@ -20,7 +20,7 @@ namespace {
 constexpr std::uint64_t kTokenizerGrowth = 9;
 
 struct BrokenOff {};
-struct HandedOver {};  // to the run that wants it
+struct HandedOver : BrokenOff {};  // to the run that wants it
 
 std::uint64_t encoder_bytes(const fs::path& directory) {
   std::error_code absent;
@@ -132,8 +132,6 @@ ResidentBases::Ahead ResidentBases::read_ahead(const fs::path& directory, const 
     make_room(directory, beside + bytes);
     read_weights(fresh_entry(directory), check);
   } catch (const BrokenOff&) {
-    return Ahead::kBrokenOff;
-  } catch (const HandedOver&) {
     return Ahead::kBrokenOff;
   }
   return Ahead::kReady;
