@@ -26,6 +26,29 @@ inline std::uint16_t free_port() {
   return ntohs(address.sin_port);
 }
 
+/// A pipe on which one process tells another to go on.
+class Signal {
+ public:
+  Signal() { if (pipe(ends_) != 0) throw std::runtime_error("there are no pipes"); }
+  ~Signal() {
+    close(ends_[0]);
+    close(ends_[1]);
+  }
+  Signal(const Signal&) = delete;
+  Signal& operator=(const Signal&) = delete;
+
+  void give() {
+    if (write(ends_[1], "x", 1) != 1) throw std::runtime_error("a pipe takes a byte");
+  }
+  void await() {
+    char word;
+    if (read(ends_[0], &word, 1) != 1) throw std::runtime_error("nobody says when to go on");
+  }
+
+ private:
+  int ends_[2];
+};
+
 /// Processes that run `work(rank)` for ranks 1, 2, ...; they end with status 0 where it does not throw.
 class Others {
  public:

@@ -93,8 +93,7 @@ TEST_F(Tcp, ANameThatOnlyAStrangerHasIsNotRepeated) {
 
 /// A rank that is started again while the others are still awaited.
 TEST_F(Tcp, ARankThatWentAwayMayComeBack) {
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
+  Signal went_away;
   Others others(3, [&](int rank) {
     if (rank == 1) {
       const pid_t first = fork();
@@ -105,17 +104,14 @@ TEST_F(Tcp, ARankThatWentAwayMayComeBack) {
         _exit(0);
       }
       waitpid(first, nullptr, 0);
-      hold(write(ends[1], "x", 1) == 1, "the third may come");
+      went_away.give();
     } else {
-      char word;
-      hold(read(ends[0], &word, 1) == 1, "the second has gone away");
+      went_away.await();
     }
     check_gather(*join(options(rank, 3)));
   });
   check_gather(*join(options(0, 3)));
   EXPECT_THAT(others.statuses(), Each(0));
-  close(ends[0]);
-  close(ends[1]);
 }
 
 TEST_F(Tcp, OtherWorldsAndTakenRanksAreRefused) {
@@ -125,17 +121,34 @@ TEST_F(Tcp, OtherWorldsAndTakenRanksAreRefused) {
   EXPECT_THAT(failure_of([&] { join(options(0, 3)); }), HasSubstr("rank 1 came twice"));
 }
 
+/// Bytes of a message's header: the protocol's magic, `version`, `kind` and no more.
+std::string header_of(char version, char kind) {
+  return std::string{'\x46', '\x54', '\x4e', '\x43', version, '\0', kind, '\0'} + std::string(8, '\0');
+}
+
 TEST_F(Tcp, StrangersAreDropped) {
   Others others(2, [&](int rank) {
-    {
+    for (const std::string& words : {std::string("GET / HTTP/1.1\r\nHost: here\r\n\r\n"), header_of(9, 5)}) {
       const auto until = steady_clock::now() + std::chrono::seconds(30);
       Socket stranger = connect_to({"127.0.0.1", port_}, until);
-      const std::string words = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
       stranger.send(std::as_bytes(std::span(words)), until);
     }
     check_gather(*join(options(rank, 2)));
   });
   check_gather(*join(options(0, 2)));
+  EXPECT_THAT(others.statuses(), Each(0));
+}
+
+TEST_F(Tcp, AnotherVersionIsNamed) {
+  Others others(2, [&](int) {
+    const auto until = steady_clock::now() + std::chrono::seconds(30);
+    const std::string hello = header_of(9, 1);
+    Socket one = connect_to({"127.0.0.1", port_}, until);
+    one.send(std::as_bytes(std::span(hello)), until);
+    std::byte answer;
+    one.receive({&answer, 1}, until);  // it is told
+  });
+  EXPECT_THAT(failure_of([&] { join(options(0, 2)); }), HasSubstr("another version of the protocol"));
   EXPECT_THAT(others.statuses(), Each(0));
 }
 
@@ -163,13 +176,11 @@ TEST_F(Tcp, ADeadRankIsNamedOnEveryRank) {
 }
 
 TEST_F(Tcp, ASilentRankIsGivenUp) {
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
+  Signal over;
   Others others(2, [&](int rank) {
     const auto group = join(options(rank, 2));
     gather_values(*group, 0);
-    char last_word;  // silent until rank 0 has given it up
-    hold(read(ends[0], &last_word, 1) == 1, "the test tells when it is over");
+    over.await();  // silent until rank 0 has given it up
   });
   TcpOptions mine = options(0, 2);
   mine.peer_timeout = milliseconds(300);
@@ -177,16 +188,13 @@ TEST_F(Tcp, ASilentRankIsGivenUp) {
   gather_values(*group, 0);
   EXPECT_THAT(failure_of([&] { gather_values(*group, 0); }),
               HasSubstr("rank 1 of 2 did not answer within 0.300 s; where its share may take longer, raise"));
-  EXPECT_EQ(write(ends[1], "x", 1), 1);
+  over.give();
   EXPECT_THAT(others.statuses(), Each(0));
-  close(ends[0]);
-  close(ends[1]);
 }
 
 /// Who waits for rank 0 hears from it who is silent, though all have the same timeout.
 TEST_F(Tcp, TheSilentRankIsNamedOnEveryRank) {
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
+  Signal over;
   const auto impatient = [&](int rank) {
     TcpOptions mine = options(rank, 3);
     mine.peer_timeout = milliseconds(500);
@@ -195,9 +203,7 @@ TEST_F(Tcp, TheSilentRankIsNamedOnEveryRank) {
   Others others(3, [&](int rank) {
     const auto group = join(impatient(rank));
     gather_values(*group, 0);
-    char last_word;
-    if (rank == 2) hold(read(ends[0], &last_word, 1) == 1, "the test tells when it is over");
-    if (rank == 2) return;
+    if (rank == 2) return over.await();
     const std::string said = failure_of([&] { gather_values(*group, 0); });
     hold(said.find("rank 2 of 3 did not answer within 0.500 s") == 0, said);
   });
@@ -205,32 +211,9 @@ TEST_F(Tcp, TheSilentRankIsNamedOnEveryRank) {
   gather_values(*group, 0);
   std::this_thread::sleep_for(milliseconds(200));  // the others have waited a while before rank 0 begins to
   EXPECT_THAT(failure_of([&] { gather_values(*group, 0); }), HasSubstr("rank 2 of 3 did not answer"));
-  EXPECT_EQ(write(ends[1], "x", 1), 1);
+  over.give();
   EXPECT_THAT(others.statuses(), Each(0));
-  close(ends[0]);
-  close(ends[1]);
 }
-
-/// A pipe on which one process tells another to go on.
-class Signal {
- public:
-  Signal() { hold(pipe(ends_) == 0, "there are pipes"); }
-  ~Signal() {
-    close(ends_[0]);
-    close(ends_[1]);
-  }
-  Signal(const Signal&) = delete;
-  Signal& operator=(const Signal&) = delete;
-
-  void give() { hold(write(ends_[1], "x", 1) == 1, "a pipe takes a byte"); }
-  void await() {
-    char word;
-    hold(read(ends_[0], &word, 1) == 1, "the test tells when to go on");
-  }
-
- private:
-  int ends_[2];
-};
 
 /// It was busy when rank 0 told everybody, and finds a closed connection.
 TEST_F(Tcp, WhoComputedMeanwhileLearnsWhoWasLost) {

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
+#include <csignal>
 #include <cmath>
+#include <cstdlib>
+#include <sys/resource.h>
 
 #include "base/errors.h"
 #include "base/files.h"
@@ -187,6 +190,25 @@ TEST_F(TrainingRun, StopsBetweenMicroBatches) {
   run_training(again, tiny_rows(12), {}, stopped_again);
   EXPECT_EQ(text("early2/adapter_model.safetensors"), text("exact/adapter_model.safetensors"));
   EXPECT_TRUE(json::parse(text("early2/manifest.json")).at("stopped").as_bool());
+}
+
+TEST_F(TrainingRun, ACheckpointThatDoesNotFitLeavesNoHalfDirectory) {
+  RunConfig run = config("full");
+  run.checkpoint_steps = 1;
+  run.threads = 1;
+  const auto on_a_full_disk = [&] {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit little{1000, 1000};  // bytes of a file, less than an adapter has
+    setrlimit(RLIMIT_FSIZE, &little);
+    Listener listener;
+    try {
+      run_training(run, tiny_rows(12), {}, listener);
+    } catch (const base::FileError&) {
+      std::_Exit(fs::is_empty(run.out_directory) ? 0 : 2);
+    }
+    std::_Exit(1);
+  };
+  EXPECT_EXIT(on_a_full_disk(), testing::ExitedWithCode(0), "");
 }
 
 TEST_F(TrainingRun, AStopBeforeTheFirstStepLeavesWhatWasThere) {
