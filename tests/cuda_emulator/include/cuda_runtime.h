@@ -30,18 +30,8 @@ struct dim3 {
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
-struct alignas(8) uint2 {
-  unsigned x, y;
-};
-struct alignas(16) float4 {
-  float x, y, z, w;
-};
 
 inline void __syncthreads() { finetuned::cuda_emulator::wait_for_block(); }
-inline void __syncwarp(unsigned = 0xffffffff) {
-  const char none = 0;
-  finetuned::cuda_emulator::exchange_in_warp(&none, 1);
-}
 
 template <class T>
 T emulated_shuffle(T value, unsigned from) {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <vector>
 
-#include "trainer/kernels/cuda/launch.cuh"
+#include "trainer/kernels/cuda/sums.cuh"
 
 namespace finetuned::cuda_emulator {
 namespace {

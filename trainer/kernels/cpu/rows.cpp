@@ -1,9 +1,7 @@
 // Kernels that treat rows or elements one by one: blocks of them are handed to the threads.
 
 #include <algorithm>
-#include <cmath>
 
-#include "trainer/kernels/adamw.h"
 #include "trainer/kernels/cpu/tiles.h"
 #include "trainer/kernels/dropout.h"
 #include "trainer/kernels/dropout_math.h"
@@ -151,15 +149,7 @@ void adamw(const tensor::Cpu& device, const AdamW& settings, std::int64_t step, 
   const KernelTimer timer(device.profile(), "adamw", 16.0 * static_cast<double>(count),
                           28.0 * static_cast<double>(count));
   const Tiles& tile = tiles(device.isa());
-  const double correction1 = 1 - std::pow(settings.beta1, static_cast<double>(step));
-  const double correction2 = 1 - std::pow(settings.beta2, static_cast<double>(step));
-  const AdamWFactors factors{.keep = static_cast<float>(1 - settings.learning_rate * settings.weight_decay),
-                             .step = static_cast<float>(settings.learning_rate / correction1),
-                             .spread = static_cast<float>(1 / std::sqrt(correction2)),
-                             .epsilon = static_cast<float>(settings.epsilon),
-                             .beta1 = static_cast<float>(settings.beta1),
-                             .beta2 = static_cast<float>(settings.beta2),
-                             .scale = static_cast<float>(gradient_scale)};
+  const AdamWFactors factors = adamw_factors(settings, step, gradient_scale);
   over_rows(device, count, 1, [&](std::int64_t begin, std::int64_t end) {
     tile.adamw(factors, value + begin, gradient + begin, first + begin, second + begin, end - begin);
   });

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 
+#include "trainer/kernels/adamw_math.h"
 #include "trainer/kernels/gemm.h"
 #include "trainer/tensor/device.h"
 
@@ -84,12 +85,6 @@ struct SoftmaxRow {
 };
 
 inline constexpr std::int64_t kNoIds = -1;  ///< the argmax is not wanted
-
-/// AdamW with what is constant over a step worked out: value = keep value - step first / (sqrt(second) spread
-/// + epsilon).
-struct AdamWFactors {
-  float keep, step, spread, epsilon, beta1, beta2, scale;
-};
 
 /// The inner loops, built once for each instruction set. All are single-threaded; each output element is a
 /// fixed chain of operations that depends on neither its neighbours nor its place, so that a row has the same

@@ -64,9 +64,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const TileOf tile = find_tile<false>(shape, static_cast<int>(blockIdx.x));
   if (!tile.some) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int head = static_cast<int>(blockIdx.y), d = static_cast<int>(shape.head_dim);
-  const int heads = static_cast<int>(shape.heads), kv_heads = static_cast<int>(shape.kv_heads), kv_head = head / (heads / kv_heads);
-  const int q_stride = heads * d, kv_stride = kv_heads * d, window = static_cast<int>(shape.window);
+  const auto [d, group, q_stride, kv_stride, window] = widths_of(shape);
+  const int head = static_cast<int>(blockIdx.y), kv_head = head / group;
   const int mine = tile.first + warp * 16, rows = tile.queries - mine;  // of this warp; beyond the last where <= 0
   const std::int64_t q_at = std::int64_t{tile.query_begin + mine} * q_stride + head * d;
   const float scale = 1 / sqrtf(static_cast<float>(d)), scale_log2 = scale * kLog2E;

@@ -5,6 +5,7 @@
 
 #include "trainer/kernels/attention.h"
 #include "trainer/kernels/cuda/attention_tiles.cuh"
+#include "trainer/kernels/cuda/sums.cuh"
 
 namespace finetuned::kernels {
 
@@ -45,9 +46,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const TileOf tile = find_tile<true>(shape, static_cast<int>(blockIdx.x));
   if (!tile.some) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int kv_head = static_cast<int>(blockIdx.y), d = static_cast<int>(shape.head_dim);
-  const int heads = static_cast<int>(shape.heads), kv_heads = static_cast<int>(shape.kv_heads), group = heads / kv_heads;
-  const int q_stride = heads * d, kv_stride = kv_heads * d, window = static_cast<int>(shape.window);
+  const auto [d, group, q_stride, kv_stride, window] = widths_of(shape);
+  const int kv_head = static_cast<int>(blockIdx.y);
   const std::int64_t kv_at = std::int64_t{tile.key_begin + tile.first} * kv_stride + kv_head * d;
   const float scale = 1 / sqrtf(static_cast<float>(d)), scale_log2 = scale * kLog2E;
 
@@ -116,9 +116,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const TileOf tile = find_tile<false>(shape, static_cast<int>(blockIdx.x));
   if (!tile.some) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int head = static_cast<int>(blockIdx.y), d = static_cast<int>(shape.head_dim);
-  const int heads = static_cast<int>(shape.heads), kv_heads = static_cast<int>(shape.kv_heads), kv_head = head / (heads / kv_heads);
-  const int q_stride = heads * d, kv_stride = kv_heads * d, window = static_cast<int>(shape.window);
+  const auto [d, group, q_stride, kv_stride, window] = widths_of(shape);
+  const int head = static_cast<int>(blockIdx.y), kv_head = head / group;
   const int mine = tile.first + warp * 16, rows = tile.queries - mine;
   const std::int64_t q_at = std::int64_t{tile.query_begin + mine} * q_stride + head * d;
   const float scale = 1 / sqrtf(static_cast<float>(d)), scale_log2 = scale * kLog2E;

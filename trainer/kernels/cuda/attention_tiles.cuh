@@ -24,6 +24,19 @@ void with_head_dim(std::int64_t head_dim, const Run& run) {
   run.template operator()<128>();
 }
 
+/// A shape's numbers as a kernel counts with them.
+struct Widths {
+  int d;         ///< of a head
+  int group;     ///< heads that read one key head
+  int q_stride;  ///< from a query to the next
+  int kv_stride;
+  int window;
+};
+__device__ __forceinline__ Widths widths_of(const Attention& shape) {
+  const int d = static_cast<int>(shape.head_dim), heads = static_cast<int>(shape.heads), kv_heads = static_cast<int>(shape.kv_heads);
+  return {d, heads / kv_heads, heads * d, kv_heads * d, static_cast<int>(shape.window)};
+}
+
 /// A block's tile: rows first.. of a sequence, counted from its start.
 struct TileOf {
   bool some = false;  ///< blocks beyond the last tile have none

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "trainer/kernels/cross_entropy.h"
-#include "trainer/kernels/cuda/launch.cuh"
 #include "trainer/kernels/cuda/matmul.h"
+#include "trainer/kernels/cuda/sums.cuh"
 
 namespace finetuned::kernels {
 
@@ -43,17 +43,6 @@ __device__ Best block_best(Best mine) {
   Best best{values[0], ids[0]};
   for (int warp = 1; warp < kThreads / kWarp; ++warp) best = better(best, {values[warp], ids[warp]});
   return best;
-}
-
-/// The block's sum, in every thread: lanes, then warps in their order.
-__device__ float block_sum(float mine) {
-  __shared__ float sums[kThreads / kWarp];
-  mine = warp_sum(mine);
-  if (threadIdx.x % kWarp == 0) sums[threadIdx.x / kWarp] = mine;
-  __syncthreads();
-  float total = 0;
-  for (int warp = 0; warp < kThreads / kWarp; ++warp) total += sums[warp];
-  return total;
 }
 
 /// A block takes a row. `gradients` null: not wanted.

@@ -1,11 +1,8 @@
 // What treats each element, or each pair, by itself.
 
-#include <cmath>
-
-#include "trainer/kernels/adamw.h"
-#include "trainer/kernels/counter_rng.h"
+#include "trainer/kernels/adamw_math.h"
 #include "trainer/kernels/cuda/launch.cuh"
-#include "trainer/kernels/dropout.h"
+#include "trainer/kernels/dropout_math.h"
 #include "trainer/kernels/embedding.h"
 #include "trainer/kernels/lower.h"
 #include "trainer/kernels/rope.h"
@@ -86,10 +83,6 @@ __global__ void round_all(const float* values, std::int64_t count, __nv_bfloat16
   over(count, [&](std::int64_t i) { out[i] = __float2bfloat16_rn(values[i]); });
 }
 
-struct AdamWFactors {
-  float keep, step, spread, epsilon, beta1, beta2, scale;
-};
-
 __global__ void update(AdamWFactors by, float* value, const float* gradient, float* first, float* second, std::int64_t count) {
   over(count, [&](std::int64_t i) {
     const float g = gradient[i] * by.scale;
@@ -100,20 +93,15 @@ __global__ void update(AdamWFactors by, float* value, const float* gradient, flo
   });
 }
 
-/// As dropout_math.h: a draw decides two elements.
 __global__ void drop(Dropout shape, const __nv_bfloat16* x, bool add, __nv_bfloat16* out) {
   const std::int64_t pairs = ceiling(shape.size, 2);
-  const auto kept = static_cast<std::uint32_t>((1 - shape.probability) * 4294967295.0);
   const auto scale = static_cast<float>(1 / (1 - shape.probability));
   over(shape.tokens * pairs, [&](std::int64_t i) {
     const std::int64_t token = i / pairs, pair = i % pairs;
-    const std::uint64_t key =
-        random_key(shape.key, shape.token_keys[token], static_cast<std::uint64_t>(shape.positions[token]));
-    const std::uint64_t bits = random_bits(key, static_cast<std::uint64_t>(pair));
+    const std::uint64_t key = dropout_key(shape, token);
     for (int side = 0; side < 2 && pair * 2 + side < shape.size; ++side) {
       const std::int64_t at = token * shape.size + pair * 2 + side;
-      const auto draw = static_cast<std::uint32_t>(bits >> (32 * side));
-      const float value = draw <= kept ? __bfloat162float(x[at]) * scale : 0;
+      const float value = dropout_keeps(shape, key, pair, side) ? __bfloat162float(x[at]) * scale : 0;
       out[at] = __float2bfloat16_rn(add ? __bfloat162float(out[at]) + value : value);
     }
   });
@@ -164,16 +152,8 @@ void scatter_add_rows(const Cuda& device, const Bf16* from, const std::int32_t* 
 void adamw(const Cuda& device, const AdamW& settings, std::int64_t step, double gradient_scale, float* value, const float* gradient,
            float* first, float* second, std::int64_t count) {
   if (count == 0) return;
-  const double correction1 = 1 - std::pow(settings.beta1, static_cast<double>(step));
-  const double correction2 = 1 - std::pow(settings.beta2, static_cast<double>(step));
-  const AdamWFactors factors{.keep = static_cast<float>(1 - settings.learning_rate * settings.weight_decay),
-                             .step = static_cast<float>(settings.learning_rate / correction1),
-                             .spread = static_cast<float>(1 / std::sqrt(correction2)),
-                             .epsilon = static_cast<float>(settings.epsilon),
-                             .beta1 = static_cast<float>(settings.beta1),
-                             .beta2 = static_cast<float>(settings.beta2),
-                             .scale = static_cast<float>(gradient_scale)};
-  launch(device, "adamw", update, blocks_for(count, kThreads), kThreads, 0, factors, value, gradient, first, second, count);
+  launch(device, "adamw", update, blocks_for(count, kThreads), kThreads, 0, adamw_factors(settings, step, gradient_scale), value,
+         gradient, first, second, count);
 }
 
 void lower(const Cuda& device, const float* values, std::int64_t count, Bf16* out) {

@@ -42,6 +42,24 @@ void multiply(const Cuda& device, const Gemm<Bf16, Out>& gemm) {
   }
 }
 
+struct Rows {
+  const Bf16* data;
+  std::int64_t size;
+};
+
+/// gradient [left.size, right.size] += left^T right, over the tokens of both.
+void add_outer(const Cuda& device, std::int64_t tokens, const Rows& left, const Rows& right, float* gradient) {
+  if (tokens == 0) return;
+  Gemm<Bf16, float> g;
+  g.m = left.size;
+  g.n = right.size;
+  g.products[0] = {{left.data, 1, left.size}, {right.data, right.size, false}, tokens};
+  g.c = gradient;
+  g.c_stride = right.size;
+  g.start = gradient;
+  multiply(device, g);
+}
+
 }  // namespace
 
 void gemm(const Cuda& device, std::span<const Gemm<Bf16>> group) {
@@ -80,27 +98,11 @@ void lora_b_backward(const Cuda& device, const Lora& shape, const Bf16* dy, cons
 }
 
 void lora_a_gradient(const Cuda& device, const Lora& shape, const Bf16* d_low, const Bf16* x, float* gradient) {
-  if (shape.tokens == 0) return;
-  Gemm<Bf16, float> g;
-  g.m = shape.rank;
-  g.n = shape.size;
-  g.products[0] = {{d_low, 1, shape.rank}, {x, shape.size, false}, shape.tokens};
-  g.c = gradient;
-  g.c_stride = shape.size;
-  g.start = gradient;
-  gemm(device, g);
+  add_outer(device, shape.tokens, {d_low, shape.rank}, {x, shape.size}, gradient);
 }
 
 void lora_b_gradient(const Cuda& device, const Lora& shape, const Bf16* low, const Bf16* dy, float* gradient) {
-  if (shape.tokens == 0) return;
-  Gemm<Bf16, float> g;
-  g.m = shape.size;
-  g.n = shape.rank;
-  g.products[0] = {{dy, 1, shape.size}, {low, shape.rank, false}, shape.tokens};
-  g.c = gradient;
-  g.c_stride = shape.rank;
-  g.start = gradient;
-  gemm(device, g);
+  add_outer(device, shape.tokens, {dy, shape.size}, {low, shape.rank}, gradient);
 }
 
 }  // namespace finetuned::kernels

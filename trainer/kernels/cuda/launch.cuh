@@ -22,7 +22,7 @@ constexpr std::int64_t ceiling(std::int64_t count, std::int64_t size) {
   return (count + size - 1) / size;
 }
 
-/// Rows of a grid that are cut from a count which may exceed the limit of a grid's dimensions are walked in strides.
+/// A grid's blocks for `count` pieces of work; where there are more, its threads walk over them in strides.
 inline constexpr std::int64_t kMostBlocks = 1 << 20;
 inline unsigned blocks_for(std::int64_t count, std::int64_t a_block) {
   const std::int64_t blocks = ceiling(count, a_block);
@@ -70,17 +70,6 @@ __device__ T* dynamic_shared() {
 /// tensor::Bf16 as CUDA names it.
 inline __nv_bfloat16* native(tensor::Bf16* p) { return reinterpret_cast<__nv_bfloat16*>(p); }
 inline const __nv_bfloat16* native(const tensor::Bf16* p) { return reinterpret_cast<const __nv_bfloat16*>(p); }
-
-/// The warp's sum, the same bits in each lane: a butterfly, so its order is fixed.
-template <class T>
-__device__ __forceinline__ T warp_sum(T value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
-  return value;
-}
-__device__ __forceinline__ float warp_max(float value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, distance));
-  return value;
-}
 
 /// kSize bfloat16s that are read and written at once: 16 bytes of 8, or one by one.
 template <int kSize>

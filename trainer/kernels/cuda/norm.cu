@@ -1,6 +1,6 @@
 // Root-mean-square normalisation: a warp a row.
 
-#include "trainer/kernels/cuda/launch.cuh"
+#include "trainer/kernels/cuda/sums.cuh"
 #include "trainer/kernels/rmsnorm.h"
 
 namespace finetuned::kernels {
@@ -75,25 +75,12 @@ __global__ void norm_backward(RmsNorm shape, const __nv_bfloat16* dy, const __nv
   });
 }
 
-constexpr int kColumns = kWarp;  // of a block of norm_weight_gradient
-constexpr int kLanes = kThreads / kColumns;
-
-/// Lane l of a column adds rows l, l + kLanes, ...; then the lanes add up in their order.
 __global__ void norm_weight_gradient(RmsNorm shape, const __nv_bfloat16* dy, const __nv_bfloat16* x, const float* rstd,
                                      float* d_weight) {
-  __shared__ float sums[kLanes][kColumns];
-  const unsigned lane = threadIdx.x / kColumns, of_block = threadIdx.x % kColumns;
-  const std::int64_t column = std::int64_t{blockIdx.x} * kColumns + of_block;
-  float sum = 0;
-  for (std::int64_t row = lane; row < shape.rows && column < shape.size; row += kLanes) {
+  add_columns(shape.rows, shape.size, d_weight, [&](std::int64_t row, std::int64_t column) {
     const std::int64_t at = row * shape.size + column;
-    sum = fmaf(__bfloat162float(dy[at]), __bfloat162float(x[at]) * rstd[row], sum);
-  }
-  sums[lane][of_block] = sum;
-  __syncthreads();
-  if (lane != 0 || column >= shape.size) return;
-  for (int other = 1; other < kLanes; ++other) sum += sums[other][of_block];
-  d_weight[column] += sum;
+    return __bfloat162float(dy[at]) * (__bfloat162float(x[at]) * rstd[row]);
+  });
 }
 
 void forward(const Cuda& device, const RmsNorm& shape, const Bf16* x, const Bf16* weight, Bf16* y, float* rstd, bool known) {
@@ -117,7 +104,7 @@ void rmsnorm_backward(const Cuda& device, const RmsNorm& shape, const Bf16* dy, 
                       bool add, Bf16* dx, float* d_weight) {
   if (shape.rows == 0) return;
   if (d_weight)
-    launch(device, "rmsnorm weight gradient", norm_weight_gradient, static_cast<unsigned>(ceiling(shape.size, kColumns)), kThreads, 0,
+    launch(device, "rmsnorm weight gradient", norm_weight_gradient, static_cast<unsigned>(ceiling(shape.size, kSumColumns)), kThreads, 0,
            shape, native(dy), native(x), rstd, d_weight);
   const auto kernel = in_eights(shape.size, dy, x, weight, dx) ? norm_backward<8> : norm_backward<1>;
   launch(device, "rmsnorm backward", kernel, blocks_for(shape.rows, kRowsOfBlock), kThreads, 0, shape, native(dy), native(x),

@@ -1,6 +1,6 @@
 // Sums in a fixed order: no atomics.
 
-#include "trainer/kernels/cuda/launch.cuh"
+#include "trainer/kernels/cuda/sums.cuh"
 #include "trainer/kernels/reduce.h"
 
 namespace finetuned::kernels {
@@ -12,19 +12,6 @@ using namespace cuda;
 namespace {
 
 constexpr std::int64_t kBlock = 64 << 10;  // elements that a block adds up
-constexpr int kColumns = kWarp;            // of a block of column_sums
-constexpr int kLanes = kThreads / kColumns;
-
-/// The block's sum of one number a thread, in thread 0.
-__device__ double block_sum(double value) {
-  __shared__ double of_warps[kThreads / kWarp];
-  value = warp_sum(value);
-  if (threadIdx.x % kWarp == 0) of_warps[threadIdx.x / kWarp] = value;
-  __syncthreads();
-  double total = 0;
-  for (int warp = 0; warp < kThreads / kWarp; ++warp) total += of_warps[warp];
-  return total;
-}
 
 __global__ void squares(const float* values, std::int64_t count, double* sums) {
   const std::int64_t begin = std::int64_t{blockIdx.x} * kBlock, end = min(count, begin + kBlock);
@@ -41,18 +28,8 @@ __global__ void total(const double* sums, std::int64_t count, double* out) {
   if (threadIdx.x == 0) *out = sum;
 }
 
-/// Lane l of a column adds rows l, l + kLanes, ...; then the lanes add up in their order.
 __global__ void column_sums(const __nv_bfloat16* from, std::int64_t rows, std::int64_t columns, float* to) {
-  __shared__ float sums[kLanes][kColumns];
-  const unsigned lane = threadIdx.x / kColumns, of_block = threadIdx.x % kColumns;
-  const std::int64_t column = std::int64_t{blockIdx.x} * kColumns + of_block;
-  float sum = 0;
-  for (std::int64_t row = lane; row < rows && column < columns; row += kLanes) sum += __bfloat162float(from[row * columns + column]);
-  sums[lane][of_block] = sum;
-  __syncthreads();
-  if (lane != 0 || column >= columns) return;
-  for (int other = 1; other < kLanes; ++other) sum += sums[other][of_block];
-  to[column] += sum;
+  add_columns(rows, columns, to, [&](std::int64_t row, std::int64_t column) { return __bfloat162float(from[row * columns + column]); });
 }
 
 }  // namespace
@@ -72,7 +49,7 @@ double square_sum(const Cuda& device, const float* values, std::int64_t count) {
 
 void add_column_sums(const Cuda& device, const Bf16* from, std::int64_t rows, std::int64_t columns, float* to) {
   if (rows == 0 || columns == 0) return;
-  launch(device, "column sums", column_sums, static_cast<unsigned>(ceiling(columns, kColumns)), kThreads, 0, native(from), rows,
+  launch(device, "column sums", column_sums, static_cast<unsigned>(ceiling(columns, kSumColumns)), kThreads, 0, native(from), rows,
          columns, to);
 }
 
