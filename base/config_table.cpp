@@ -73,7 +73,7 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::scheduler, &S::Scheduler::sweep_seconds)},
       {"scheduler.max_attempts", Type::kInteger, "3", 1, 100, false, "A job that crashed so many workers fails.",
        integer(&S::scheduler, &S::Scheduler::max_attempts)},
-      {"worker.device", Type::kText, "cpu", {}, {}, false, "What the worker trains on: cpu.",
+      {"worker.device", Type::kText, "cpu", {}, {}, false, "What the worker trains on: cpu, cuda or cuda:N (an NVIDIA GPU), auto.",
        text(&S::worker, &S::Worker::device)},
       {"worker.threads", Type::kInteger, "0", 0, 1024, false, "Threads of the trainer; 0: all cores.",
        integer(&S::worker, &S::Worker::threads)},
@@ -82,7 +82,8 @@ const std::vector<ConfigKey>& config_table() {
       {"worker.heartbeat_seconds", Type::kInteger, "5", 1, 600, false, "How often a lease is renewed.",
        integer(&S::worker, &S::Worker::heartbeat_seconds)},
       {"worker.memory_bytes", Type::kInteger, "0", 0, 1e15, false,
-       "What a run and the bases kept beside it may take; 0: the machine's, less a tenth.",
+       "What a run and the bases kept beside it may take of the device's memory; 0: the machine's, less a tenth, or a GPU's "
+       "free memory, less a twentieth.",
        integer(&S::worker, &S::Worker::memory_bytes)},
       {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
        integer(&S::metering, &S::Metering::reconcile_seconds)},

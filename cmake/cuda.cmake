@@ -30,3 +30,13 @@ if(FINETUNED_WITH_CUDA)
 else()
   message(STATUS "CUDA kernels: not built: ${why_no_cuda}")
 endif()
+
+# What a target needs that speaks to CUDA. A warning of nvcc is an error as one of the C++ compiler is.
+function(finetuned_with_cuda target)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra>)
+  if(FINETUNED_WERROR)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+  endif()
+  target_include_directories(${target} SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(${target} PRIVATE CUDA::cudart_static)
+endfunction()

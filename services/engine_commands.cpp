@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/errors.h"
+#include "services/engine_device.h"
 #include "services/engine_generate.h"
 #include "services/engine_rows.h"
 #include "services/engine_train.h"
@@ -55,7 +56,7 @@ void add_data_options(CLI::App& command, TrainArguments& arguments) {
   command.add_option("--validation", arguments.validation, "held-out rows, as --data")->check(CLI::ExistingFile);
   command.add_option("--out", run.out_directory, "the directory for the adapter, step_metrics.csv and manifest.json")
       ->required();
-  command.add_option("--log", arguments.log, "a JSON line a step: loss, grad_norm, tokens, seconds, tokens_per_second, sgemm_share, memory_bytes");
+  command.add_option("--log", arguments.log, "a JSON line a step: loss, grad_norm, tokens, seconds, tokens_per_second, gemm_share, memory_bytes");
   command.add_option("--max-seq-length", run.max_seq_length, "longer rows are cut; 0: the base's context")
       ->capture_default_str();
   command.add_flag("--train-on-inputs", arguments.train_on_inputs, "supervise every token, not the answers alone");
@@ -100,16 +101,19 @@ void add_step_options(CLI::App& command, RunConfig& run) {
                    "keep less: work each layer's activations out again on the way back, at a third more time and the same "
                    "bits; without it, only where memory is too short");
   command.add_option("--micro-batch-tokens", run.micro_batch_tokens,
-                     "tokens that go through the model at once; 0: 2,048 or the longest row, less where memory is short")
+                     "tokens that go through the model at once; 0: 2,048 (on a GPU 16,384) or the longest row, less where memory is short")
       ->capture_default_str();
 }
 
 void add_worker_options(CLI::App& command, TrainArguments& arguments) {
   WorkerArguments& workers = arguments.workers;
-  const char* const group = "Who trains (the same bytes whoever does)";
+  const char* const group = "Who trains (the same bytes whoever does, on devices of one kind)";
+  add_device_option(command, arguments.device);
+  command.get_option("--device")->group(group);
   command.add_option("--threads", arguments.run.threads, "of a worker; 0: the cores, shared by --workers")
       ->capture_default_str()->check(CLI::Range(0, 1024))->group(group);
-  command.add_option("--workers", workers.workers, "processes on this machine that share each step, 1 to 8")
+  command.add_option("--workers", workers.workers,
+                     "processes on this machine that share each step, 1 to 8; on GPUs one takes --device's, the next the next")
       ->capture_default_str()->group(group);
   command.add_option("--rendezvous", workers.rendezvous,
                      "HOST:PORT where the processes of several machines meet: rank 0 listens there, the others come to it, "
@@ -162,6 +166,7 @@ void add_generate(CLI::App& app) {
   command.add_flag("--no-kv-cache", arguments->no_kv_cache, "compute everything anew for each token; the same text, slower");
   command.add_flag("--print-ids", arguments->print_ids, "print token ids instead of text");
   command.add_flag("--ignore-eos", arguments->ignore_eos, "go on beyond the end-of-text token");
+  add_device_option(command, arguments->device);
   command.add_option("--threads", arguments->threads, "0: one a core")->capture_default_str()->check(CLI::Range(0, 1024));
   command.callback([arguments] { generate(*arguments); });
 }

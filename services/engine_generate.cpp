@@ -9,10 +9,10 @@
 #include "base/errors.h"
 #include "base/json.h"
 #include "services/cli/output.h"
-#include "services/engine_model.h"
+#include "services/engine_device.h"
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
-#include "trainer/generate/generate.h"
+#include "trainer/generate/any_model.h"
 #include "trainer/text/supervised.h"
 #include "trainer/text/tokenizer.h"
 #include "trainer/text/utf8.h"
@@ -93,10 +93,10 @@ void generate_file(const GenerateArguments& arguments, const formats::ModelConfi
   }
   std::vector<generate::Prompt> prompts;
   for (const auto& one : ids) prompts.push_back({one, request});
-  tensor::Cpu device(arguments.threads);
-  Reader model = load_reader(device, arguments.base, arguments.adapter, config,
-                             static_cast<std::int64_t>(longest) + arguments.max_tokens,
-                             std::min(kTogether, static_cast<std::int64_t>(prompts.size())));
+  tensor::AnyDevice device(chosen_device(arguments.device), arguments.threads);
+  generate::AnyModel model(device, {arguments.base, arguments.adapter}, config,
+                           static_cast<std::int64_t>(longest) + arguments.max_tokens,
+                           std::min(kTogether, static_cast<std::int64_t>(prompts.size())));
   std::vector<std::string> lines(texts.size());
   std::size_t printed = 0;
   generate::Listener listener;
@@ -115,7 +115,7 @@ void generate_file(const GenerateArguments& arguments, const formats::ModelConfi
       cli::flush_output();
     }
   };
-  generate::generate_together(model, prompts, listener);
+  model.generate_together(prompts, listener);
 }
 
 }  // namespace
@@ -135,21 +135,21 @@ void generate(const GenerateArguments& arguments) {
   const std::vector<std::int32_t> prompt =
       arguments.ids.empty() ? prompt_ids(arguments, *tokenizer, encoder, arguments.prompt) : parse_ids(arguments.ids, "--ids");
   check_prompt(prompt, config, "the prompt");
-  tensor::Cpu device(arguments.threads);
+  tensor::AnyDevice device(chosen_device(arguments.device), arguments.threads);
   const auto longest = static_cast<std::int64_t>(prompt.size()) + arguments.max_tokens;
-  Reader model = load_reader(device, arguments.base, arguments.adapter, config, longest, 1);
+  generate::AnyModel model(device, {arguments.base, arguments.adapter}, config, longest, 1);
 
   const generate::Request request = request_of(arguments, config, tokenizer ? &*tokenizer : nullptr);
   if (arguments.print_ids) {
     const char* separator = "";
-    generate::generate(model, prompt, request, [&](std::int32_t id) {
+    model.generate(prompt, request, [&](std::int32_t id) {
       std::cout << separator << id;
       separator = " ";
       cli::flush_output();
     });
   } else {
     text::StreamDecoder decoder(*tokenizer);
-    generate::generate(model, prompt, request, [&](std::int32_t id) {
+    model.generate(prompt, request, [&](std::int32_t id) {
       std::cout << decoder.push(id);
       cli::flush_output();
     });

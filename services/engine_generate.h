@@ -20,6 +20,7 @@ struct GenerateArguments {
   bool no_kv_cache = false;
   bool print_ids = false;   ///< ids instead of text
   bool ignore_eos = false;
+  std::string device = "cpu";  ///< as --device takes it
   int threads = 0;
 };
 

@@ -16,6 +16,7 @@
 #include "base/lines.h"
 #include "services/cli/progress.h"
 #include "services/cli/render.h"
+#include "services/engine_device.h"
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/peft.h"
@@ -77,7 +78,7 @@ class Reporter final : public training::RunObserver {
 
   void on_step(const training::StepMetrics& step) override {
     seconds_ += step.seconds;
-    sgemm_seconds_ += step.sgemm_share.value_or(0) * step.seconds;
+    gemm_seconds_ += step.gemm_share.value_or(0) * step.seconds;
     trained_tokens_ = step.trained_tokens;
     if (!log_name_.empty()) write_log(step);
     const double pace = static_cast<double>(step.trained_tokens) / seconds_;
@@ -95,12 +96,14 @@ class Reporter final : public training::RunObserver {
   bool stop_requested() override { return stop_signal != 0; }
 
   /// `12 s (1,234 tokens/s, 61% of this machine's 140 GFLOP/s)` over the steps so far; `whose`: `this machine's`.
-  std::string pace(double sgemm_gflops, const std::string& whose) const {
+  std::string pace(std::optional<double> gemm_gflops, const std::string& whose) const {
     if (seconds_ == 0) return cli::format_seconds(0);
+    const std::string share = gemm_gflops ? ", " + fixed(100 * gemm_seconds_ / seconds_, 0) + "% of " + whose + " " +
+                                                fixed(*gemm_gflops, 0) + " GFLOP/s"
+                                          : "";
     return cli::format_seconds(seconds_) + " (" +
            cli::format_count(static_cast<std::int64_t>(static_cast<double>(trained_tokens_) / seconds_ + 0.5)) +
-           " tokens/s, " + fixed(100 * sgemm_seconds_ / seconds_, 0) + "% of " + whose + " " + fixed(sgemm_gflops, 0) +
-           " GFLOP/s)";
+           " tokens/s" + share + ")";
   }
 
  private:
@@ -113,7 +116,7 @@ class Reporter final : public training::RunObserver {
     line["tokens"] = step.tokens;
     line["seconds"] = step.seconds;
     line["tokens_per_second"] = step.tokens_per_second;
-    if (step.sgemm_share) line["sgemm_share"] = *step.sgemm_share;
+    if (step.gemm_share) line["gemm_share"] = *step.gemm_share;
     line["memory_bytes"] = step.memory_bytes;
     line["learning_rate"] = step.learning_rate;
     line["supervised_tokens"] = step.supervised_tokens;
@@ -129,7 +132,7 @@ class Reporter final : public training::RunObserver {
   std::ofstream log_;
   training::RunPlan plan_;
   double seconds_ = 0;
-  double sgemm_seconds_ = 0;  ///< that the steps would have taken at the matrix product's speed
+  double gemm_seconds_ = 0;  ///< that the steps would have taken at the matrix product's speed
   std::int64_t trained_tokens_ = 0;
 };
 
@@ -184,6 +187,7 @@ void train(TrainArguments arguments) {
   check_workers(arguments.workers);
   check_log(arguments.log, run);
   const formats::ModelConfig base = formats::read_model_config(run.base_directory);
+  run.device = chosen_device(arguments.device);
   if (run.init_adapter) adopt_adapter(arguments, base);
   std::vector<text::TokenRow> rows;
   std::vector<text::TokenRow> validation;
@@ -204,14 +208,14 @@ void train(TrainArguments arguments) {
   const auto machines = meet_machines(arguments.workers, run, rows, validation);
   training::RunResult result;
   training::RunResources resources;
-  resources.sgemm_gflops = sgemm_gflops(arguments.workers, run.threads);
+  resources.gemm_gflops = gemm_gflops(arguments.workers, run);
   resources.collective = machines.get();
   std::string pace;
   {
     const StopOnSignal stop;
     Reporter reporter(arguments.log);
     result = train_by_workers(arguments.workers, run, rows, validation, reporter, resources);
-    pace = reporter.pace(*resources.sgemm_gflops, machines ? "these machines'" : "this machine's");
+    pace = reporter.pace(resources.gemm_gflops, machines ? "these machines'" : run.device.is_cuda() ? "this GPU's" : "this machine's");
   }
   if (result.last.step == 0) throw std::runtime_error("stopped before the first step; nothing was written");
   if (!reports(arguments.workers)) {

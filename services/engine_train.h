@@ -18,6 +18,7 @@ struct TrainArguments {
   std::string tokens;
   std::string validation;
   std::string log;
+  std::string device = "cpu";  ///< as --device takes it
   bool train_on_inputs = false;
   bool rank_given = false;
   bool alpha_given = false;

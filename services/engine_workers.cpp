@@ -29,13 +29,13 @@ std::chrono::milliseconds peer_timeout(const WorkerArguments& arguments) {
 }
 
 /// The weights that forked workers share; nothing where each trains its own.
-std::unique_ptr<model::BaseWeights<tensor::Cpu>> shared_base(const training::RunConfig& config) {
-  if (config.full_parameter) return nullptr;
+std::unique_ptr<model::AnyBase> shared_base(const training::RunConfig& config) {
+  if (config.full_parameter || config.device.is_cuda()) return nullptr;
   const formats::ModelConfig base = formats::read_model_config(config.base_directory);
   const formats::Weights weights = formats::Weights::open(config.base_directory);
   formats::check_weights(base, weights);
-  const tensor::Cpu copies(1);
-  return std::make_unique<model::BaseWeights<tensor::Cpu>>(copies, base, model::stored_weights(weights));
+  tensor::AnyDevice copies(config.device, 1);
+  return std::make_unique<model::AnyBase>(copies, base, model::stored_weights(weights));
 }
 
 training::RunResult train_locally(const WorkerArguments& arguments, const training::RunConfig& config,
@@ -46,7 +46,9 @@ training::RunResult train_locally(const WorkerArguments& arguments, const traini
   training::RunResult result;
   collective::run_processes(arguments.workers, peer_timeout(arguments), [&](collective::Collective& group) {
     resources.collective = &group;
-    result = training::run_training(config, rows, validation, observer, resources);
+    training::RunConfig own = config;
+    if (own.device.is_cuda()) own.device.index += group.rank();
+    result = training::run_training(own, rows, validation, observer, resources);
   });
   return result;
 }
@@ -100,9 +102,10 @@ void plan_by_workers(const WorkerArguments& arguments, training::RunConfig& conf
   training::plan_training(config, rows, validation, arguments.workers, reports(arguments));
 }
 
-double sgemm_gflops(const WorkerArguments& arguments, int threads) {
-  const tensor::Cpu local(threads * arguments.workers);
-  return training::sgemm_gflops(local) * arguments.world_size.value_or(1);
+std::optional<double> gemm_gflops(const WorkerArguments& arguments, const training::RunConfig& config) {
+  if (config.device.is_cuda() && arguments.workers > 1) return std::nullopt;
+  tensor::AnyDevice local(config.device, config.threads * arguments.workers);
+  return local.visit([](const auto& device) { return training::gemm_gflops(device); }) * arguments.world_size.value_or(1);
 }
 
 training::RunResult train_by_workers(const WorkerArguments& arguments, const training::RunConfig& config,

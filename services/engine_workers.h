@@ -38,8 +38,8 @@ std::unique_ptr<collective::Collective> meet_machines(const WorkerArguments& arg
                                                       const std::vector<text::TokenRow>& validation);
 
 /// What these workers reach together in the engine's own matrix product (training/speed.h), other machines taken to be
-/// like this one; `threads` are of a worker.
-double sgemm_gflops(const WorkerArguments& arguments, int threads);
+/// like this one. Not known of several GPUs, which nobody may speak to before the workers are forked.
+std::optional<double> gemm_gflops(const WorkerArguments& arguments, const training::RunConfig& config);
 
 /// run_training() by these workers; `resources.collective` is what meet_machines() gave, and `resources.base` null.
 /// Several on this machine are forked, so this process has one thread when it calls; the base is read once for all.

@@ -12,10 +12,10 @@
 
 #include "base/errors.h"
 #include "base/json.h"
-#include "services/engine_model.h"
+#include "services/engine_device.h"
 #include "services/engine_rows.h"
 #include "trainer/formats/hf_config.h"
-#include "trainer/generate/generate.h"
+#include "trainer/generate/any_model.h"
 #include "trainer/text/dataset.h"
 #include "trainer/text/supervised.h"
 #include "trainer/text/utf8.h"
@@ -33,6 +33,7 @@ struct EvaluateArguments {
   std::int64_t max_tokens = 64;
   std::int64_t show = 0;
   bool as_json = false;
+  std::string device = "cpu";
   int threads = 0;
 };
 
@@ -133,11 +134,11 @@ void print_json(const std::vector<Answered>& answers, std::size_t exact, std::si
 }
 
 /// Each answer is the one that its question gets alone.
-std::vector<Answered> answer_all(Reader& model, const std::vector<Question>& questions, const generate::Request& request,
+std::vector<Answered> answer_all(generate::AnyModel& model, const std::vector<Question>& questions, const generate::Request& request,
                                  const text::Tokenizer& tokenizer) {
   std::vector<generate::Prompt> prompts;
   for (const Question& question : questions) prompts.push_back({question.ids, request});
-  const std::vector<generate::Answer> given = generate::generate_together(model, prompts);
+  const std::vector<generate::Answer> given = model.generate_together(prompts);
   std::vector<Answered> answers;
   for (std::size_t i = 0; i < questions.size(); ++i)
     answers.push_back({questions[i].prompt, questions[i].expected, trimmed(text::to_valid_utf8(tokenizer.decode(given[i].ids)))});
@@ -148,10 +149,9 @@ void evaluate(const EvaluateArguments& arguments) {
   const text::RowEncoder encoder(arguments.base);
   const formats::ModelConfig config = formats::read_model_config(arguments.base);
   const std::vector<Question> questions = read_questions(arguments.data, encoder, config);
-  tensor::Cpu device(arguments.threads);
-  Reader model = load_reader(device, arguments.base, arguments.adapter, config,
-                             longest_prompt(questions) + arguments.max_tokens,
-                             std::clamp<std::int64_t>(static_cast<std::int64_t>(questions.size()), 1, kTogether));
+  tensor::AnyDevice device(chosen_device(arguments.device), arguments.threads);
+  generate::AnyModel model(device, {arguments.base, arguments.adapter}, config, longest_prompt(questions) + arguments.max_tokens,
+                           std::clamp<std::int64_t>(static_cast<std::int64_t>(questions.size()), 1, kTogether));
   generate::Request request;
   request.max_tokens = arguments.max_tokens;
   request.stop_ids = stop_ids(config, encoder.tokenizer());
@@ -178,7 +178,8 @@ void add_evaluate_command(CLI::App& app) {
   command.add_option("--show", arguments->show, "print the first so many rows with the model's answer")
       ->capture_default_str()->check(CLI::Range(0, 1 << 30));
   command.add_flag("--json", arguments->as_json, "print JSON");
-  command.add_option("--threads", arguments->threads, "0: one a processor")
+  add_device_option(command, arguments->device);
+  command.add_option("--threads", arguments->threads, "0: one a core")
       ->capture_default_str()->check(CLI::Range(0, 1024));
   command.callback([arguments] { evaluate(*arguments); });
 }

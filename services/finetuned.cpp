@@ -8,6 +8,7 @@
 #include "services/cli/api_commands.h"
 #include "services/cli/output.h"
 #include "services/config_commands.h"
+#include "services/doctor_command.h"
 #include "services/engine_commands.h"
 #include "services/evaluate_command.h"
 #include "services/fresh_model_commands.h"
@@ -87,6 +88,7 @@ int main(int argc, char** argv) {
   services::add_role_commands(app, options, role_status);
   services::add_operator_commands(app, options);
   services::add_config_commands(app);
+  services::add_doctor_command(app);
   services::add_fresh_model_commands(app);
   services::add_engine_commands(app);
   services::add_evaluate_command(app);

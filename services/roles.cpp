@@ -31,6 +31,17 @@ constexpr seconds kGatewayClosing{3};  // beyond its own drain, to close what is
 constexpr milliseconds kDatabasePause{1'000};
 constexpr int kWorkerNiceness = 10;
 
+tensor::DeviceSpec worker_device(const base::Settings& settings) {
+  try {
+    const tensor::DeviceChoice choice = tensor::choose_device(settings.worker.device);
+    if (!choice.reason.empty())
+      base::log_info("worker.device is auto", {{"device", tensor::device_name(choice.spec)}, {"why", choice.reason}});
+    return choice.spec;
+  } catch (const base::UsageError& error) {
+    throw base::ConfigError(std::string("worker.device: ") + error.what());
+  }
+}
+
 /// False when the process shall stop before the database was ready.
 bool wait_for_database(postgres::Pool& pool, const std::stop_token& stop) {
   const auto migrations = postgres::embedded_migrations();
@@ -107,8 +118,7 @@ int run_scheduler(const base::Settings& settings) {
 }
 
 int run_worker(const base::Settings& settings) {
-  if (settings.worker.device != "cpu")
-    throw base::ConfigError("worker.device: '" + settings.worker.device + "' is not a device of this build: set cpu");
+  const tensor::DeviceSpec device = worker_device(settings);
   if (settings.worker.heartbeat_seconds * 2 > settings.worker.lease_seconds)
     throw base::ConfigError("worker.heartbeat_seconds: must be at most half of worker.lease_seconds");
   const Shutdown shutdown(kDrain);
@@ -123,12 +133,13 @@ int run_worker(const base::Settings& settings) {
   options.scratch_directory = jobs_directory(settings);
   options.link.lease_seconds = settings.worker.lease_seconds;
   options.link.heartbeat = seconds(settings.worker.heartbeat_seconds);
+  options.device = device;
   options.threads = settings.worker.threads;
   options.memory_bytes = static_cast<std::uint64_t>(settings.worker.memory_bytes);
   worker::Worker role(pool, store, options);
   const redis::StreamReader reader(reader_options(settings, storage::kJobsStream, "workers"),
                                    [&role](const std::string&) { role.wake(); });
-  base::log_info("ready");
+  base::log_info("ready", {{"device", tensor::device_name(device)}});
   role.run(shutdown.token());
   base::log_info("drained");
   return 0;

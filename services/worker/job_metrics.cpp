@@ -37,7 +37,7 @@ json::object event_metrics(const training::StepMetrics& step) {
   data["tokens"] = step.tokens;
   data["trained_tokens"] = step.trained_tokens;
   data["tokens_per_second"] = finite(step.tokens_per_second);
-  put(data, "sgemm_share", step.sgemm_share);
+  put(data, "gemm_share", step.gemm_share);
   data["memory_bytes"] = step.memory_bytes;
   return data;
 }

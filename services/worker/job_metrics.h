@@ -11,7 +11,7 @@
 namespace finetuned::worker {
 
 /// `data` of a `metrics` event: step, total_steps, epoch, train_loss, train_mean_token_accuracy, learning_rate,
-/// grad_norm, tokens, trained_tokens, tokens_per_second, memory_bytes and, where they were measured, sgemm_share,
+/// grad_norm, tokens, trained_tokens, tokens_per_second, memory_bytes and, where they were measured, gemm_share,
 /// valid_loss, valid_mean_token_accuracy, full_valid_loss, full_valid_mean_token_accuracy. What is not finite is null.
 base::json::object event_metrics(const training::StepMetrics& step);
 

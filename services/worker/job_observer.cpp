@@ -1,7 +1,5 @@
 #include "services/worker/job_observer.h"
 
-#include <cstdio>
-
 #include "services/worker/job_config.h"
 
 namespace finetuned::worker {
@@ -9,12 +7,6 @@ namespace finetuned::worker {
 namespace {
 
 using postgres::Transaction;
-
-std::string megabytes(std::uint64_t bytes) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
-  return text;
-}
 
 storage::NewEvent message(std::string text) {
   storage::NewEvent event;
@@ -32,7 +24,7 @@ void JobObserver::on_plan(const training::RunPlan& plan) {
   for (const auto& line : plan.memory) bytes += line.bytes;
   link_.post(message("Training " + std::to_string(plan.trainable_parameters) + " parameters for " +
                      std::to_string(plan.total_steps) + " steps on " + std::to_string(plan.total_tokens) +
-                     " tokens, in " + megabytes(bytes) + " of memory" +
+                     " tokens, in " + tensor::megabytes(bytes) + " of memory" +
                      (plan.recompute ? ", computing each layer again on the way back" : "")),
              {.step = 0, .total_steps = plan.total_steps, .trained_tokens = 0, .left = std::nullopt});
 }

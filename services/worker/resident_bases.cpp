@@ -124,7 +124,7 @@ ResidentBases::Ahead ResidentBases::read_ahead(const fs::path& directory, const 
         return Ahead::kReady;
   }
   const std::uint64_t bytes =
-      model::BaseWeights<tensor::Cpu>::planned_bytes(formats::read_model_config(directory)) +
+      model::AnyBase::planned_bytes(device_, formats::read_model_config(directory)) +
       encoder_bytes(directory);
   if (beside + bytes > limit_bytes_) return Ahead::kNoRoom;
   try {
@@ -183,14 +183,14 @@ void ResidentBases::read_weights(Entry& entry, const EachPiece& each_piece) {
     const formats::Weights files = formats::Weights::open(directory);
     formats::check_weights(config, files);
     const model::WeightSource stored = model::stored_weights(files);
-    // The weights' own memory is copied on one thread, without the device's kernels.
-    const tensor::Cpu copier(1, tensor::Isa::kBaseline);
+    tensor::AnyDevice copier(device_, 1);  // beside the one that a run may be on
     begin_weights(entry, copier, config);
     const std::vector<formats::ExpectedTensor> tensors = formats::expected_tensors(config);
     for (; entry.tensors_read < tensors.size(); ++entry.tensors_read) {
       if (each_piece) each_piece();
       entry.begun->values.read(copier, tensors[entry.tensors_read].name, stored);
     }
+    copier.visit([](auto& device) { device.finish(); });
     entry.begun->hashes = training::hash_base(directory, each_piece);
     const std::lock_guard lock(mutex_);
     entry.weights = std::move(entry.begun);
@@ -203,7 +203,7 @@ void ResidentBases::read_weights(Entry& entry, const EachPiece& each_piece) {
   }
 }
 
-void ResidentBases::begin_weights(Entry& entry, const tensor::Cpu& device, const formats::ModelConfig& config) {
+void ResidentBases::begin_weights(Entry& entry, tensor::AnyDevice& device, const formats::ModelConfig& config) {
   if (entry.begun) return;
   auto begun = std::make_shared<Weights>(device, config);
   const std::lock_guard lock(mutex_);

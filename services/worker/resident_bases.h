@@ -11,7 +11,7 @@
 #include <stop_token>
 #include <string>
 
-#include "trainer/model/base_weights.h"
+#include "trainer/model/any_base.h"
 #include "trainer/text/supervised.h"
 #include "trainer/training/run.h"
 
@@ -27,9 +27,9 @@ namespace finetuned::worker {
 /// other, and counts() and in_use() for any.
 class ResidentBases {
   struct Weights {
-    Weights(const tensor::Cpu& device, const formats::ModelConfig& config) : values(device, config) {}
+    Weights(tensor::AnyDevice& device, const formats::ModelConfig& config) : values(device, config) {}
 
-    model::BaseWeights<tensor::Cpu> values;
+    model::AnyBase values;
     training::FileHashes hashes;
   };
 
@@ -41,7 +41,7 @@ class ResidentBases {
     Lent(const Lent&) = delete;
     Lent& operator=(const Lent&) = delete;
 
-    const model::BaseWeights<tensor::Cpu>& weights() const { return weights_->values; }
+    const model::AnyBase& weights() const { return weights_->values; }
     const training::FileHashes& hashes() const { return weights_->hashes; }
 
    private:
@@ -59,11 +59,11 @@ class ResidentBases {
     std::uint64_t bytes = 0;     ///< that all of them take
   };
 
-  /// `limit_bytes`: for a run and what is kept, together. `patience`: how long a run waits for its own base to be
+  /// The bases lie on `device`. `limit_bytes`: of its memory, for a run and what is kept, together. `patience`: how long a run waits for its own base to be
   /// read ahead, which is done at the lowest priority, before it reads the rest itself.
-  explicit ResidentBases(std::uint64_t limit_bytes,
-                         std::chrono::milliseconds patience = std::chrono::seconds(2))
-      : limit_bytes_(limit_bytes), patience_(patience) {}
+  explicit ResidentBases(std::uint64_t limit_bytes, std::chrono::milliseconds patience = std::chrono::seconds(2),
+                         const tensor::DeviceSpec& device = {})
+      : limit_bytes_(limit_bytes), patience_(patience), device_(device) {}
   ResidentBases(const ResidentBases&) = delete;
   ResidentBases& operator=(const ResidentBases&) = delete;
 
@@ -109,13 +109,14 @@ class ResidentBases {
 
   Entry& fresh_entry(const std::filesystem::path& directory);
   void read_weights(Entry& entry, const EachPiece& each_piece);
-  void begin_weights(Entry& entry, const tensor::Cpu& device, const formats::ModelConfig& config);
+  void begin_weights(Entry& entry, tensor::AnyDevice& device, const formats::ModelConfig& config);
   void make_room(const std::filesystem::path& directory, std::uint64_t bytes);
   void forget(const std::filesystem::path& directory);
   bool is_lent(const Entry& entry) const;
 
   const std::uint64_t limit_bytes_;
   const std::chrono::milliseconds patience_;
+  const tensor::DeviceSpec device_;
   std::mutex reading_;  ///< held by whoever reads a base or changes `entries_`; taken before `mutex_`
 
   mutable std::mutex mutex_;  ///< guards all below, for moments

@@ -5,7 +5,6 @@
 
 #include "base/errors.h"
 #include "base/log.h"
-#include "base/machine.h"
 #include "services/worker/job_data.h"
 #include "services/worker/job_observer.h"
 #include "services/worker/job_results.h"
@@ -20,6 +19,13 @@ using postgres::Scope;
 using postgres::Transaction;
 
 constexpr std::chrono::milliseconds kSweepPause{1'000};
+constexpr std::chrono::seconds kPatience{2};  // with a base that is read ahead
+
+/// What the device has to give, is asked before anything of this worker lies on it.
+WorkerOptions resolved(WorkerOptions options) {
+  options.memory_bytes = tensor::device_memory_bytes(options.device, options.memory_bytes);
+  return options;
+}
 
 storage::JobError refusal(const JobRefused& error) {
   storage::JobError refused{.code = error.code, .message = error.what(), .param = std::nullopt};
@@ -36,8 +42,8 @@ struct Worker::Waker {
 };
 
 Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
-    : pool_(pool), store_(store), options_(std::move(options)), waker_(std::make_unique<Waker>()),
-      bases_(base::run_memory_bytes(options_.memory_bytes)), preloader_(pool, bases_) {}
+    : pool_(pool), store_(store), options_(resolved(std::move(options))), waker_(std::make_unique<Waker>()),
+      bases_(options_.memory_bytes, kPatience, options_.device), preloader_(pool, bases_) {}
 
 Worker::~Worker() = default;
 
@@ -85,7 +91,10 @@ training::RunResult Worker::train(const JobData& data, JobObserver& observer) {
   const training::RunPlan plan = training::plan_training(data.config.run, data.training, data.validation);
   std::uint64_t bytes = 0;
   for (const auto& line : plan.memory) bytes += line.bytes;
-  if (!sgemm_gflops_) sgemm_gflops_ = training::sgemm_gflops(tensor::Cpu(options_.threads));
+  if (!gemm_gflops_) {
+    tensor::AnyDevice device(options_.device, options_.threads);
+    gemm_gflops_ = device.visit([](const auto& on) { return training::gemm_gflops(on); });
+  }
   struct Stopped {};
   const auto go_on = [&observer] {
     if (observer.stop_requested()) throw Stopped();
@@ -93,7 +102,7 @@ training::RunResult Worker::train(const JobData& data, JobObserver& observer) {
   try {
     const ResidentBases::Lent base = bases_.lend(data.config.run.base_directory, bytes, go_on);
     const training::RunResources resources{
-        .base = &base.weights(), .base_hashes = &base.hashes(), .sgemm_gflops = sgemm_gflops_};
+        .base = &base.weights(), .base_hashes = &base.hashes(), .gemm_gflops = gemm_gflops_};
     return training::run_training(data.config.run, data.training, data.validation, observer, resources);
   } catch (const Stopped&) {  // before its first step
     training::RunResult result;
@@ -111,6 +120,7 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
   try {
     const Scratch scratch(options_.scratch_directory, job.id, claimed.lease.epoch);
     JobData data = load_job_data(pool_, store_, job, bases_, scratch.path());
+    data.config.run.device = options_.device;
     data.config.run.threads = options_.threads;
     data.config.run.memory_limit_bytes = options_.memory_bytes;
     const std::string model_name =

@@ -23,8 +23,9 @@ struct WorkerOptions {
   std::string name;                        ///< this process, in leases and logs
   std::filesystem::path scratch_directory;  ///< a folder a job, removed at its end
   LinkOptions link;
-  int threads = 0;                         ///< of the trainer; 0: all cores
-  std::uint64_t memory_bytes = 0;          ///< for a run and bases kept beside it; 0: the machine's, less a tenth
+  tensor::DeviceSpec device;               ///< that trains
+  int threads = 0;                         ///< of the trainer on the processor; 0: all cores
+  std::uint64_t memory_bytes = 0;          ///< of the device, for a run and bases kept beside it; 0: what it has to give
 };
 
 /// Claims jobs one at a time and runs the trainer in this process. The bases it trained on stay in memory for the jobs
@@ -61,9 +62,9 @@ class Worker {
 
   postgres::Pool& pool_;
   objects::ObjectStore& store_;
-  WorkerOptions options_;
+  WorkerOptions options_;  ///< with memory_bytes resolved
   std::unique_ptr<Waker> waker_;
-  std::optional<double> sgemm_gflops_;  ///< measured before the first run
+  std::optional<double> gemm_gflops_;  ///< measured before the first run
   ResidentBases bases_;
   Preloader preloader_;  ///< reads into bases_
 };

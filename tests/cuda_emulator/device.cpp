@@ -7,11 +7,25 @@
 
 namespace finetuned::tensor {
 
-std::vector<Cuda::Description> Cuda::devices() { return {{0, "emulated", 9, 0, std::uint64_t{1} << 32}}; }
+struct Cuda::Staging {};
 
-Cuda::Cuda(int) : description_(devices()[0]), processors_(4), scratch_(allocate(kScratchBytes)) {}
+const char* Cuda::build() { return "emulated"; }
+std::vector<Cuda::Description> Cuda::devices() {
+  constexpr std::uint64_t kBytes = std::uint64_t{4} << 30;
+  return {{0, "emulated", 9, 0, kBytes, kBytes}};
+}
+
+Cuda::Cuda(int index) : description_(devices().at(static_cast<std::size_t>(index))), processors_(4) {}
 Cuda::~Cuda() = default;
 void Cuda::use() const {}
+void Cuda::finish() const {}
+std::uint64_t Cuda::used_bytes() const { return 0; }
+std::uint64_t Cuda::free_bytes() const { return description_.free_bytes; }
+
+void* Cuda::scratch() const {
+  if (!scratch_.data()) scratch_ = allocate(kScratchBytes);
+  return scratch_.data();
+}
 
 Buffer Cuda::allocate(std::size_t bytes) const {
   return {cuda_emulator::allocate(bytes), bytes, cuda_emulator::release};

@@ -64,24 +64,47 @@ def shapes(settings):
     yield "model.norm.weight", (hidden,)
 
 
-def weights(settings):
-    """The bytes of a safetensors file: norms are one, the rest is drawn from a fixed seed."""
+def tensors(settings, bf16=False):
+    """(name, shape, bytes): norms are one, the rest is drawn from a fixed seed. A bfloat16 is a float's upper half."""
     draw = random.Random(20)
-    header, data, offset = {"__metadata__": {"format": "pt"}}, [], 0
     for name, shape in shapes(settings):
         count = shape[0] * (shape[1] if len(shape) > 1 else 1)
         values = [1.0] * count if len(shape) == 1 else [draw.gauss(0, 0.08) for _ in range(count)]
-        data.append(struct.pack(f"<{count}f", *values))
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + 4 * count]}
-        offset += 4 * count
+        whole = struct.pack(f"<{count}f", *values)
+        yield name, shape, b"".join(whole[at + 2:at + 4] for at in range(0, len(whole), 4)) if bf16 else whole
+
+
+def safetensors(parts, bf16=False):
+    """The bytes of a file that holds `parts`, each as tensors() gives it."""
+    header, offset = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape, data in parts:
+        header[name] = {"dtype": "BF16" if bf16 else "F32", "shape": list(shape), "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + b"".join(data)
+    return struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in parts)
 
 
-def write(directory, hidden=64, layers=2):
+def write_shards(directory, settings, shards):
+    """The weights in bfloat16, dealt to so many files, and their index."""
+    parts = list(tensors(settings, bf16=True))
+    placed, size = {}, 0
+    for shard in range(shards):
+        name, mine = f"model-{shard + 1:05}-of-{shards:05}.safetensors", parts[shard::shards]
+        with open(os.path.join(directory, name), "wb") as file:
+            file.write(safetensors(mine, bf16=True))
+        placed.update({tensor: name for tensor, _, _ in mine})
+        size += sum(len(data) for _, _, data in mine)
+    with open(os.path.join(directory, "model.safetensors.index.json"), "w", encoding="utf-8") as file:
+        json.dump({"metadata": {"total_size": size}, "weight_map": placed}, file)
+
+
+def write(directory, hidden=64, layers=2, shards=0):
+    """`shards`: 0 for one file in single precision, else so many in bfloat16."""
     os.makedirs(directory, exist_ok=True)
     settings = config(hidden, layers)
+    if shards:
+        settings["torch_dtype"] = "bfloat16"
     tokenizer_config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": None, "eos_token": "<|im_end|>",
                         "pad_token": "<|endoftext|>", "add_bos_token": False, "model_max_length": CONTEXT,
                         "chat_template": TEMPLATE}
@@ -89,6 +112,9 @@ def write(directory, hidden=64, layers=2):
                           ("tokenizer_config.json", tokenizer_config)]:
         with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
             json.dump(content, file)
+    if shards:
+        write_shards(directory, settings, shards)
+        return directory
     with open(os.path.join(directory, "model.safetensors"), "wb") as file:
-        file.write(weights(settings))
+        file.write(safetensors(list(tensors(settings))))
     return directory

@@ -175,6 +175,10 @@ template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::
                          const std::function<void(std::int32_t)>&);
 template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>,
                          const Request&, const std::function<void(std::int32_t)>&);
+template Answer generate(model::Transformer<tensor::Cuda>&, std::span<const std::int32_t>, const Request&,
+                         const std::function<void(std::int32_t)>&);
+template std::vector<Answer> generate_together(model::Transformer<tensor::Cuda>&, std::span<const Prompt>,
+                                               const Listener&);
 template std::vector<Answer> generate_together(model::Transformer<tensor::Cpu>&, std::span<const Prompt>,
                                                const Listener&);
 

@@ -57,6 +57,10 @@ extern template Answer generate(model::Transformer<tensor::Cpu>&, std::span<cons
                                 const Request&, const std::function<void(std::int32_t)>&);
 extern template Answer generate(model::Transformer<tensor::Reference>&, std::span<const std::int32_t>,
                                 const Request&, const std::function<void(std::int32_t)>&);
+extern template Answer generate(model::Transformer<tensor::Cuda>&, std::span<const std::int32_t>,
+                                const Request&, const std::function<void(std::int32_t)>&);
+extern template std::vector<Answer> generate_together(model::Transformer<tensor::Cuda>&,
+                                                      std::span<const Prompt>, const Listener&);
 extern template std::vector<Answer> generate_together(model::Transformer<tensor::Cpu>&,
                                                       std::span<const Prompt>, const Listener&);
 

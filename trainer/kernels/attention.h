@@ -7,8 +7,9 @@
 
 namespace finetuned::kernels {
 
-/// Heads wider than this do not fit the CPU's tiles.
+/// Heads wider than these do not fit the kernels' tiles.
 inline constexpr std::int64_t kMostHeadDim = 1024;
+inline constexpr std::int64_t kMostHeadDimOfGpu = 128;
 
 /// Causal attention over sequences of different lengths, laid end to end. Grouped queries: query head h reads
 /// key head h / (heads / kv_heads). The last query of a sequence stands at its last key, so a sequence may

@@ -71,8 +71,6 @@ std::uint64_t BaseWeights<Device>::planned_bytes(const formats::ModelConfig& con
 
 template class BaseWeights<tensor::Cpu>;
 template class BaseWeights<tensor::Reference>;
-#if defined(FINETUNED_CUDA)
 template class BaseWeights<tensor::Cuda>;
-#endif
 
 }  // namespace finetuned::model

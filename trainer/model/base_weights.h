@@ -13,8 +13,8 @@
 namespace finetuned::model {
 
 /// The weights of a base model as they lie on a device, read once and never changed: models that train
-/// adapters on one base share them, one after another or at the same time. Instantiated for tensor::Cpu and
-/// tensor::Reference. Not movable: models point into it.
+/// adapters on one base share them, one after another or at the same time. Instantiated for tensor::Cpu,
+/// tensor::Cuda and tensor::Reference. Not movable: models point into it.
 template <class Device>
 class BaseWeights {
  public:
@@ -53,6 +53,7 @@ class BaseWeights {
 };
 
 extern template class BaseWeights<tensor::Cpu>;
+extern template class BaseWeights<tensor::Cuda>;
 extern template class BaseWeights<tensor::Reference>;
 
 }  // namespace finetuned::model

@@ -23,6 +23,10 @@ struct KvCache {
         keys(static_cast<Real*>(memory.data())),
         values(keys + config.layers * layer_size) {}
 
+  static std::uint64_t planned_bytes(const formats::ModelConfig& config, std::int64_t sequences, std::int64_t most_tokens) {
+    return static_cast<std::uint64_t>(2 * config.layers * sequences * most_tokens * config.kv_heads * config.head_dim) * sizeof(Real);
+  }
+
   std::int64_t capacity = 0;          ///< tokens that a sequence may reach
   std::vector<std::int64_t> lengths;  ///< [sequences] tokens held
   std::int64_t layer_size = 0;

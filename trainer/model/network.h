@@ -159,6 +159,7 @@ struct Network {
   Wide* logits = nullptr;  // [most_continuations, vocab]
 };
 
+template <class Device>
 void check_settings(const formats::ModelConfig& config, const ModelSettings& settings);
 
 }  // namespace finetuned::model

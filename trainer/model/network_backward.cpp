@@ -110,8 +110,6 @@ void Network<Device>::backward(const Pass& pass) {
 
 template void Network<tensor::Cpu>::backward(const Pass&);
 template void Network<tensor::Reference>::backward(const Pass&);
-#if defined(FINETUNED_CUDA)
 template void Network<tensor::Cuda>::backward(const Pass&);
-#endif
 
 }  // namespace finetuned::model

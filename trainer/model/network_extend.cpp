@@ -85,8 +85,6 @@ void Network<Device>::extend(std::span<const Continuation> continuations, KvCach
                                         std::span<Device::Wide>);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)
-#if defined(FINETUNED_CUDA)
 FINETUNED_INSTANTIATE(tensor::Cuda)
-#endif
 
 }  // namespace finetuned::model

@@ -176,8 +176,6 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
   template void Network<Device>::forward(const Pass&);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)
-#if defined(FINETUNED_CUDA)
 FINETUNED_INSTANTIATE(tensor::Cuda)
-#endif
 
 }  // namespace finetuned::model

@@ -30,7 +30,7 @@ std::string layer_prefix(std::size_t layer) {
 template <class Device>
 Network<Device>::Network(Device* on, const formats::ModelConfig& model, const ModelSettings& how)
     : device(on), config(model), settings(how), layers(static_cast<std::size_t>(model.layers)) {
-  check_settings(config, settings);
+  check_settings<Device>(config, settings);
   max_positions = settings.max_positions;
   if (max_positions == 0) {
     max_positions = config.max_position_embeddings;
@@ -326,8 +326,6 @@ void Network<Device>::draw_adapter() {
 
 template struct Network<tensor::Cpu>;
 template struct Network<tensor::Reference>;
-#if defined(FINETUNED_CUDA)
 template struct Network<tensor::Cuda>;
-#endif
 
 }  // namespace finetuned::model

@@ -157,8 +157,6 @@ void Network<Device>::linear_backward(std::span<const BackBranch> branches, cons
                                                  Device::Real*, const Pass&);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Reference)
-#if defined(FINETUNED_CUDA)
 FINETUNED_INSTANTIATE(tensor::Cuda)
-#endif
 
 }  // namespace finetuned::model

@@ -14,7 +14,9 @@ double LoraSettings::scale() const {
   return use_rslora ? alpha / std::sqrt(static_cast<double>(rank)) : alpha / rank;
 }
 
+template <class Device>
 void check_settings(const formats::ModelConfig& config, const ModelSettings& settings) {
+  constexpr std::int64_t kMostHeadDim = Device::kHostMemory ? kernels::kMostHeadDim : kernels::kMostHeadDimOfGpu;
   const auto require = [](bool held, const std::string& message) {
     if (!held) throw base::UsageError(message);
   };
@@ -25,9 +27,9 @@ void check_settings(const formats::ModelConfig& config, const ModelSettings& set
           "a batch of " + std::to_string(settings.max_rows) + " rows does not fit a budget of " +
               std::to_string(settings.max_tokens) + " tokens");
   require(settings.max_positions >= 0, "max_positions is negative");
-  require(config.head_dim <= kernels::kMostHeadDim,
+  require(config.head_dim <= kMostHeadDim,
           "head_dim is " + std::to_string(config.head_dim) + "; heads wider than " +
-              std::to_string(kernels::kMostHeadDim) + " are not supported");
+              std::to_string(kMostHeadDim) + " are not supported" + (Device::kHostMemory ? "" : " on a GPU"));
   require(!settings.trains() || config.hidden_size <= kernels::kMostHeadHidden,
           "hidden_size is " + std::to_string(config.hidden_size) + "; models wider than " +
               std::to_string(kernels::kMostHeadHidden) + " cannot be trained on this device");
@@ -45,21 +47,23 @@ void check_settings(const formats::ModelConfig& config, const ModelSettings& set
                 "up_proj and down_proj");
 }
 
+template <class Device>
 std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, const ModelSettings& settings,
                                             int threads) {
-  const Network<tensor::Cpu> network(nullptr, config, settings);
+  const Network<Device> network(nullptr, config, settings);
   auto lines = network.memory_lines();
-  lines.push_back({"kernel scratch", tensor::Cpu::scratch_bytes(threads)});
+  lines.push_back({"kernel scratch", Device::scratch_bytes(threads)});
   return lines;
 }
 
+template <class Device>
 std::int64_t fit_tokens(const formats::ModelConfig& config, ModelSettings settings, std::uint64_t bytes,
                         std::int64_t least, std::int64_t most, int threads) {
   const auto fits = [&](std::int64_t tokens) {
     settings.max_tokens = tokens;
     settings.max_rows = std::min(settings.max_rows, tokens);
     std::uint64_t total = 0;
-    for (const auto& line : plan_memory(config, settings, threads))
+    for (const auto& line : plan_memory<Device>(config, settings, threads))
       total += line.bytes;
     return total <= bytes;
   };
@@ -74,5 +78,16 @@ std::int64_t fit_tokens(const formats::ModelConfig& config, ModelSettings settin
   }
   return least;
 }
+
+template void check_settings<tensor::Reference>(const formats::ModelConfig&, const ModelSettings&);
+
+#define FINETUNED_INSTANTIATE(Device)                                                                         \
+  template void check_settings<Device>(const formats::ModelConfig&, const ModelSettings&);                    \
+  template std::vector<tensor::MemoryLine> plan_memory<Device>(const formats::ModelConfig&,                   \
+                                                               const ModelSettings&, int);                    \
+  template std::int64_t fit_tokens<Device>(const formats::ModelConfig&, ModelSettings, std::uint64_t,         \
+                                           std::int64_t, std::int64_t, int);
+FINETUNED_INSTANTIATE(tensor::Cpu)
+FINETUNED_INSTANTIATE(tensor::Cuda)
 
 }  // namespace finetuned::model

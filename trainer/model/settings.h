@@ -47,11 +47,13 @@ struct ModelSettings {
 /// What a Transformer<Device> with these settings will hold, by name, before anything is allocated; the same
 /// lines as its memory_lines(). `threads`: of the Cpu, 0 = all. Throws UsageError where settings do not fit
 /// the config.
+template <class Device>
 std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, const ModelSettings& settings,
                                             int threads = 0);
 
 /// The greatest max_tokens in [least, most] whose plan stays within `bytes`; 0 where not even `least` does.
 /// `threads` as for plan_memory().
+template <class Device>
 std::int64_t fit_tokens(const formats::ModelConfig& config, ModelSettings settings, std::uint64_t bytes,
                         std::int64_t least, std::int64_t most, int threads = 0);
 

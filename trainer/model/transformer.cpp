@@ -194,8 +194,6 @@ std::int64_t Transformer<Device>::most_continuations() const {
 
 template class Transformer<tensor::Cpu>;
 template class Transformer<tensor::Reference>;
-#if defined(FINETUNED_CUDA)
 template class Transformer<tensor::Cuda>;
-#endif
 
 }  // namespace finetuned::model

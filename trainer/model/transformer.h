@@ -35,7 +35,7 @@ template <class Device>
 struct Network;
 
 /// A decoder-only transformer of the Llama family, written once for every device. Explicitly instantiated for
-/// tensor::Cpu (float) and tensor::Reference (double).
+/// tensor::Cpu (float), tensor::Cuda (bfloat16 and float) and tensor::Reference (double).
 ///
 /// Not for two threads at once. All memory is taken at construction; a step allocates nothing. Results depend
 /// on the build, the device class and the inputs only, never on the number of threads.
@@ -109,6 +109,7 @@ class Transformer {
 };
 
 extern template class Transformer<tensor::Cpu>;
+extern template class Transformer<tensor::Cuda>;
 extern template class Transformer<tensor::Reference>;
 
 }  // namespace finetuned::model

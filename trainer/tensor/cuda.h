@@ -35,14 +35,22 @@ class Cuda {
  public:
   using Real = Bf16;
   using Wide = float;
+  static constexpr bool kHostMemory = false;
 
   struct Description {
     int index = 0;
     std::string name;
     int major = 0, minor = 0;  ///< compute capability
-    std::uint64_t memory_bytes = 0;
+    std::uint64_t memory_bytes = 0, free_bytes = 0;
   };
-  /// The GPUs that this process sees; none where there is no driver.
+  static constexpr int kLeastMajor = 8;
+  /// Of so many free bytes those that may be taken: a twentieth is left for what libraries take by themselves.
+  static std::uint64_t spared(std::uint64_t free_bytes) { return free_bytes - free_bytes / 20; }
+
+  /// By what this program's GPU code was made, and for which GPUs; empty: it was built without.
+  static const char* build();
+  /// The GPUs that this process sees; none where there is no driver. They are asked for in a child process, so that this
+  /// one has not spoken to the driver and may still fork(), which takes some tenths of a second where there is one.
   static std::vector<Description> devices();
 
   /// Throws UsageError where this process sees no such GPU, or one that is too old.
@@ -53,8 +61,12 @@ class Cuda {
 
   const Description& description() const { return description_; }
   int processors() const { return processors_; }  ///< multiprocessors
+  int threads() const { return 0; }               ///< of the host's: its kernels use none
   void* stream() const { return stream_; }        ///< a cudaStream_t
   void use() const;                               ///< makes it the calling thread's device
+  void finish() const;                            ///< waits for all work
+  std::uint64_t used_bytes() const;               ///< of the GPU's memory, whoever uses it
+  std::uint64_t free_bytes() const;               ///< that may be taken: what is free, less a twentieth
 
   void set_profile(Profile* profile) { profile_ = profile; }
   Profile* profile() const { return profile_; }
@@ -62,14 +74,16 @@ class Cuda {
   /// Zeroed memory of the GPU. Throws std::bad_alloc.
   Buffer allocate(std::size_t bytes) const;
   static constexpr std::size_t kScratchBytes = std::size_t{384} << 20;
-  /// kScratchBytes of the GPU, which kernels overwrite at will, each from its start.
-  void* scratch() const { return scratch_.data(); }
+  /// kScratchBytes of the GPU, taken when it is first asked for, which kernels overwrite at will, each from its start.
+  void* scratch() const;
+  static std::size_t scratch_bytes(int /*threads*/) { return kScratchBytes; }
   std::size_t scratch_bytes() const { return kScratchBytes; }
 
   /// What the kernels keep for this device from one call to the next: theirs alone.
   std::shared_ptr<void>& kept_by_kernels() const { return kept_; }
 
-  void to_device(void* to, const void* host, std::size_t bytes) const;  ///< `host` may change when it returns
+  /// By two pinned buffers in turn: one is filled while the other is on its way. `host` may change when it returns.
+  void to_device(void* to, const void* host, std::size_t bytes) const;
   void to_host(void* host, const void* from, std::size_t bytes) const;  ///< waits for all work before it
   void copy_in(Bf16* to, const float* host, std::int64_t count) const;  ///< rounds to the nearest, ties to even
   void copy_in(float* to, const float* host, std::int64_t count) const { to_device(to, host, bytes<float>(count)); }
@@ -95,8 +109,11 @@ class Cuda {
 
   Description description_;
   int processors_ = 0;
+  struct Staging;
+
   void* stream_ = nullptr;
-  Buffer scratch_;
+  mutable Buffer scratch_;
+  std::unique_ptr<Staging> staging_;
   mutable std::shared_ptr<void> kept_;
   Profile* profile_ = nullptr;
 };

@@ -38,6 +38,10 @@ std::size_t Cpu::scratch_bytes(int threads) {
   return kSharedBytes + kScratchBytes * static_cast<std::size_t>(thread_count(threads));
 }
 
+std::uint64_t Cpu::free_bytes() const {
+  return base::run_memory_bytes();
+}
+
 Cpu::Cpu(int threads, Isa isa)
     : pool_(thread_count(threads)),
       isa_(std::min(isa, best_isa())),

@@ -19,13 +19,14 @@ const char* isa_name(Isa isa);  ///< `baseline`, `avx2`, `avx512`
 /// A device says where numbers live and of which types they are; kernels are overloads on it, and the model
 /// is a template over it. It offers: `Real`, of frozen weights and activations; `Wide`, of what is trained,
 /// its gradients and moments, of statistics and logits, which may be the same; zeroed memory, copies in from and
-/// out to the host, `zero`; and whatever its kernels need.
+/// out to the host, `zero`; `kHostMemory`, whether its memory is the host's; and whatever its kernels need.
 
 /// The processor in single precision. Owns its threads and each thread's scratch. One caller at a time.
 class Cpu {
  public:
   using Real = float;
   using Wide = float;
+  static constexpr bool kHostMemory = true;
   static constexpr std::size_t kScratchBytes = std::size_t{2} << 20;  ///< a thread
   static constexpr std::size_t kSharedBytes = std::size_t{16}
                                               << 20;  ///< packed panels, shared by the threads
@@ -34,6 +35,7 @@ class Cpu {
   explicit Cpu(int threads = 0, Isa isa = best_isa());
 
   ThreadPool& pool() const { return pool_; }
+  int threads() const { return pool_.threads(); }
   Isa isa() const { return isa_; }
   /// kScratchBytes, aligned; kernels overwrite it at will.
   template <class T = float>
@@ -50,6 +52,8 @@ class Cpu {
   static std::size_t scratch_bytes(int threads);
   std::size_t scratch_bytes() const { return scratch_bytes(pool_.threads()); }
 
+  void finish() const {}             ///< all is done when a call returns
+  std::uint64_t free_bytes() const;  ///< base::run_memory_bytes()
   /// Zeroed memory.
   Buffer allocate(std::size_t bytes) const { return Buffer(bytes); }
   void copy_in(float* to, const float* host, std::int64_t count) const { copy(to, host, count); }
@@ -86,6 +90,7 @@ class Reference {
  public:
   using Real = double;
   using Wide = double;
+  static constexpr bool kHostMemory = true;
 
   Buffer allocate(std::size_t bytes) const { return Buffer(bytes); }
   void copy_in(double* to, const float* host, std::int64_t count) const {

@@ -12,4 +12,7 @@ struct MemoryLine {
   std::uint64_t bytes = 0;
 };
 
+/// `12.3 MB`.
+std::string megabytes(std::uint64_t bytes);
+
 }  // namespace finetuned::tensor

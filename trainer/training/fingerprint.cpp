@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "base/sha256.h"
-#include "trainer/tensor/device.h"
+#include "trainer/tensor/any_device.h"
 #include "trainer/training/records.h"
 
 namespace finetuned::training {
@@ -42,8 +42,8 @@ collective::Fingerprint run_fingerprint(const RunConfig& config,
   std::vector<fs::path> base = formats::Weights::open(config.base_directory).files();
   base.push_back(config.base_directory / "config.json");
   const std::string engine =
-      std::string(FINETUNED_VERSION) + " " + __VERSION__ + " cpu-" + tensor::isa_name(tensor::best_isa());
-  collective::Fingerprint fingerprint{{"the program or its instruction set", base::sha256_hex(engine)},
+      std::string(FINETUNED_VERSION) + " " + __VERSION__ + " " + tensor::device_class(config.device);
+  collective::Fingerprint fingerprint{{"the program or its device", base::sha256_hex(engine)},
                                       {"the settings", base::sha256_hex(settings_text(config))},
                                       {"the training rows", rows_sha256(training_rows)},
                                       {"the validation rows", rows_sha256(validation_rows)},

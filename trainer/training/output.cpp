@@ -1,6 +1,5 @@
 #include "trainer/training/output.h"
 
-#include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <cmath>
 
@@ -9,6 +8,7 @@
 #include "base/json.h"
 #include "trainer/formats/json_fields.h"
 #include "trainer/formats/peft.h"
+#include "trainer/kernels/reduce.h"
 
 namespace finetuned::training {
 
@@ -33,9 +33,18 @@ const char* torch_dtype(formats::Dtype dtype) {
   }
 }
 
-void write_hugging_face(const RunConfig& config, const CpuTransformer& model, const fs::path& directory) {
+template <class Device>
+void write_hugging_face(const RunConfig& config, const model::Transformer<Device>& model, const fs::path& directory) {
   std::vector<formats::TensorToWrite> tensors;
-  for (const auto& trained : model.trainables()) tensors.push_back({trained.name, trained.shape, trained.value});
+  std::vector<std::vector<float>> copies;  // what they are borrowed from, where the values do not lie on the host
+  for (const auto& trained : model.trainables()) {
+    if constexpr (Device::kHostMemory) {
+      tensors.push_back({trained.name, trained.shape, trained.value});
+    } else {
+      copies.push_back(model.tensor(trained.name));
+      tensors.push_back({trained.name, trained.shape, copies.back()});
+    }
+  }
   formats::write_safetensors(directory / "model.safetensors", std::move(tensors), config.dtype);
   json::object base_config = formats::read_json_object(config.base_directory / "config.json");
   base_config["torch_dtype"] = torch_dtype(config.dtype);
@@ -82,14 +91,16 @@ void check_output(const RunConfig& config) {
     throw base::UsageError(out.string() + " is the initial adapter's own directory, which the result would replace; name another");
 }
 
-void check_finite(const CpuTransformer& model, std::int64_t step) {
+template <class Device>
+void check_finite(const model::Transformer<Device>& model, std::int64_t step) {
   for (const auto& trained : model.trainables())
-    if (!std::all_of(trained.value.begin(), trained.value.end(), [](float value) { return std::isfinite(value); }))
+    if (!std::isfinite(kernels::square_sum(model.device(), trained.value.data(), static_cast<std::int64_t>(trained.value.size()))))
       throw Diverged("the weights stopped being numbers at step " + std::to_string(step) +
                      "; lower the learning rate or add warm-up");
 }
 
-void write_result(const RunConfig& config, const CpuTransformer& model, const fs::path& directory) {
+template <class Device>
+void write_result(const RunConfig& config, const model::Transformer<Device>& model, const fs::path& directory) {
   fs::create_directories(directory);
   if (config.full_parameter) return write_hugging_face(config, model, directory);
   formats::Adapter adapter = model.adapter();
@@ -97,7 +108,8 @@ void write_result(const RunConfig& config, const CpuTransformer& model, const fs
   formats::write_adapter(directory, adapter, config.dtype);
 }
 
-fs::path write_checkpoint(const RunConfig& config, const CpuTransformer& model, std::int64_t step) {
+template <class Device>
+fs::path write_checkpoint(const RunConfig& config, const model::Transformer<Device>& model, std::int64_t step) {
   const fs::path target = config.out_directory / ("step-" + std::to_string(step));
   fs::path beside = target;
   beside += ".tmp";
@@ -116,5 +128,12 @@ fs::path write_checkpoint(const RunConfig& config, const CpuTransformer& model, 
   base::sync_directory(config.out_directory);
   return target;
 }
+
+#define FINETUNED_INSTANTIATE(Device)                                                                              \
+  template void check_finite(const model::Transformer<Device>&, std::int64_t);                                     \
+  template void write_result(const RunConfig&, const model::Transformer<Device>&, const std::filesystem::path&);   \
+  template fs::path write_checkpoint(const RunConfig&, const model::Transformer<Device>&, std::int64_t);
+FINETUNED_INSTANTIATE(tensor::Cpu)
+FINETUNED_INSTANTIATE(tensor::Cuda)
 
 }  // namespace finetuned::training

@@ -7,21 +7,22 @@
 
 namespace finetuned::training {
 
-using CpuTransformer = model::Transformer<tensor::Cpu>;
-
 /// Throws UsageError where `out_directory` cannot be made or written, or is the base's or the initial adapter's own
 /// directory, whose files the result would replace. Makes nothing.
 void check_output(const RunConfig& config);
 
 /// Throws Diverged where a trained value is not a finite number.
-void check_finite(const CpuTransformer& model, std::int64_t step);
+template <class Device>
+void check_finite(const model::Transformer<Device>& model, std::int64_t step);
 
 /// Writes what is trained into `directory` (made where absent): the adapter, or of a full-parameter run a Hugging Face
 /// directory with config.json and the base's tokenizer files. Each file appears whole or not at all.
-void write_result(const RunConfig& config, const CpuTransformer& model, const std::filesystem::path& directory);
+template <class Device>
+void write_result(const RunConfig& config, const model::Transformer<Device>& model, const std::filesystem::path& directory);
 
 /// write_result into `out_directory`/step-N as a whole: written as `step-N.tmp`, fsynced, renamed, the parent fsynced. What
 /// an earlier, broken-off attempt left under either name is replaced. Returns the directory.
-std::filesystem::path write_checkpoint(const RunConfig& config, const CpuTransformer& model, std::int64_t step);
+template <class Device>
+std::filesystem::path write_checkpoint(const RunConfig& config, const model::Transformer<Device>& model, std::int64_t step);
 
 }  // namespace finetuned::training

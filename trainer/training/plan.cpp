@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <functional>
 #include <limits>
 
@@ -17,8 +16,10 @@ namespace finetuned::training {
 namespace {
 
 using base::UsageError;
+using tensor::megabytes;
 
-constexpr std::int64_t kMicroBatchTokens = 2048;  // beyond it the CPU's kernels gain nothing
+constexpr std::int64_t kMicroBatchTokens = 2048;         // beyond it the CPU's kernels gain nothing
+constexpr std::int64_t kMicroBatchTokensOfGpu = 16384;  // fills a large GPU's multiprocessors
 constexpr std::int64_t kMaxMicroBatchRows = 4096;
 constexpr std::int64_t kValidationSamples = 25;   // a run
 constexpr std::int64_t kMaxSteps = 100'000'000;
@@ -26,12 +27,6 @@ constexpr const char* kFrozen = "frozen weights";
 
 void require(bool held, const std::string& message) {
   if (!held) throw UsageError(message);
-}
-
-std::string megabytes(std::uint64_t bytes) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
-  return text;
 }
 
 std::int64_t size_of(const text::TokenRow& row) { return static_cast<std::int64_t>(row.ids.size()); }
@@ -120,27 +115,46 @@ std::uint64_t share_of(std::uint64_t bytes, const std::vector<tensor::MemoryLine
   return (bytes + saved) / local;
 }
 
-/// What a run takes beside its model.
-std::vector<tensor::MemoryLine> lines_beside(const RunConfig& config, const Plan& plan, std::uint64_t dataset_bytes,
-                                             const Workforce& workforce) {
+/// What a run takes of the host's memory beside its model.
+std::vector<tensor::MemoryLine> lines_of_host(const RunConfig& config, const Plan& plan, std::uint64_t dataset_bytes,
+                                              const Workforce& workforce) {
   const auto local = static_cast<std::uint64_t>(workforce.local);
+  const auto trained = 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters);
   std::vector<tensor::MemoryLine> lines{{"dataset rows", local * dataset_bytes}};
-  if (!config.full_parameter)
-    lines.push_back({"adapter being saved", 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters)});
-  const auto buffers = static_cast<std::uint64_t>(GradientSum::buffers(plan.most_shards, workforce.workers));
-  if (buffers > 0)
-    lines.push_back({"gradient shards", local * buffers * line_bytes(plan.told.memory, "gradients")});
+  if (!config.full_parameter || config.device.is_cuda())
+    lines.push_back({config.full_parameter ? "weights being saved" : "adapter being saved", trained});
+  if (config.device.is_cuda() && workforce.workers > 1) {
+    const auto parts = static_cast<std::uint64_t>(gradient_buffers(plan.most_shards, workforce.workers)) + 1;
+    lines.push_back({"gradient shards on the host", local * parts * trained});
+  }
   if (workforce.shared_bytes > 0) lines.push_back({"exchange between workers", workforce.shared_bytes});
   return lines;
 }
 
-[[noreturn]] void refuse_memory(const std::vector<tensor::MemoryLine>& lines, std::uint64_t limit,
-                                std::int64_t longest_row) {
+/// What a run takes of its device's memory beside its model.
+std::vector<tensor::MemoryLine> lines_of_device(const Plan& plan, const Workforce& workforce) {
+  const auto buffers = static_cast<std::uint64_t>(gradient_buffers(plan.most_shards, workforce.workers));
+  if (buffers == 0) return {};
+  return {{"gradient shards", static_cast<std::uint64_t>(workforce.local) * buffers * line_bytes(plan.told.memory, "gradients")}};
+}
+
+std::string listed(const std::vector<tensor::MemoryLine>& lines) {
   std::string parts;
   for (const tensor::MemoryLine& line : lines) parts += (parts.empty() ? "" : ", ") + line.name + " " + megabytes(line.bytes);
-  throw UsageError("this run needs " + megabytes(sum_of(lines)) + " of memory (" + parts + ") at its longest row of " +
+  return megabytes(sum_of(lines)) + " of memory (" + parts + ")";
+}
+
+[[noreturn]] void refuse_memory(const std::vector<tensor::MemoryLine>& lines, std::uint64_t limit,
+                                std::int64_t longest_row) {
+  throw UsageError("this run needs " + listed(lines) + " at its longest row of " +
                    std::to_string(longest_row) + " tokens, each layer's activations worked out again, but " + megabytes(limit) +
                    " may be used; lower max_seq_length or the rank, or take a smaller base or a larger machine");
+}
+
+/// Each worker on a GPU of its own: what one takes, against what one has. On the processor all share the machine's memory.
+Workforce on_one_device(const RunConfig& config, Workforce workforce) {
+  if (config.device.is_cuda()) workforce.local = 1;
+  return workforce;
 }
 
 }  // namespace
@@ -210,7 +224,8 @@ std::vector<text::TokenRow> cut_rows(const std::vector<text::TokenRow>& rows, co
 }
 
 Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const std::vector<text::TokenRow>& training,
-               const std::vector<text::TokenRow>& validation, const Workforce& workforce) {
+               const std::vector<text::TokenRow>& validation, const Workforce& everybody) {
+  const Workforce workforce = on_one_device(config, everybody);
   Plan plan;
   const auto rows = static_cast<std::int64_t>(training.size());
   plan.steps_per_epoch = Batches(rows, config.batch_size, false, 0).steps_per_epoch();
@@ -222,26 +237,41 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
                                                       : std::max<std::int64_t>(1, plan.told.total_steps / kValidationSamples);
 
   const std::int64_t longest_row = std::max(longest(training), longest(validation));
-  const std::int64_t wanted =
-      std::max(longest_row, config.micro_batch_tokens > 0 ? config.micro_batch_tokens : kMicroBatchTokens);
+  const std::int64_t usual = config.device.is_cuda() ? kMicroBatchTokensOfGpu : kMicroBatchTokens;
+  const std::int64_t wanted = std::max(longest_row, config.micro_batch_tokens > 0 ? config.micro_batch_tokens : usual);
   const std::int64_t most = std::max(
       longest_row, std::min(wanted, std::max(largest_sum(training, config.batch_size),
                                              largest_sum(validation, kMaxMicroBatchRows))));
   plan.settings = model_settings(config);
-  plan.most_shards = shard_count(largest_sum(training, config.batch_size), std::min<std::int64_t>(rows, config.batch_size));
+  plan.most_shards = shard_count(largest_sum(training, config.batch_size), std::min<std::int64_t>(rows, config.batch_size),
+                                 shard_tokens(config.device));
   const std::int64_t wanted_rows = std::min(kMaxMicroBatchRows, std::max<std::int64_t>(config.batch_size, 64));
-  const std::uint64_t limit = base::run_memory_bytes(config.memory_limit_bytes);
+  const std::uint64_t limit = tensor::device_memory_bytes(config.device, config.memory_limit_bytes);
   const auto plan_for = [&](std::int64_t tokens) {
     plan.settings.max_tokens = tokens;
     plan.settings.max_rows = std::min(wanted_rows, tokens / 2);  // a row has at least 2 tokens
-    plan.told.memory = model::plan_memory(base, plan.settings, config.threads);
+    plan.told.memory = tensor::with_class(config.device, [&]<class Device>() {
+      return model::plan_memory<Device>(base, plan.settings, config.threads);
+    });
   };
   plan_for(most);
-  const auto beside = lines_beside(config, plan, rows_bytes(training) + rows_bytes(validation), workforce);
+  auto beside = lines_of_device(plan, workforce);
+  const auto of_host = lines_of_host(config, plan, rows_bytes(training) + rows_bytes(validation), everybody);
+  if (config.device.is_cuda()) {
+    if (const std::uint64_t host_limit = base::run_memory_bytes(); sum_of(of_host) > host_limit)
+      throw UsageError("this run needs " + listed(of_host) + " on the host, but " + megabytes(host_limit) +
+                       " may be used; give it fewer rows or a larger machine");
+  } else {
+    beside.insert(beside.end(), of_host.begin(), of_host.end());
+  }
   const std::uint64_t for_all = limit > sum_of(beside) ? limit - sum_of(beside) : 0;
   const std::uint64_t for_model = share_of(for_all, plan.told.memory, workforce);
   const bool fits_whole = sum_of(plan.told.memory) <= for_model;
-  const auto fit = [&] { return model::fit_tokens(base, plan.settings, for_model, longest_row, most, config.threads); };
+  const auto fit = [&] {
+    return tensor::with_class(config.device, [&]<class Device>() {
+      return model::fit_tokens<Device>(base, plan.settings, for_model, longest_row, most, config.threads);
+    });
+  };
   std::int64_t fitting = fits_whole ? most : fit();
   if (fitting == 0 && !plan.settings.recompute) {
     plan.settings.recompute = true;

@@ -59,17 +59,19 @@ Plan agreed_plan(const RunConfig& config, const formats::ModelConfig& base, cons
 }
 
 /// On a resident base, or on one that is read now: its file is mapped only while the model copies it.
-CpuTransformer model_on(const RunConfig& config, const RunResources& resources, const formats::ModelConfig& base,
-                        const Plan& plan, tensor::Cpu& device) {
-  if (resources.base && !config.full_parameter) return CpuTransformer(device, *resources.base, plan.settings);
+template <class Device>
+model::Transformer<Device> model_on(const RunConfig& config, const RunResources& resources, const formats::ModelConfig& base,
+                                    const Plan& plan, Device& device) {
+  if (resources.base && !config.full_parameter) return {device, resources.base->on<Device>(), plan.settings};
   const formats::Weights weights = formats::Weights::open(config.base_directory);
   formats::check_weights(base, weights);
-  return CpuTransformer(device, base, model::stored_weights(weights), plan.settings);
+  return {device, base, model::stored_weights(weights), plan.settings};
 }
 
-CpuTransformer load_model(const RunConfig& config, const RunResources& resources, const formats::ModelConfig& base,
-                          const Plan& plan, tensor::Cpu& device) {
-  CpuTransformer model = model_on(config, resources, base, plan, device);
+template <class Device>
+model::Transformer<Device> load_model(const RunConfig& config, const RunResources& resources, const formats::ModelConfig& base,
+                                      const Plan& plan, Device& device) {
+  model::Transformer<Device> model = model_on(config, resources, base, plan, device);
   if (!config.init_adapter) return model;
   const formats::Adapter initial = formats::read_adapter(*config.init_adapter, base);
   if (initial.config.scale() != plan.settings.lora.scale())
@@ -80,19 +82,33 @@ CpuTransformer load_model(const RunConfig& config, const RunResources& resources
   return model;
 }
 
+/// A run as it was checked and planned, before its device and its model are made.
+struct Prepared {
+  Prepared(const RunConfig& run_config, const Rows& training_rows, const Rows& validation_rows, const RunResources& lent)
+      : config(run_config), resources(lent), team(lent.collective), base(checked_base(config, lent, team.leads())),
+        training(cut_rows(training_rows, "training", row_limit(config, base), base)),
+        validation(cut_rows(validation_rows, "validation", row_limit(config, base), base)),
+        plan(agreed_plan(config, base, training, validation, team, lent.base != nullptr)) {}
+
+  const RunConfig& config;
+  const RunResources& resources;
+  Team team;
+  formats::ModelConfig base;
+  Rows training;
+  Rows validation;
+  Plan plan;
+};
+
+template <class Device>
 class Run {
  public:
-  Run(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, RunObserver& observer,
-      const RunResources& resources)
-      : config_(config), observer_(observer), resources_(resources), team_(resources.collective),
-        base_(checked_base(config, resources, team_.leads())),
-        training_(cut_rows(training_rows, "training", row_limit(config, base_), base_)),
-        validation_(cut_rows(validation_rows, "validation", row_limit(config, base_), base_)),
-        plan_(agreed_plan(config, base_, training_, validation_, team_, resources.base != nullptr)),
-        device_(config.threads), model_(load_model(config, resources, base_, plan_, device_)),
-        gradients_(model_, device_, plan_.most_shards, team_.group()),
-        batches_(static_cast<std::int64_t>(training_.size()), config.batch_size, config.shuffle, config.seed),
-        sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config.seed, -1)) {}
+  Run(Device& device, Prepared& prepared, RunObserver& observer)
+      : config_(prepared.config), observer_(observer), resources_(prepared.resources), team_(prepared.team),
+        base_(prepared.base), training_(prepared.training), validation_(prepared.validation), plan_(prepared.plan),
+        device_(device), model_(load_model(config_, resources_, base_, plan_, device)),
+        gradients_(model_, plan_.most_shards, team_.group()),
+        batches_(static_cast<std::int64_t>(training_.size()), config_.batch_size, config_.shuffle, config_.seed),
+        sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config_.seed, -1)) {}
 
   RunResult execute() {
     if (team_.leads()) observer_.on_plan(plan_.told);
@@ -130,7 +146,7 @@ class Run {
       metrics.tokens += static_cast<std::int64_t>(one.ids.size());
       metrics.supervised_tokens += model::supervised_positions(one);
     }
-    const auto shards = cut_into_shards(training_, chosen);
+    const auto shards = cut_into_shards(training_, chosen, shard_tokens(config_.device));
     const auto count = static_cast<std::int64_t>(shards.size());
     const ShardRange mine = team_.mine(count);
     const double scale = 1.0 / static_cast<double>(metrics.supervised_tokens);
@@ -166,10 +182,14 @@ class Run {
   void measure(StepMetrics& metrics, double seconds) const {
     metrics.seconds = seconds;
     metrics.tokens_per_second = static_cast<double>(metrics.tokens) / seconds;
-    metrics.memory_bytes = peak_memory_bytes();
-    if (!resources_.sgemm_gflops) return;
-    metrics.sgemm_share = step_flops(base_, plan_.settings, metrics.tokens, metrics.supervised_tokens) / seconds /
-                          (1e9 * *resources_.sgemm_gflops);
+    if constexpr (Device::kHostMemory) {
+      metrics.memory_bytes = peak_memory_bytes();
+    } else {
+      metrics.memory_bytes = device_.used_bytes();
+    }
+    if (!resources_.gemm_gflops) return;
+    metrics.gemm_share = step_flops(base_, plan_.settings, metrics.tokens, metrics.supervised_tokens) / seconds /
+                          (1e9 * *resources_.gemm_gflops);
   }
 
   void validate(StepMetrics& metrics) {
@@ -220,7 +240,7 @@ class Run {
 
   std::optional<LossSums> evaluate(const std::vector<std::int64_t>& chosen) {
     return over_shards(
-        validation_, cut_into_shards(validation_, chosen), [](std::int64_t) {}, [&] { return model_.evaluate(batch_); });
+        validation_, cut_into_shards(validation_, chosen, shard_tokens(config_.device)), [](std::int64_t) {}, [&] { return model_.evaluate(batch_); });
   }
 
   RunResult finish(bool stopped) {
@@ -235,7 +255,7 @@ class Run {
     const std::filesystem::path& out = config_.out_directory;
     write_result(config_, model_, out);
     base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
-    const std::string device = std::string("cpu-") + tensor::isa_name(device_.isa());
+    const std::string device = tensor::device_class(device_);
     const FileHashes hashes = resources_.base_hashes ? *resources_.base_hashes : hash_base(config_.base_directory);
     base::write_durably(out / "manifest.json",
                         manifest_json(config_, hashes, plan_, device, training_, validation_, steps_, stopped));
@@ -244,14 +264,14 @@ class Run {
   const RunConfig& config_;
   RunObserver& observer_;
   const RunResources& resources_;
-  Team team_;
-  formats::ModelConfig base_;
-  Rows training_;
-  Rows validation_;
-  Plan plan_;
-  tensor::Cpu device_;
-  CpuTransformer model_;
-  GradientSum gradients_;
+  const Team& team_;
+  const formats::ModelConfig& base_;
+  const Rows& training_;
+  const Rows& validation_;
+  const Plan& plan_;
+  Device& device_;
+  model::Transformer<Device> model_;
+  GradientSum<Device> gradients_;
   Batches batches_;
   std::vector<std::int64_t> sampled_;
   std::size_t sample_at_ = 0;
@@ -264,8 +284,9 @@ class Run {
 RunResult run_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows,
                        RunObserver& observer, const RunResources& resources) {
   if (training_rows.empty()) throw base::UsageError("there are no training rows");
-  Run run(config, training_rows, validation_rows, observer, resources);
-  return run.execute();
+  Prepared prepared(config, training_rows, validation_rows, resources);
+  tensor::AnyDevice device(config.device, config.threads);
+  return device.visit([&]<class Device>(Device& on) { return Run<Device>(on, prepared, observer).execute(); });
 }
 
 RunPlan plan_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, int local_workers,
@@ -276,7 +297,7 @@ RunPlan plan_training(const RunConfig& config, const Rows& training_rows, const 
   const Rows validation = cut_rows(validation_rows, "validation", row_limit(config, base), base);
   Workforce workforce;
   if (local_workers > 1)
-    workforce = {local_workers, local_workers, !config.full_parameter, collective::SharedSegment::bytes(local_workers)};
+    workforce = {local_workers, local_workers, !config.full_parameter && !config.device.is_cuda(), collective::SharedSegment::bytes(local_workers)};
   return make_plan(config, base, training, validation, workforce).told;
 }
 

@@ -10,7 +10,7 @@
 #include "base/errors.h"
 #include "trainer/collective/collective.h"
 #include "trainer/formats/safetensors.h"
-#include "trainer/model/base_weights.h"
+#include "trainer/model/any_base.h"
 #include "trainer/tensor/memory_plan.h"
 #include "trainer/text/token_row.h"
 
@@ -34,8 +34,8 @@ struct StepMetrics {
   std::int64_t trained_tokens = 0;     ///< sum of `tokens` so far: what is billed
   double seconds = 0;
   double tokens_per_second = 0;
-  std::optional<double> sgemm_share;  ///< step_flops() a second over RunResources::sgemm_gflops, where that is known
-  std::uint64_t memory_bytes = 0;     ///< the most that the process has held up to now
+  std::optional<double> gemm_share;  ///< step_flops() a second over RunResources::gemm_gflops, where that is known
+  std::uint64_t memory_bytes = 0;    ///< the most that the process has held up to now; of a GPU what is in use
 };
 
 /// An adapter on disk after a whole number of steps: one at the end of each epoch, and each `checkpoint_steps`.
@@ -102,9 +102,10 @@ struct RunConfig {
   std::int64_t max_seq_length = 0;       ///< 0: the base's context; longer rows are cut
   std::int64_t micro_batch_tokens = 0;   ///< 0: 2,048 or the longest row, less only where memory is short
   bool recompute = false;  ///< work each layer's activations out again on the way back; false: only where memory is too short
-  std::uint64_t memory_limit_bytes = 0;  ///< 0: the machine's or its control group's, less a tenth
+  std::uint64_t memory_limit_bytes = 0;  ///< of the device; 0: tensor::device_memory_bytes()
   formats::Dtype dtype = formats::Dtype::kF32;  ///< of what is written: F32, BF16 or F16
-  int threads = 0;                       ///< of a worker; 0: all cores
+  tensor::DeviceSpec device;             ///< that trains
+  int threads = 0;                       ///< of a worker on the processor; 0: all cores
 };
 
 /// SHA-256 of files, in hex, by their names.
@@ -112,11 +113,11 @@ using FileHashes = std::vector<std::pair<std::string, std::string>>;
 
 /// What a run may be lent instead of making it itself. Everything outlives the run, whose outcome is the same without.
 struct RunResources {
-  /// The weights of `base_directory`, whose tensors are then not read again; null: read for this run. A full-parameter
-  /// run, which changes them, reads its own.
-  const model::BaseWeights<tensor::Cpu>* base = nullptr;
+  /// The weights of `base_directory` on `RunConfig::device`, whose tensors are then not read again; null: read for this
+  /// run. A full-parameter run, which changes them, reads its own.
+  const model::AnyBase* base = nullptr;
   const FileHashes* base_hashes = nullptr;  ///< hash_base() of when `base` was read; null: hashed at the run's end
-  std::optional<double> sgemm_gflops;       ///< of all workers together (speed.h); absent: no StepMetrics::sgemm_share
+  std::optional<double> gemm_gflops;        ///< of all workers together (speed.h); absent: no StepMetrics::gemm_share
   collective::Collective* collective = nullptr;  ///< the workers of this run; null: this process alone
 };
 

@@ -14,18 +14,22 @@ std::int64_t size_of(const std::vector<text::TokenRow>& rows, std::int64_t row) 
 
 }  // namespace
 
-std::int64_t shard_count(std::int64_t tokens, std::int64_t rows) {
-  return std::clamp<std::int64_t>(tokens / kShardTokens, 1, std::min(kMostShards, rows));
+std::int64_t shard_tokens(const tensor::DeviceSpec& device) {
+  return device.is_cuda() ? kShardTokensOfGpu : kShardTokens;
+}
+
+std::int64_t shard_count(std::int64_t tokens, std::int64_t rows, std::int64_t least) {
+  return std::clamp<std::int64_t>(tokens / least, 1, std::min(kMostShards, rows));
 }
 
 std::vector<std::vector<std::int64_t>> cut_into_shards(const std::vector<text::TokenRow>& rows,
-                                                       const std::vector<std::int64_t>& chosen) {
+                                                       const std::vector<std::int64_t>& chosen, std::int64_t least) {
   base::expects(!chosen.empty(), "a step has rows");
   std::int64_t tokens = 0;
   for (const std::int64_t row : chosen)
     tokens += size_of(rows, row);
   const auto count = static_cast<std::int64_t>(chosen.size());
-  const std::int64_t wanted = shard_count(tokens, count);
+  const std::int64_t wanted = shard_count(tokens, count, least);
   std::vector<std::vector<std::int64_t>> shards;
   std::int64_t before = 0;
   for (std::int64_t i = 0; i < count; ++i) {

@@ -8,6 +8,7 @@
 
 #include "base/expects.h"
 #include "trainer/kernels/gemm.h"
+#include "trainer/tensor/arena.h"
 
 namespace finetuned::training {
 
@@ -15,7 +16,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::int64_t kSide = 512;
 constexpr int kMostProducts = 200;
 constexpr std::chrono::milliseconds kMeasured{50};
 
@@ -33,20 +33,29 @@ double elements(const formats::LinearShape& shape) {
 
 }  // namespace
 
-double sgemm_gflops(const tensor::Cpu& device) {
-  constexpr auto kElements = static_cast<std::size_t>(kSide * kSide);
-  const std::vector<float> left(kElements, 0.5f), right(kElements, 0.25f);
-  std::vector<float> product(kElements);
-  kernels::Gemm<float> gemm;
+template <class Device>
+double gemm_gflops(const Device& device) {
+  using Real = typename Device::Real;
+  constexpr std::int64_t kSide = Device::kHostMemory ? 512 : 8192;
+  tensor::Arena arena;
+  Real *left = nullptr, *right = nullptr, *product = nullptr;
+  for (Real** operand : {&left, &right, &product}) arena.reserve(*operand, "operands", kSide * kSide);
+  arena.allocate(device);
+  const std::vector<float> halves(kSide * kSide, 0.5f);
+  device.copy_in(left, halves.data(), kSide * kSide);
+  device.copy_in(right, halves.data(), kSide * kSide);
+  kernels::Gemm<Real> gemm;
   gemm.m = gemm.n = kSide;
-  gemm.products[0] = {{left.data(), kSide, 1}, {right.data(), kSide, true}, kSide};
-  gemm.c = product.data();
+  gemm.products[0] = {{left, kSide, 1}, {right, kSide, true}, kSide};
+  gemm.c = product;
   gemm.c_stride = kSide;
   double best_seconds = 0;
+  device.finish();
   const steady_clock::time_point begin = steady_clock::now();
   for (int done = 0; done < kMostProducts; ++done) {
     const steady_clock::time_point start = steady_clock::now();
     kernels::gemm(device, gemm);
+    device.finish();
     const double seconds = std::chrono::duration<double>(steady_clock::now() - start).count();
     if (done > 0 && (done == 1 || seconds < best_seconds)) best_seconds = seconds;  // the first one warms up
     if (done > 0 && steady_clock::now() - begin >= kMeasured) break;
@@ -54,6 +63,9 @@ double sgemm_gflops(const tensor::Cpu& device) {
   base::expects(best_seconds > 0, "a matrix product takes time");
   return 2e-9 * static_cast<double>(kSide * kSide * kSide) / best_seconds;
 }
+
+template double gemm_gflops(const tensor::Cpu&);
+template double gemm_gflops(const tensor::Cuda&);
 
 double step_flops(const formats::ModelConfig& config, const model::ModelSettings& settings,
                   std::int64_t tokens, std::int64_t supervised) {

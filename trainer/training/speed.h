@@ -4,14 +4,17 @@
 
 #include "trainer/formats/hf_config.h"
 #include "trainer/model/settings.h"
+#include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::training {
 
-/// What `device` reaches in the engine's own matrix product (kernels/gemm.h) at a size that suits it, 512 x
-/// 512 x 512, in GFLOP/s: the best of the products that fit into some 50 ms, two at least. Other work on the
-/// machine lowers it: nothing of this process should run beside it. Takes 3 MB.
-double sgemm_gflops(const tensor::Cpu& device);
+/// What a device reaches in the engine's own matrix product (kernels/gemm.h) at a size that suits it, in GFLOP/s: the
+/// processor in single precision at 512 x 512 x 512, a GPU in bfloat16 at 8,192 x 8,192 x 8,192; the best of the products
+/// that fit into some 50 ms, two at least. Other work on it lowers it: nothing of this process should run beside it.
+/// Takes 3 MB, of a GPU 400 MB.
+template <class Device>
+double gemm_gflops(const Device& device);
 
 /// The matrix products that one optimizer step cannot do without, in floating-point operations (a
 /// multiply-add is two), for T tokens of which S are supervised. With N the elements of the seven linear
@@ -22,7 +25,7 @@ double sgemm_gflops(const tensor::Cpu& device);
 ///
 /// less the gradients that nobody reads, those below the first layer's lowest adapter, and less what the last
 /// layer would do for positions that are not supervised: of those only keys and values matter. Attention's own
-/// products, norms and whatever is computed again are left out, so that the speed over sgemm_gflops() is a
+/// products, norms and whatever is computed again are left out, so that the speed over gemm_gflops() is a
 /// lower bound of how busy the device is, and a low one where rows are long or the model is narrow.
 double step_flops(const formats::ModelConfig& config, const model::ModelSettings& settings,
                   std::int64_t tokens, std::int64_t supervised);

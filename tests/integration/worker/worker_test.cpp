@@ -170,7 +170,7 @@ TEST_F(WorkerTest, TellsEachStepOnceAndInOrder) {
     const json::object& data = event.data.as_object();
     EXPECT_EQ(data.at("step").as_int64(), ++step);
     for (const char* key : {"train_loss", "train_mean_token_accuracy", "learning_rate", "grad_norm", "tokens_per_second",
-                            "sgemm_share", "memory_bytes"})
+                            "gemm_share", "memory_bytes"})
       EXPECT_TRUE(data.at(key).is_double() || data.at(key).is_int64()) << key;
   }
   EXPECT_EQ(step, 9);  // 12 rows in batches of 4, three epochs

@@ -5,8 +5,6 @@
 
 namespace finetuned::model {
 
-extern template class Transformer<tensor::Cuda>;
-
 namespace {
 
 using tensor::Cuda;

@@ -219,7 +219,7 @@ TEST(Settings, ArePlannedAsTheyAreUsed) {
     settings.mode = mode;
     settings.recompute = mode == Mode::kFull;
     const Model model(cpu, config(), lively_weights(), settings);
-    const auto planned = plan_memory(config(), settings, 2), used = model.memory_lines();
+    const auto planned = plan_memory<tensor::Cpu>(config(), settings, 2), used = model.memory_lines();
     ASSERT_EQ(planned.size(), used.size());
     for (std::size_t i = 0; i < used.size(); ++i) {
       EXPECT_EQ(planned[i].name, used[i].name);
@@ -232,24 +232,24 @@ TEST(Settings, FindTheGreatestBudgetThatFits) {
   auto settings = lora_settings();
   settings.max_tokens = 200;
   std::uint64_t bytes = 0;
-  for (const auto& line : plan_memory(config(), settings))
+  for (const auto& line : plan_memory<tensor::Cpu>(config(), settings))
     bytes += line.bytes;
-  EXPECT_EQ(fit_tokens(config(), settings, bytes, 16, 4096), 200);
-  EXPECT_EQ(fit_tokens(config(), settings, 1000, 16, 4096), 0);
+  EXPECT_EQ(fit_tokens<tensor::Cpu>(config(), settings, bytes, 16, 4096), 200);
+  EXPECT_EQ(fit_tokens<tensor::Cpu>(config(), settings, 1000, 16, 4096), 0);
   const auto more_threads = [&] {
     std::uint64_t sum = 0;
-    for (const auto& line : plan_memory(config(), settings, 300))
+    for (const auto& line : plan_memory<tensor::Cpu>(config(), settings, 300))
       sum += line.bytes;
     return sum;
   };
-  EXPECT_EQ(fit_tokens(config(), settings, more_threads(), 16, 4096, 300), 200);
+  EXPECT_EQ(fit_tokens<tensor::Cpu>(config(), settings, more_threads(), 16, 4096, 300), 200);
 }
 
 TEST(Settings, OutOfRangeAreRefused) {
   const auto refused = [](auto change) {
     auto settings = lora_settings();
     change(settings);
-    EXPECT_THROW(plan_memory(config(), settings), base::UsageError);
+    EXPECT_THROW(plan_memory<tensor::Cpu>(config(), settings), base::UsageError);
   };
   refused([](ModelSettings& s) { s.max_tokens = 0; });
   refused([](ModelSettings& s) { s.max_rows = 65; });
@@ -264,13 +264,13 @@ TEST(Settings, OutOfRangeAreRefused) {
 TEST(Settings, ModelsTooWideForTheKernelsAreRefused) {
   auto wide = config();
   wide.hidden_size = kernels::kMostHeadHidden + 48;
-  EXPECT_THROW(plan_memory(wide, lora_settings()), base::UsageError);
+  EXPECT_THROW(plan_memory<tensor::Cpu>(wide, lora_settings()), base::UsageError);
   ModelSettings reading;
   reading.max_tokens = 16;
   reading.max_rows = 1;
-  EXPECT_FALSE(plan_memory(wide, reading).empty());
+  EXPECT_FALSE(plan_memory<tensor::Cpu>(wide, reading).empty());
   wide.head_dim = kernels::kMostHeadDim + 2;
-  EXPECT_THROW(plan_memory(wide, reading), base::UsageError);
+  EXPECT_THROW(plan_memory<tensor::Cpu>(wide, reading), base::UsageError);
 }
 
 TEST(Weights, OfAFreshModelDependOnSeedAndNameAlone) {

@@ -17,8 +17,8 @@ class LentResources : public testing::Test {
   LentResources() {
     write_tiny_base(base());
     const formats::Weights files = formats::Weights::open(base());
-    weights_ = std::make_unique<model::BaseWeights<tensor::Cpu>>(
-        tensor::Cpu(1), formats::read_model_config(base()), model::stored_weights(files));
+    tensor::AnyDevice device({}, 1);
+    weights_ = std::make_unique<model::AnyBase>(device, formats::read_model_config(base()), model::stored_weights(files));
     hashes_ = hash_base(base());
   }
 
@@ -37,7 +37,7 @@ class LentResources : public testing::Test {
   std::string text(const fs::path& file) const { return base::read_file(directory_.path() / file, 1 << 24); }
 
   TemporaryDirectory directory_;
-  std::unique_ptr<model::BaseWeights<tensor::Cpu>> weights_;
+  std::unique_ptr<model::AnyBase> weights_;
   FileHashes hashes_;
 };
 
@@ -45,7 +45,7 @@ TEST_F(LentResources, AResidentBaseGivesTheSameBytesAndItsFilesAreNotRead) {
   Listener listener;
   run_training(config("own"), tiny_rows(12), {}, listener);
   fs::remove(base() / "model.safetensors");
-  const RunResources resources{.base = weights_.get(), .base_hashes = &hashes_, .sgemm_gflops = std::nullopt};
+  const RunResources resources{.base = weights_.get(), .base_hashes = &hashes_, .gemm_gflops = std::nullopt};
   for (const std::string out : {"lent", "lent-again"}) {
     run_training(config(out), tiny_rows(12), {}, listener, resources);
     for (const char* file : {"/adapter_model.safetensors", "/step_metrics.csv", "/manifest.json"})
@@ -57,20 +57,20 @@ TEST_F(LentResources, AFullParameterRunReadsItsOwnWeights) {
   RunConfig run = config("full");
   run.full_parameter = true;
   Listener listener;
-  const float before = weights_->find("model.norm.weight")[0];
+  const float before = weights_->on<tensor::Cpu>().find("model.norm.weight")[0];
   run_training(run, tiny_rows(12), {}, listener,
-               {.base = weights_.get(), .base_hashes = &hashes_, .sgemm_gflops = {}});
-  EXPECT_EQ(weights_->find("model.norm.weight")[0], before);
+               {.base = weights_.get(), .base_hashes = &hashes_, .gemm_gflops = {}});
+  EXPECT_EQ(weights_->on<tensor::Cpu>().find("model.norm.weight")[0], before);
 }
 
 TEST_F(LentResources, TheShareIsOfTheRateThatIsGiven) {
   Listener without, with;
   run_training(config("without"), tiny_rows(12), {}, without);
   run_training(config("with"), tiny_rows(12), {}, with,
-               {.base = nullptr, .base_hashes = nullptr, .sgemm_gflops = 1e-3});
-  EXPECT_FALSE(without.steps.front().sgemm_share);
-  ASSERT_TRUE(with.steps.front().sgemm_share);
-  EXPECT_GT(*with.steps.front().sgemm_share, 1)
+               {.base = nullptr, .base_hashes = nullptr, .gemm_gflops = 1e-3});
+  EXPECT_FALSE(without.steps.front().gemm_share);
+  ASSERT_TRUE(with.steps.front().gemm_share);
+  EXPECT_GT(*with.steps.front().gemm_share, 1)
       << "any machine does better than a million operations a second";
   EXPECT_GT(with.steps.back().memory_bytes, std::uint64_t{1} << 20);
   EXPECT_EQ(text("with/step_metrics.csv"), text("without/step_metrics.csv"));

@@ -24,8 +24,8 @@ constexpr std::chrono::milliseconds kLong{60'000};
 constexpr const char* kResults[] = {"adapter_model.safetensors", "adapter_config.json", "step_metrics.csv",
                                     "manifest.json"};
 
-RunResources as_one_of(collective::Collective& group, const model::BaseWeights<tensor::Cpu>* base = nullptr) {
-  return {.base = base, .base_hashes = nullptr, .sgemm_gflops = std::nullopt, .collective = &group};
+RunResources as_one_of(collective::Collective& group, const model::AnyBase* base = nullptr) {
+  return {.base = base, .base_hashes = nullptr, .gemm_gflops = std::nullopt, .collective = &group};
 }
 
 class Workers : public testing::Test {
@@ -49,8 +49,8 @@ class Workers : public testing::Test {
   void train_by(int workers, const RunConfig& run) {
     const formats::ModelConfig base_config = formats::read_model_config(run.base_directory);
     const formats::Weights weights = formats::Weights::open(run.base_directory);
-    const tensor::Cpu device(1);
-    const model::BaseWeights<tensor::Cpu> base(device, base_config, model::stored_weights(weights));
+    tensor::AnyDevice device({}, 1);
+    const model::AnyBase base(device, base_config, model::stored_weights(weights));
     collective::run_processes(workers, kLong, [&](collective::Collective& group) {
       Listener listener;
       run_training(run, rows_, validation_, listener, as_one_of(group, &base));
@@ -120,7 +120,7 @@ TEST_F(Workers, AStepOfManyShardsHasTheGradientOfTheWhole) {
   settings.max_rows = 486;
   const formats::Weights weights = formats::Weights::open(run.base_directory);
   tensor::Cpu device(1);
-  CpuTransformer whole(device, formats::read_model_config(run.base_directory), model::stored_weights(weights),
+  model::Transformer<tensor::Cpu> whole(device, formats::read_model_config(run.base_directory), model::stored_weights(weights),
                        settings);
   model::PackedBatch batch;
   for (std::size_t row = 0; row < rows_.size(); ++row)

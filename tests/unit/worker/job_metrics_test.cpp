@@ -24,13 +24,13 @@ TEST(JobMetrics, LeavesOutWhatWasNotMeasured) {
   EXPECT_EQ(data.at("total_steps").as_int64(), 10);
   EXPECT_DOUBLE_EQ(data.at("train_loss").as_double(), 1.25);
   EXPECT_FALSE(data.contains("valid_loss"));
-  EXPECT_FALSE(data.contains("sgemm_share"));
+  EXPECT_FALSE(data.contains("gemm_share"));
   step.valid_loss = 2.0;
   step.full_valid_loss = 2.5;
-  step.sgemm_share = 0.75;
+  step.gemm_share = 0.75;
   step.memory_bytes = 1'000;
   data = event_metrics(step);
-  EXPECT_DOUBLE_EQ(data.at("sgemm_share").as_double(), 0.75);
+  EXPECT_DOUBLE_EQ(data.at("gemm_share").as_double(), 0.75);
   EXPECT_EQ(data.at("memory_bytes").to_number<std::int64_t>(), 1'000);
   EXPECT_DOUBLE_EQ(data.at("valid_loss").as_double(), 2.0);
   EXPECT_DOUBLE_EQ(checkpoint_metrics(step).at("full_valid_loss").as_double(), 2.5);

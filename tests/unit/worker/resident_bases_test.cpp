@@ -99,8 +99,8 @@ TEST_F(ResidentBasesTest, ReadsABaseOnceForAllItsRuns) {
   for (int run = 0; run < 3; ++run) {
     const auto encoder = bases.encoder(a);
     const ResidentBases::Lent lent = bases.lend(a, kRun);
-    if (run == 0) first = lent.weights().find("model.norm.weight");
-    EXPECT_EQ(lent.weights().find("model.norm.weight"), first);
+    if (run == 0) first = lent.weights().on<tensor::Cpu>().find("model.norm.weight");
+    EXPECT_EQ(lent.weights().on<tensor::Cpu>().find("model.norm.weight"), first);
     EXPECT_EQ(bases.encoder(a), encoder);
     EXPECT_TRUE(bases.in_use());
   }
@@ -114,7 +114,7 @@ TEST_F(ResidentBasesTest, ReadsAnewWhatWasReplacedInPlace) {
   ResidentBases bases(kPlenty);
   const auto value_and_hash = [&] {
     const ResidentBases::Lent lent = bases.lend(a, kRun);
-    return std::pair(lent.weights().find("model.embed_tokens.weight")[0], lent.hashes());
+    return std::pair(lent.weights().on<tensor::Cpu>().find("model.embed_tokens.weight")[0], lent.hashes());
   };
   const auto before = value_and_hash();
   base("a", 2);
@@ -212,11 +212,11 @@ TEST_F(ResidentBasesTest, ALentBaseOutlivesItsFiles) {
   const fs::path a = base("a");
   ResidentBases bases(kPlenty);
   const ResidentBases::Lent lent = bases.lend(a, kRun);
-  const float before = lent.weights().find("model.embed_tokens.weight")[0];
+  const float before = lent.weights().on<tensor::Cpu>().find("model.embed_tokens.weight")[0];
   base("a", 2);
   EXPECT_EQ(bases.read_ahead(a, {}), Ahead::kReady);
   EXPECT_EQ(bases.counts().reads, 2);
-  EXPECT_EQ(lent.weights().find("model.embed_tokens.weight")[0], before);
+  EXPECT_EQ(lent.weights().on<tensor::Cpu>().find("model.embed_tokens.weight")[0], before);
 }
 
 TEST_F(ResidentBasesTest, BreaksOffWhatIsReadAheadAndIsAskedToStop) {
@@ -275,7 +275,7 @@ TEST_F(ResidentBasesTest, ARunThatRunsOutOfPatienceReadsTheRestItself) {
   const ResidentBases::Lent lent = bases.lend(a, kRun);
   EXPECT_EQ(lent.hashes(), whole.hashes());
   for (const formats::ExpectedTensor& tensor : formats::expected_tensors(lent.weights().config()))
-    EXPECT_EQ(lent.weights().find(tensor.name)[0], whole.weights().find(tensor.name)[0]) << tensor.name;
+    EXPECT_EQ(lent.weights().on<tensor::Cpu>().find(tensor.name)[0], whole.weights().on<tensor::Cpu>().find(tensor.name)[0]) << tensor.name;
 }
 
 TEST_F(ResidentBasesTest, ARunWaitsForItsOwnBaseToBeReadAhead) {

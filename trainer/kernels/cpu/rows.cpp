@@ -164,6 +164,19 @@ void dropout(const tensor::Cpu& device, const Dropout& shape, const float* x, bo
   });
 }
 
+void accumulate(const tensor::Cpu& device, const float* from, bool add, std::int64_t count, float* to) {
+  constexpr std::int64_t kBlock = 64 << 10;
+  device.pool().run((count + kBlock - 1) / kBlock, [&](std::int64_t block, int) {
+    const std::int64_t begin = block * kBlock, end = std::min(count, begin + kBlock);
+    if (!add) {
+      std::copy(from + begin, from + end, to + begin);
+      return;
+    }
+    for (std::int64_t i = begin; i < end; ++i)
+      to[i] = from[i] + to[i];
+  });
+}
+
 double square_sum(const tensor::Cpu& device, const float* values, std::int64_t count) {
   const KernelTimer timer(device.profile(), "square sum", 2.0 * static_cast<double>(count),
                           4.0 * static_cast<double>(count));

@@ -5,6 +5,7 @@
 #include "trainer/kernels/dropout_math.h"
 #include "trainer/kernels/embedding.h"
 #include "trainer/kernels/lower.h"
+#include "trainer/kernels/reduce.h"
 #include "trainer/kernels/rope.h"
 #include "trainer/kernels/swiglu.h"
 
@@ -83,6 +84,10 @@ __global__ void round_all(const float* values, std::int64_t count, __nv_bfloat16
   over(count, [&](std::int64_t i) { out[i] = __float2bfloat16_rn(values[i]); });
 }
 
+__global__ void add_or_take(const float* from, bool add, std::int64_t count, float* to) {
+  over(count, [&](std::int64_t i) { to[i] = add ? from[i] + to[i] : from[i]; });
+}
+
 __global__ void update(AdamWFactors by, float* value, const float* gradient, float* first, float* second, std::int64_t count) {
   over(count, [&](std::int64_t i) {
     const float g = gradient[i] * by.scale;
@@ -154,6 +159,11 @@ void adamw(const Cuda& device, const AdamW& settings, std::int64_t step, double 
   if (count == 0) return;
   launch(device, "adamw", update, blocks_for(count, kThreads), kThreads, 0, adamw_factors(settings, step, gradient_scale), value,
          gradient, first, second, count);
+}
+
+void accumulate(const Cuda& device, const float* from, bool add, std::int64_t count, float* to) {
+  if (count == 0) return;
+  launch(device, "accumulate", add_or_take, blocks_for(count, kThreads), kThreads, 0, from, add, count, to);
 }
 
 void lower(const Cuda& device, const float* values, std::int64_t count, Bf16* out) {

@@ -118,6 +118,11 @@ void dropout(const Reference&, const Dropout& shape, const double* x, bool add, 
     dropout_token(shape, token, x, add, out);
 }
 
+void accumulate(const Reference&, const double* from, bool add, std::int64_t count, double* to) {
+  for (std::int64_t i = 0; i < count; ++i)
+    to[i] = add ? from[i] + to[i] : from[i];
+}
+
 double square_sum(const Reference&, const double* values, std::int64_t count) {
   double total = 0;
   for (std::int64_t i = 0; i < count; ++i)

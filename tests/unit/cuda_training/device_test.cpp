@@ -1,0 +1,69 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/errors.h"
+#include "base/machine.h"
+#include "trainer/tensor/any_device.h"
+#include "trainer/training/fingerprint.h"
+
+namespace finetuned::tensor {
+namespace {
+
+using testing::HasSubstr;
+
+// The emulator stands for a machine with one GPU.
+
+TEST(Choice, TakesANamedDevice) {
+  EXPECT_EQ(choose_device("cpu").spec, DeviceSpec{});
+  EXPECT_EQ(choose_device("cuda").spec, (DeviceSpec{DeviceSpec::Kind::kCuda, 0}));
+  EXPECT_EQ(choose_device("cuda:0").spec, (DeviceSpec{DeviceSpec::Kind::kCuda, 0}));
+  EXPECT_EQ(choose_device("cuda:0").reason, "");
+  EXPECT_EQ(device_name(choose_device("cuda").spec), "cuda:0");
+}
+
+TEST(Choice, OfAutoIsAGpuWhereOneIsAndSaysSo) {
+  const DeviceChoice choice = choose_device("auto");
+  EXPECT_TRUE(choice.spec.is_cuda());
+  EXPECT_THAT(choice.reason, HasSubstr("emulated"));
+}
+
+TEST(Choice, RefusesWhatIsNotThereOrNoDevice) {
+  const auto refusal_of = [](const std::string& name) -> std::string {
+    try {
+      choose_device(name);
+    } catch (const base::UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(refusal_of("cuda:1"), HasSubstr("there is no GPU 1: this process sees 1"));
+  for (const char* name : {"gpu", "", "cuda:", "cuda:x", "cuda:-1", "cuda:0 ", "cuda:99999999999", "CPU"})
+    EXPECT_THAT(refusal_of(name), HasSubstr("there is no device")) << name;
+}
+
+TEST(Choice, OfMemoryLeavesAGpuATwentieth) {
+  const DeviceSpec gpu{DeviceSpec::Kind::kCuda, 0};
+  const std::uint64_t free = Cuda::devices()[0].free_bytes;
+  EXPECT_EQ(device_memory_bytes(gpu, 0), free - free / 20);
+  EXPECT_EQ(device_memory_bytes(gpu, 5), 5u);
+  EXPECT_EQ(device_memory_bytes({}, 0), base::run_memory_bytes());
+}
+
+TEST(Choice, IsToldByBackends) {
+  const auto all = backends();
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[1].name, "cuda");
+  EXPECT_TRUE(all[1].built && all[1].usable);
+  EXPECT_THAT(all[1].detail, HasSubstr("compute capability 9.0"));
+}
+
+TEST(DeviceClass, PartsGpusFromProcessors) {
+  AnyDevice gpu({DeviceSpec::Kind::kCuda, 0}, 1), cpu({}, 1);
+  const auto class_of = [](const auto& device) { return device_class(device); };
+  EXPECT_EQ(gpu.visit(class_of), "cuda-sm_90 emulated");
+  EXPECT_EQ(device_class(gpu.spec()), gpu.visit(class_of));
+  EXPECT_EQ(cpu.visit(class_of), device_class(cpu.spec()));
+}
+
+}  // namespace
+}  // namespace finetuned::tensor

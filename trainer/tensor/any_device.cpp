@@ -1,0 +1,115 @@
+#include "trainer/tensor/any_device.h"
+
+#include <charconv>
+#include <cstdio>
+
+#include "base/errors.h"
+#include "base/machine.h"
+
+namespace finetuned::tensor {
+
+namespace {
+
+using base::UsageError;
+
+constexpr int kMostGpus = 1024;
+
+std::string of_gpu(const Cuda::Description& gpu) {
+  char text[160];
+  std::snprintf(text, sizeof text, "cuda:%d %s, compute capability %d.%d, %.1f of %.1f GB free", gpu.index, gpu.name.c_str(), gpu.major,
+                gpu.minor, static_cast<double>(gpu.free_bytes) / 1e9, static_cast<double>(gpu.memory_bytes) / 1e9);
+  return text;
+}
+
+bool new_enough(const Cuda::Description& gpu) { return gpu.major >= Cuda::kLeastMajor; }
+
+const std::string kLeftOut = "this program was built without CUDA";
+const std::string kNoGpu = "this process sees no NVIDIA GPU";
+
+std::string too_old(const Cuda::Description& gpu) {
+  return "GPU " + std::to_string(gpu.index) + " (" + gpu.name + ") has compute capability " + std::to_string(gpu.major) + "." +
+         std::to_string(gpu.minor) + "; " + std::to_string(Cuda::kLeastMajor) + ".0 or later is needed";
+}
+
+/// The GPU numbered `index`, which can be used.
+Cuda::Description usable_gpu(int index) {
+  const std::string remedy = "; choose the device cpu or auto";
+  if (*Cuda::build() == '\0') throw UsageError(kLeftOut + "; build it where nvcc 13 is, or choose the device cpu");
+  const auto gpus = Cuda::devices();
+  if (gpus.empty()) throw UsageError(kNoGpu + remedy);
+  if (index >= static_cast<int>(gpus.size()))
+    throw UsageError("there is no GPU " + std::to_string(index) + ": this process sees " + std::to_string(gpus.size()) +
+                     ", counted from 0" + remedy);
+  const auto& gpu = gpus[static_cast<std::size_t>(index)];
+  if (!new_enough(gpu)) throw UsageError(too_old(gpu) + remedy);
+  return gpu;
+}
+
+std::string class_of(const Cuda::Description& gpu) {
+  return "cuda-sm_" + std::to_string(gpu.major) + std::to_string(gpu.minor) + " " + gpu.name;
+}
+
+DeviceChoice best_device() {
+  if (*Cuda::build() == '\0') return {{}, kLeftOut};
+  const auto gpus = Cuda::devices();
+  for (const auto& gpu : gpus)
+    if (new_enough(gpu)) return {{DeviceSpec::Kind::kCuda, gpu.index}, of_gpu(gpu)};
+  return {{}, gpus.empty() ? kNoGpu : too_old(gpus.front())};
+}
+
+}  // namespace
+
+std::string device_name(const DeviceSpec& spec) { return spec.is_cuda() ? "cuda:" + std::to_string(spec.index) : "cpu"; }
+
+std::string device_class(const Cpu& device) { return std::string("cpu-") + isa_name(device.isa()); }
+std::string device_class(const Cuda& device) { return class_of(device.description()); }
+std::string device_class(const DeviceSpec& spec) {
+  return spec.is_cuda() ? class_of(usable_gpu(spec.index)) : std::string("cpu-") + isa_name(best_isa());
+}
+
+DeviceChoice choose_device(const std::string& name) {
+  if (name == "cpu") return {};
+  if (name == "auto") return best_device();
+  int index = 0;
+  bool understood = name == "cuda";
+  if (name.starts_with("cuda:")) {
+    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), index);
+    understood = error == std::errc() && end == name.data() + name.size() && index >= 0 && index < kMostGpus;
+  }
+  if (!understood) throw UsageError("there is no device '" + name + "'; give cpu, cuda, cuda:N (N counts from 0) or auto");
+  return {{DeviceSpec::Kind::kCuda, usable_gpu(index).index}, {}};
+}
+
+std::vector<Backend> backends() {
+  std::vector<Backend> all{{.name = "cpu",
+                            .built = true,
+                            .usable = true,
+                            .detail = std::string(isa_name(best_isa())) + ", " + std::to_string(base::machine_cores()) + " cores"}};
+  Backend cuda{.name = "cuda", .built = *Cuda::build() != '\0', .usable = false, .detail = kLeftOut};
+  if (cuda.built) {
+    const auto gpus = Cuda::devices();
+    cuda.detail = std::string(Cuda::build()) + "; " + (gpus.empty() ? kNoGpu : std::string());
+    for (const auto& gpu : gpus) {
+      cuda.usable = cuda.usable || new_enough(gpu);
+      cuda.detail += (gpu.index > 0 ? "; " : "") + (new_enough(gpu) ? of_gpu(gpu) : too_old(gpu));
+    }
+  }
+  all.push_back(std::move(cuda));
+  return all;
+}
+
+std::uint64_t device_memory_bytes(const DeviceSpec& spec, std::uint64_t asked) {
+  if (!spec.is_cuda()) return base::run_memory_bytes(asked);
+  if (asked > 0) return asked;
+  return Cuda::spared(usable_gpu(spec.index).free_bytes);
+}
+
+AnyDevice::AnyDevice(const DeviceSpec& spec, int threads) : spec_(spec) {
+  if (spec.is_cuda()) {
+    device_.emplace<Cuda>(spec.index);
+  } else {
+    device_.emplace<Cpu>(threads);
+  }
+}
+
+}  // namespace finetuned::tensor
