@@ -1,18 +1,8 @@
-#include <algorithm>
-#include <limits>
-#include <set>
-
-#include "base/errors.h"
 #include "trainer/formats/hf_config.h"
-#include "trainer/formats/safetensors.h"
 
 namespace finetuned::formats {
 
 namespace {
-
-bool ends_with(std::string_view text, std::string_view tail) {
-  return text.size() >= tail.size() && text.substr(text.size() - tail.size()) == tail;
-}
 
 bool has_bias(const ModelConfig& config, std::string_view module) {
   if (module == "q_proj" || module == "k_proj" || module == "v_proj") return config.qkv_bias;
@@ -61,24 +51,6 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config) {
   all.push_back({"model.norm.weight", {config.hidden_size}});
   if (!config.tie_word_embeddings) all.push_back({"lm_head.weight", {config.vocab_size, config.hidden_size}});
   return all;
-}
-
-void check_weights(const ModelConfig& config, const Weights& weights) {
-  std::set<std::string, std::less<>> known;
-  for (const ExpectedTensor& expected : expected_tensors(config)) {
-    const TensorView& tensor = weights.at(expected.name, expected.shape);
-    if (tensor.dtype != Dtype::kF32 && tensor.dtype != Dtype::kBF16 && tensor.dtype != Dtype::kF16)
-      throw base::FormatError(tensor.file, "tensor '" + tensor.name + "' dtype",
-                              std::string(dtype_name(tensor.dtype)) + " is not supported; convert to F32, BF16 or F16");
-    known.insert(expected.name);
-  }
-  for (const TensorView* tensor : weights.tensors()) {
-    if (known.count(tensor->name) || ends_with(tensor->name, ".rotary_emb.inv_freq")) continue;
-    if (config.tie_word_embeddings && tensor->name == "lm_head.weight") continue;
-    throw base::FormatError(tensor->file, "tensor '" + tensor->name + "'",
-                            "is not part of " + std::string(architecture_name(config.architecture)) +
-                                " with this config.json; its effect would be lost");
-  }
 }
 
 std::int64_t parameter_count(const ModelConfig& config) {

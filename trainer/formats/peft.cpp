@@ -1,7 +1,6 @@
 #include "trainer/formats/peft.h"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include <boost/json/serialize.hpp>
@@ -26,30 +25,22 @@ bool is_linear_module(std::string_view name) {
   return std::find(std::begin(kLinearModules), std::end(kLinearModules), name) != std::end(kLinearModules);
 }
 
-/// `modules` in kLinearModules' order, each once.
-std::vector<std::string> in_order(const std::set<std::string>& modules) {
-  std::vector<std::string> ordered;
-  for (const std::string_view name : kLinearModules)
-    if (modules.count(std::string(name))) ordered.emplace_back(name);
-  return ordered;
-}
-
 std::vector<std::string> read_target_modules(const JsonFields& fields) {
   const json::value* value = fields.find("target_modules");
-  std::set<std::string> modules;
+  std::vector<std::string> modules;
   if (value && value->is_string() && value->get_string() == "all-linear") {
-    modules.insert(std::begin(kLinearModules), std::end(kLinearModules));
+    modules.assign(std::begin(kLinearModules), std::end(kLinearModules));
   } else if (value && value->is_array()) {
     for (const json::value& item : value->get_array()) {
       const std::string name = item.is_string() ? std::string(item.get_string()) : std::string();
       if (!is_linear_module(name))
         fields.refuse("target_modules", "has '" + name.substr(0, 80) + "'; supported are q_proj, k_proj, v_proj, o_proj, "
                                         "gate_proj, up_proj and down_proj");
-      modules.insert(name);
+      modules.push_back(name);
     }
   }
   if (modules.empty()) fields.refuse("target_modules", "is not a list of linear layers, nor \"all-linear\"");
-  return in_order(modules);
+  return in_module_order(modules);
 }
 
 void refuse_if_set(const JsonFields& fields, std::string_view field, const std::string& why) {
@@ -127,28 +118,6 @@ std::vector<float> read_factor(const SafetensorsFile& file, const std::string& n
 }
 
 }  // namespace
-
-double AdapterConfig::scale() const { return use_rslora ? alpha / std::sqrt(static_cast<double>(rank)) : alpha / rank; }
-
-std::string peft_prefix(std::int64_t layer, std::string_view module) {
-  return "base_model.model." + linear_path(layer, module);
-}
-
-Adapter make_adapter(const AdapterConfig& config, const ModelConfig& base) {
-  Adapter adapter;
-  adapter.config = config;
-  adapter.config.target_modules = in_order({config.target_modules.begin(), config.target_modules.end()});
-  for (std::int64_t layer = 0; layer < base.layers; ++layer) {
-    for (const std::string& module : adapter.config.target_modules) {
-      const LinearShape shape = *linear_shape(base, module);
-      const auto rank = static_cast<std::size_t>(config.rank);
-      adapter.pairs.push_back({layer, module, shape.in, shape.out,
-                               std::vector<float>(rank * static_cast<std::size_t>(shape.in)),
-                               std::vector<float>(rank * static_cast<std::size_t>(shape.out))});
-    }
-  }
-  return adapter;
-}
 
 Adapter read_adapter(const std::filesystem::path& directory, const ModelConfig& base) {
   Adapter adapter;

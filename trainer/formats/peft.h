@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "trainer/formats/hf_config.h"
@@ -49,6 +51,9 @@ void write_adapter(const std::filesystem::path& directory, const Adapter& adapte
 
 /// An adapter with its factors' sizes set and all values zero, for `config.target_modules` on every layer of `base`.
 Adapter make_adapter(const AdapterConfig& config, const ModelConfig& base);
+
+/// Those of kLinearModules that `modules` has, in its order, each once.
+std::vector<std::string> in_module_order(std::span<const std::string> modules);
 
 /// `base_model.model.model.layers.N.self_attn.q_proj`: what `.lora_A.weight` and `.lora_B.weight` follow.
 std::string peft_prefix(std::int64_t layer, std::string_view module);

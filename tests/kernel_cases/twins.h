@@ -2,18 +2,18 @@
 
 #include <cmath>
 #include <cstdint>
-#include <gtest/gtest.h>
 #include <string>
 #include <vector>
 
+#include "tests/kernel_cases/cases.h"
 #include "trainer/kernels/counter_rng.h"
 #include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
 
 namespace finetuned::kernels {
 
-/// The same numbers on the GPU, in its type, and for the oracle, in double: those that the GPU's type can hold.
-template <class Type>
+/// The same numbers on the GPU, in its type, and for the oracle, in its own: those that the GPU's type can hold.
+template <class Type, class Oracle = double>
 class Twin {
  public:
   Twin(const tensor::Cuda& device, std::int64_t count) : device_(device), host_(static_cast<std::size_t>(count)) {
@@ -25,11 +25,12 @@ class Twin {
     for (std::size_t i = 0; i < drawn.size(); ++i)
       drawn[i] = static_cast<float>(spread * (2 * random_uniform(random_key(seed), i) - 1));
     device_.copy_in(gpu(), drawn.data(), static_cast<std::int64_t>(drawn.size()));
-    host_ = values();
+    device_.copy_out(drawn.data(), gpu(), this->count());
+    host_.assign(drawn.begin(), drawn.end());
   }
 
   Type* gpu() { return static_cast<Type*>(memory_.data()); }
-  double* oracle() { return host_.data(); }
+  Oracle* oracle() { return host_.data(); }
   std::int64_t count() const { return static_cast<std::int64_t>(host_.size()); }
 
   std::vector<double> values() {
@@ -38,19 +39,14 @@ class Twin {
     return {read.begin(), read.end()};
   }
 
-  /// Whether the two agree within absolute + relative |oracle|.
-  void expect_equal(const std::string& what, double absolute, double relative) {
-    const std::vector<double> got = values();
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      if (std::abs(got[i] - host_[i]) <= absolute + relative * std::abs(host_[i])) continue;
-      ADD_FAILURE() << what << ": element " << i << " is " << got[i] << ", the oracle's " << host_[i];
-      return;
-    }
+  /// The two agree within absolute + relative |oracle|.
+  void compare(kernel_cases::Check& check, const std::string& what, double absolute, double relative) {
+    check.near(what, values(), {host_.begin(), host_.end()}, absolute, relative);
   }
 
  private:
   const tensor::Cuda& device_;
-  std::vector<double> host_;
+  std::vector<Oracle> host_;
   tensor::Buffer memory_;
 };
 

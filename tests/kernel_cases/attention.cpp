@@ -1,0 +1,123 @@
+#include "tests/kernel_cases/twins.h"
+#include "trainer/kernels/attention.h"
+
+namespace finetuned::kernels {
+namespace {
+
+using kernel_cases::Check;
+using tensor::Bf16;
+using tensor::Cuda;
+using tensor::Reference;
+
+/// Weights are rounded to bfloat16 before they meet the values, so an output is right to a few parts in a thousand of theirs.
+constexpr double kNear = 6e-3;
+
+/// New queries of a sequence behind keys that it has already.
+struct Length {
+  std::int32_t queries = 1, behind = 0;
+};
+
+struct Heads {
+  std::string name;
+  std::int64_t heads, kv_heads, head_dim, window;
+  std::vector<Length> lengths;
+};
+
+/// The sequences' keys lie apart, as in a cache, where some are behind.
+struct Layout {
+  explicit Layout(const std::vector<Length>& lengths) {
+    for (const Length& one : lengths) {
+      const std::int32_t gap = one.behind > 0 ? 3 : 0;
+      begin.push_back(keys + gap);
+      end.push_back(begin.back() + one.queries + one.behind);
+      keys = end.back() + gap;
+      cu_queries.push_back(cu_queries.back() + one.queries);
+    }
+  }
+  std::vector<std::int32_t> cu_queries{0}, begin, end;
+  std::int32_t keys = 0;
+};
+
+/// The shape of a case, with the GPU's and with the oracle's pointers.
+class Shapes {
+ public:
+  Shapes(const Cuda& cuda, const Heads& one)
+      : one_(one), layout_(one.lengths), cu_queries_(cuda, layout_.cu_queries), begin_(cuda, layout_.begin), end_(cuda, layout_.end) {}
+
+  Attention gpu() const { return made(cu_queries_.gpu(), begin_.gpu(), end_.gpu()); }
+  Attention oracle() const { return made(cu_queries_.oracle(), begin_.oracle(), end_.oracle()); }
+  std::int64_t queries() const { return layout_.cu_queries.back(); }
+  std::int64_t q_size() const { return queries() * one_.heads * one_.head_dim; }
+  std::int64_t kv_size() const { return layout_.keys * one_.kv_heads * one_.head_dim; }
+
+ private:
+  Attention made(const std::int32_t* cu_queries, const std::int32_t* begin, const std::int32_t* end) const {
+    Attention shape{static_cast<std::int64_t>(one_.lengths.size()), one_.heads, one_.kv_heads, one_.head_dim, one_.window};
+    shape.cu_queries = cu_queries;
+    shape.key_begin = begin;
+    shape.key_end = end;
+    shape.queries = queries();
+    return shape;
+  }
+
+  const Heads& one_;
+  Layout layout_;
+  Numbers<std::int32_t> cu_queries_, begin_, end_;
+};
+
+void forward(const Cuda& cuda, Check& check, const Heads& one) {
+  const Reference oracle;
+  const Shapes shapes(cuda, one);
+  Twin<Bf16> q(cuda, shapes.q_size(), 1, 3), k(cuda, shapes.kv_size(), 2), v(cuda, shapes.kv_size(), 3), out(cuda, shapes.q_size());
+  Twin<float> lse(cuda, one.heads * shapes.queries());
+  attention(cuda, shapes.gpu(), q.gpu(), k.gpu(), v.gpu(), out.gpu(), lse.gpu());
+  attention(oracle, shapes.oracle(), q.oracle(), k.oracle(), v.oracle(), out.oracle(), lse.oracle());
+  out.compare(check, "out", kNear, 0);
+  lse.compare(check, "lse", 1e-5, 1e-5);
+}
+
+void forward_and_back(const Cuda& cuda, Check& check, const Heads& one) {
+  const Reference oracle;
+  const Shapes shapes(cuda, one);
+  const std::int64_t q_size = shapes.q_size(), kv_size = shapes.kv_size(), rows = one.heads * shapes.queries();
+  Twin<Bf16> q(cuda, q_size, 1, 3), k(cuda, kv_size, 2), v(cuda, kv_size, 3), out(cuda, q_size), d_out(cuda, q_size, 4);
+  Twin<Bf16> dq(cuda, q_size), dk(cuda, kv_size), dv(cuda, kv_size);
+  Twin<float> lse(cuda, rows), row_dot(cuda, rows);
+  attention(cuda, shapes.gpu(), q.gpu(), k.gpu(), v.gpu(), out.gpu(), lse.gpu());
+  attention(oracle, shapes.oracle(), q.oracle(), k.oracle(), v.oracle(), out.oracle(), lse.oracle());
+  out.compare(check, "out", kNear, 0);
+  lse.compare(check, "lse", 1e-5, 1e-5);
+  attention_backward(cuda, shapes.gpu(), q.gpu(), k.gpu(), v.gpu(), out.gpu(), lse.gpu(), d_out.gpu(), dq.gpu(), dk.gpu(), dv.gpu(),
+                     row_dot.gpu());
+  attention_backward(oracle, shapes.oracle(), q.oracle(), k.oracle(), v.oracle(), out.oracle(), lse.oracle(), d_out.oracle(), dq.oracle(),
+                     dk.oracle(), dv.oracle(), row_dot.oracle());
+  row_dot.compare(check, "row_dot", 6e-3 * static_cast<double>(one.head_dim) / 8, 0);  // of a rounded output
+  dv.compare(check, "dv", 2e-2, 1e-2);
+  dq.compare(check, "dq", 2e-2, 2e-2);
+  dk.compare(check, "dk", 4e-2, 2e-2);
+}
+
+const Heads kWhole[] = {
+    {"one token", 1, 1, 64, 0, {{1, 0}}},          {"narrow heads", 4, 2, 8, 0, {{5, 0}, {70, 0}}},
+    {"tile edges", 2, 1, 64, 0, {{64, 0}, {65, 0}, {63, 0}}}, {"of 80", 3, 3, 80, 0, {{33, 0}, {1, 0}}},
+    {"of 96", 6, 2, 96, 0, {{17, 0}, {90, 0}}},    {"of 128", 2, 1, 128, 0, {{130, 0}}},
+    {"of 10", 1, 1, 10, 0, {{40, 0}}},             {"window", 2, 2, 64, 17, {{100, 0}, {9, 0}}},
+    {"window of one", 1, 1, 64, 1, {{70, 0}}}};
+const Heads kContinued[] = {{"decoding", 4, 2, 64, 0, {{1, 100}, {1, 0}, {1, 63}, {1, 64}}},
+                            {"continued", 2, 1, 128, 0, {{30, 50}, {70, 10}}},
+                            {"continued in a window", 2, 1, 64, 20, {{30, 50}}}};
+
+}  // namespace
+}  // namespace finetuned::kernels
+
+namespace finetuned::kernel_cases {
+
+void add_attention_cases(std::vector<Case>& cases) {
+  using namespace kernels;
+  for (const Heads& one : kWhole)
+    cases.push_back({"attention and back, " + one.name, [&one](const Cuda& cuda, Check& check) { forward_and_back(cuda, check, one); }});
+  for (const Heads& one : kContinued)
+    cases.push_back({"attention, " + one.name, [&one](const Cuda& cuda, Check& check) { forward(cuda, check, one); }});
+}
+
+}  // namespace finetuned::kernel_cases
