@@ -59,6 +59,8 @@ void Worker::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     try {
       if (run_one(stop)) continue;
+    } catch (const tensor::CudaFailed&) {
+      throw;  // no later job could use the GPU either: the process is to be begun anew
     } catch (const std::exception& error) {
       base::log_error("no job can be claimed; trying again", {{"why", error.what()}});
     }
@@ -80,6 +82,9 @@ bool Worker::run_one(const std::stop_token& stop) {
     run_job(*claimed, link, stop);
   } catch (const LeaseLost& error) {
     base::log_warn("job abandoned", {{"job", claimed->job.id}, {"why", error.what()}});
+  } catch (const tensor::CudaFailed& error) {
+    give_up(*claimed, link, error.what());
+    throw;
   } catch (const std::exception& error) {
     give_up(*claimed, link, error.what());
   }

@@ -41,7 +41,8 @@ class Worker {
   ~Worker();
 
   /// Until `stop`: runs what is queued, then sleeps until wake() or a second has passed. A running job stops at a
-  /// step boundary and is handed back. What the database throws is logged, and tried again.
+  /// step boundary and is handed back. What the database throws is logged, and tried again. Throws tensor::CudaFailed: the GPU
+  /// is of no more use to this process.
   void run(const std::stop_token& stop);
 
   /// Claims and runs one job. False when none is queued. Throws what the database throws at the claim.

@@ -10,20 +10,22 @@ namespace finetuned::tensor {
 struct Cuda::Staging {};
 
 const char* Cuda::build() { return "emulated"; }
-std::vector<Cuda::Description> Cuda::devices() {
-  constexpr std::uint64_t kBytes = std::uint64_t{4} << 30;
-  return {{0, "emulated", 9, 0, kBytes, kBytes}};
+namespace {
+constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 30;
 }
+
+std::vector<Cuda::Description> Cuda::devices(std::string*) { return {{0, "emulated", 9, 0, kMemoryBytes}}; }
+std::uint64_t Cuda::free_bytes_of(int) { return kMemoryBytes; }
 
 Cuda::Cuda(int index) : description_(devices().at(static_cast<std::size_t>(index))), processors_(4) {}
 Cuda::~Cuda() = default;
 void Cuda::use() const {}
 void Cuda::finish() const {}
 std::uint64_t Cuda::used_bytes() const { return 0; }
-std::uint64_t Cuda::free_bytes() const { return description_.free_bytes; }
+std::uint64_t Cuda::free_bytes() const { return kMemoryBytes; }
 
 void* Cuda::scratch() const {
-  if (!scratch_.data()) scratch_ = allocate(kScratchBytes);
+  if (!scratch_.data()) scratch_ = allocate(kScratchBytes + kWorkspaceBytes);
   return scratch_.data();
 }
 

@@ -43,7 +43,8 @@ struct Warp {
 struct Block {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
-  std::vector<std::byte> shared;
+  std::byte* shared = nullptr;  // ends at a page that cannot be touched
+  std::size_t shared_bytes = 0;
   const std::function<void()>* kernel = nullptr;
   jmp_buf scheduler;
   std::size_t running = 0;
@@ -92,14 +93,25 @@ void release_waiting() {
   release_all(State::kAtBarrier, 0, count);
 }
 
+/// A warp with threads that can go on: `last`, as long as it has any, so that it runs ahead of the others as far as nothing holds it.
+std::size_t next_warp(std::size_t last) {
+  std::vector<std::size_t> able;
+  for (std::size_t i = 0; i < block->fibers.size(); ++i)
+    if (block->fibers[i].state == State::kReady && (able.empty() || able.back() != i / kWarp)) able.push_back(i / kWarp);
+  if (able.empty() || std::find(able.begin(), able.end(), last) != able.end()) return last;
+  return able[order() % able.size()];
+}
+
 void run_block() {
   std::vector<std::size_t> turns(block->fibers.size());
   for (std::size_t i = 0; i < turns.size(); ++i) turns[i] = i;
+  std::size_t warp = order() % block->warps.size();
   while (true) {
     std::shuffle(turns.begin(), turns.end(), order);
+    warp = next_warp(warp);
     bool ran = false;
     for (const std::size_t i : turns) {
-      if (block->fibers[i].state != State::kReady) continue;
+      if (i / kWarp != warp || block->fibers[i].state != State::kReady) continue;
       ran = true;
       block->running = i;
       go_on(block->fibers[i]);
@@ -129,8 +141,7 @@ void begin_block(Index at, Index grid, Index size) {
     makecontext(&fiber.context, fiber_main, 0);
   }
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (std::size_t i = 0; i + sizeof nan <= block->shared.size(); i += sizeof nan)
-    std::memcpy(block->shared.data() + i, &nan, sizeof nan);
+  for (std::size_t i = 0; i + sizeof nan <= block->shared_bytes; i += sizeof nan) std::memcpy(block->shared + i, &nan, sizeof nan);
 }
 
 std::map<void*, std::pair<void*, std::size_t>> allocations;  // what is given out: what was mapped
@@ -142,10 +153,13 @@ const Thread& self() { return block->fibers[block->running].thread; }
 void run_grid(Index grid, Index size, std::size_t shared_bytes, const std::function<void()>& kernel) {
   const std::size_t threads = std::size_t{size.x} * size.y * size.z;
   if (threads == 0 || threads > 1024 || shared_bytes > 227 << 10) throw std::logic_error("no GPU runs such a block");
+  if (grid.x > 0x7fffffff || grid.y > 65'535 || grid.z > 65'535) throw std::logic_error("no GPU runs such a grid");
   Block mine;
+  const std::unique_ptr<void, void (*)(void*)> shared(shared_bytes > 0 ? allocate(shared_bytes) : nullptr, release);
   mine.fibers.resize(threads);
   mine.warps.resize((threads + kWarp - 1) / kWarp);
-  mine.shared.resize(shared_bytes);
+  mine.shared = static_cast<std::byte*>(shared.get());
+  mine.shared_bytes = shared_bytes;
   mine.kernel = &kernel;
   for (Fiber& fiber : mine.fibers) fiber.stack = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
   block = &mine;
@@ -169,7 +183,11 @@ const std::byte* exchange_in_warp(const void* mine, std::size_t bytes) {
   return slots;
 }
 
-std::byte* dynamic_shared() { return block->shared.data(); }
+std::byte* dynamic_shared() { return block->shared; }
+
+void check_aligned(const void* at, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(at) % bytes != 0) throw std::logic_error("what is read at once is not aligned");
+}
 
 void set_seed(std::uint64_t seed) { order.seed(seed); }
 
@@ -194,7 +212,9 @@ void release(void* memory) {
 }
 
 void load_matrices_transposed(std::uint32_t (&words)[4], const void* row) {
-  if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) throw std::logic_error("a matrix's row is not aligned to 16 bytes");
+  check_aligned(row, 16);
+  const auto* const at = static_cast<const std::byte*>(row);
+  if (at < block->shared || at + 16 > block->shared + block->shared_bytes) throw std::logic_error("a matrix's row is not in shared memory");
   const std::uint16_t* rows[kWarp];
   std::memcpy(rows, exchange_in_warp(&row, sizeof row), sizeof rows);
   const unsigned column = self().lane / 4, pair = self().lane % 4 * 2;

@@ -3,10 +3,11 @@
 // Runs CUDA kernels on the CPU, a thread at a time, to prove their arithmetic and indexing without a GPU. The kernels' files
 // are compiled as C++ against the headers beside this one, which stand in for the toolkit's.
 //
-// Every thread of a block is a coroutine on the caller's thread. They run one after another until each waits at a barrier or
-// an exchange within its warp, in an order that is shuffled anew after each: a missing barrier shows as a difference between
-// seeds. Device memory ends at a page that cannot be touched and begins after one, so an access beyond it is a fault; dynamic
-// shared memory is filled with NaN before each block. Not shown: speed, bank conflicts, memory order.
+// Every thread of a block is a coroutine on the caller's thread. A warp, drawn by lot, runs ahead of the others until nothing of it can go
+// on, and its threads in an order that is shuffled anew after each wait: a missing barrier, before what is read as well as behind it,
+// shows as a difference between seeds. Device memory ends at a page that cannot be touched and begins after one, so an access beyond
+// it is a fault; so does dynamic shared memory, which is filled with NaN before each block. Not shown: speed, bank conflicts, memory order,
+// barriers that are met at different places, masks of exchanges.
 
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,8 @@ void wait_for_block();
 /// not ended take part; those that have read as zeros.
 const std::byte* exchange_in_warp(const void* mine, std::size_t bytes);
 std::byte* dynamic_shared();
+/// Throws where a GPU could not read `bytes` at once.
+void check_aligned(const void* at, std::size_t bytes);
 
 /// The order of threads from now on.
 void set_seed(std::uint64_t seed);

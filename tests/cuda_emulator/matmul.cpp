@@ -2,8 +2,6 @@
 
 #include "trainer/kernels/cuda/matmul.h"
 
-#include "base/expects.h"
-
 namespace finetuned::kernels::cuda {
 
 namespace {
@@ -20,7 +18,7 @@ void put(tensor::Bf16& to, double value) { to = tensor::rounded(static_cast<floa
 
 template <class Out>
 void multiply(const Matmul<Out>& product) {
-  base::expects(product.m > 0 && product.n > 0 && product.k > 0, "a product has a size");
+  check_shape(product);
   for (std::int64_t row = 0; row < product.m; ++row) {
     for (std::int64_t column = 0; column < product.n; ++column) {
       double sum = 0;

@@ -97,12 +97,54 @@ void forward_and_back(const Cuda& cuda, Check& check, const Heads& one) {
   dk.compare(check, "dk", 4e-2, 2e-2);
 }
 
+/// Row i is one in column i: with such keys and values each weight, and each change of one, stands by itself in the result.
+std::vector<float> unit_rows(std::int64_t rows, std::int64_t columns) {
+  std::vector<float> values(static_cast<std::size_t>(rows * columns));
+  for (std::int64_t i = 0; i < rows; ++i) values[static_cast<std::size_t>(i * columns + i)] = 1;
+  return values;
+}
+
+/// Every pair of a query and a key, to a part of its own size, and exactly nothing where the query does not see the key.
+void pair_by_pair(const Cuda& cuda, Check& check, const Heads& one) {
+  const Reference oracle;
+  const Shapes shapes(cuda, one);
+  const std::int64_t size = shapes.q_size(), rows = shapes.queries();
+  for (const bool keys_are_units : {true, false}) {
+    const auto made = [&](bool units, std::uint64_t seed, double spread) {
+      return units ? Twin<Bf16>(cuda, unit_rows(rows, one.head_dim)) : Twin<Bf16>(cuda, size, seed, spread);
+    };
+    Twin<Bf16> q = made(!keys_are_units, 1, 3), k = made(keys_are_units, 2, 3), v = made(keys_are_units, 3, 1),
+               d_out = made(!keys_are_units, 4, 1);
+    Twin<Bf16> out(cuda, size), dq(cuda, size), dk(cuda, size), dv(cuda, size);
+    Twin<float> lse(cuda, rows), row_dot(cuda, rows);
+    attention(cuda, shapes.gpu(), q.gpu(), k.gpu(), v.gpu(), out.gpu(), lse.gpu());
+    attention(oracle, shapes.oracle(), q.oracle(), k.oracle(), v.oracle(), out.oracle(), lse.oracle());
+    attention_backward(cuda, shapes.gpu(), q.gpu(), k.gpu(), v.gpu(), out.gpu(), lse.gpu(), d_out.gpu(), dq.gpu(), dk.gpu(), dv.gpu(),
+                       row_dot.gpu());
+    attention_backward(oracle, shapes.oracle(), q.oracle(), k.oracle(), v.oracle(), out.oracle(), lse.oracle(), d_out.oracle(),
+                       dq.oracle(), dk.oracle(), dv.oracle(), row_dot.oracle());
+    if (keys_are_units) {
+      out.compare(check, "weights", 0, 1.5e-2);
+      dq.compare(check, "changes, by queries", 3e-5, 1.5e-2);
+    } else {
+      dv.compare(check, "weights, by keys", 0, 1.5e-2);
+      dk.compare(check, "changes, by keys", 3e-5, 1.5e-2);
+    }
+  }
+}
+
+const Heads kPairs[] = {{"33", 1, 1, 64, 0, {{33, 0}}}, {"64", 1, 1, 64, 0, {{64, 0}}}, {"97", 1, 1, 128, 0, {{97, 0}}},
+                        {"97 in a window of 40", 1, 1, 128, 40, {{97, 0}}}, {"65", 1, 1, 96, 0, {{65, 0}}}};
 const Heads kWhole[] = {
     {"one token", 1, 1, 64, 0, {{1, 0}}},          {"narrow heads", 4, 2, 8, 0, {{5, 0}, {70, 0}}},
     {"tile edges", 2, 1, 64, 0, {{64, 0}, {65, 0}, {63, 0}}}, {"of 80", 3, 3, 80, 0, {{33, 0}, {1, 0}}},
     {"of 96", 6, 2, 96, 0, {{17, 0}, {90, 0}}},    {"of 128", 2, 1, 128, 0, {{130, 0}}},
     {"of 10", 1, 1, 10, 0, {{40, 0}}},             {"window", 2, 2, 64, 17, {{100, 0}, {9, 0}}},
-    {"window of one", 1, 1, 64, 1, {{70, 0}}}};
+    {"window of one", 1, 1, 64, 1, {{70, 0}}},     {"window of two", 1, 1, 64, 2, {{70, 0}}},
+    {"window of 66", 1, 1, 64, 66, {{150, 0}}},    {"grouped in a window", 4, 2, 64, 9, {{33, 0}, {70, 0}}},
+    {"window beyond 32 bits", 1, 1, 64, (std::int64_t{1} << 32) - 1, {{97, 0}}},
+    {"window at the end of 32 bits", 1, 1, 64, (std::int64_t{1} << 31) - 1, {{70, 0}}},
+    {"an empty sequence", 2, 1, 64, 0, {{0, 0}, {5, 0}, {0, 0}, {65, 0}}}};
 const Heads kContinued[] = {{"decoding", 4, 2, 64, 0, {{1, 100}, {1, 0}, {1, 63}, {1, 64}}},
                             {"continued", 2, 1, 128, 0, {{30, 50}, {70, 10}}},
                             {"continued in a window", 2, 1, 64, 20, {{30, 50}}}};
@@ -116,6 +158,8 @@ void add_attention_cases(std::vector<Case>& cases) {
   using namespace kernels;
   for (const Heads& one : kWhole)
     cases.push_back({"attention and back, " + one.name, [&one](const Cuda& cuda, Check& check) { forward_and_back(cuda, check, one); }});
+  for (const Heads& one : kPairs)
+    cases.push_back({"attention pair by pair, " + one.name, [&one](const Cuda& cuda, Check& check) { pair_by_pair(cuda, check, one); }});
   for (const Heads& one : kContinued)
     cases.push_back({"attention, " + one.name, [&one](const Cuda& cuda, Check& check) { forward(cuda, check, one); }});
 }

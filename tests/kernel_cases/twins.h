@@ -29,6 +29,11 @@ class Twin {
     host_.assign(drawn.begin(), drawn.end());
   }
 
+  Twin(const tensor::Cuda& device, const std::vector<float>& values) : Twin(device, static_cast<std::int64_t>(values.size())) {
+    device_.copy_in(gpu(), values.data(), count());
+    host_.assign(values.begin(), values.end());
+  }
+
   Type* gpu() { return static_cast<Type*>(memory_.data()); }
   Oracle* oracle() { return host_.data(); }
   std::int64_t count() const { return static_cast<std::int64_t>(host_.size()); }

@@ -109,6 +109,10 @@ void Transformer<Device>::adamw_step(const kernels::AdamW& settings, std::int64_
 }
 
 template <class Device>
+void Transformer<Device>::values_changed() {
+  network_->lower_trained();
+}
+template <class Device>
 std::span<typename Device::Wide> Transformer<Device>::first_moments() {
   return {network_->first, static_cast<std::size_t>(network_->trained_count)};
 }

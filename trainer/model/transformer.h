@@ -82,6 +82,8 @@ class Transformer {
   /// One AdamW update of every trainable, its gradient first multiplied by `gradient_scale` (clipping).
   /// `step` is 1-based. Weight decay only where Trainable::decays.
   void adamw_step(const kernels::AdamW& settings, std::int64_t step, double gradient_scale);
+  /// To be called when the trained values were written from outside, as from a checkpoint.
+  void values_changed();
   /// AdamW's moments, in the layout of the values; for checkpoints. Empty where nothing is trained.
   std::span<Wide> first_moments();
   std::span<Wide> second_moments();

@@ -15,16 +15,17 @@ using base::UsageError;
 constexpr int kMostGpus = 1024;
 
 std::string of_gpu(const Cuda::Description& gpu) {
-  char text[160];
-  std::snprintf(text, sizeof text, "cuda:%d %s, compute capability %d.%d, %.1f of %.1f GB free", gpu.index, gpu.name.c_str(), gpu.major,
-                gpu.minor, static_cast<double>(gpu.free_bytes) / 1e9, static_cast<double>(gpu.memory_bytes) / 1e9);
-  return text;
+  char numbers[80];
+  std::snprintf(numbers, sizeof numbers, ", compute capability %d.%d, %.1f GB", gpu.major, gpu.minor,
+                static_cast<double>(gpu.memory_bytes) / 1e9);
+  return "cuda:" + std::to_string(gpu.index) + " " + gpu.name + numbers;
 }
 
 bool new_enough(const Cuda::Description& gpu) { return gpu.major >= Cuda::kLeastMajor; }
 
 const std::string kLeftOut = "this program was built without CUDA";
-const std::string kNoGpu = "this process sees no NVIDIA GPU";
+
+std::string no_gpu(const std::string& why) { return "this process sees no NVIDIA GPU" + (why.empty() ? "" : " (" + why + ")"); }
 
 std::string too_old(const Cuda::Description& gpu) {
   return "GPU " + std::to_string(gpu.index) + " (" + gpu.name + ") has compute capability " + std::to_string(gpu.major) + "." +
@@ -35,8 +36,9 @@ std::string too_old(const Cuda::Description& gpu) {
 Cuda::Description usable_gpu(int index) {
   const std::string remedy = "; choose the device cpu or auto";
   if (*Cuda::build() == '\0') throw UsageError(kLeftOut + "; build it where nvcc 13 is, or choose the device cpu");
-  const auto gpus = Cuda::devices();
-  if (gpus.empty()) throw UsageError(kNoGpu + remedy);
+  std::string why;
+  const auto gpus = Cuda::devices(&why);
+  if (gpus.empty()) throw UsageError(no_gpu(why) + remedy);
   if (index >= static_cast<int>(gpus.size()))
     throw UsageError("there is no GPU " + std::to_string(index) + ": this process sees " + std::to_string(gpus.size()) +
                      ", counted from 0" + remedy);
@@ -51,10 +53,11 @@ std::string class_of(const Cuda::Description& gpu) {
 
 DeviceChoice best_device() {
   if (*Cuda::build() == '\0') return {{}, kLeftOut};
-  const auto gpus = Cuda::devices();
+  std::string why;
+  const auto gpus = Cuda::devices(&why);
   for (const auto& gpu : gpus)
     if (new_enough(gpu)) return {{DeviceSpec::Kind::kCuda, gpu.index}, of_gpu(gpu)};
-  return {{}, gpus.empty() ? kNoGpu : too_old(gpus.front())};
+  return {{}, gpus.empty() ? no_gpu(why) : too_old(gpus.front())};
 }
 
 }  // namespace
@@ -87,8 +90,9 @@ std::vector<Backend> backends() {
                             .detail = std::string(isa_name(best_isa())) + ", " + std::to_string(base::machine_cores()) + " cores"}};
   Backend cuda{.name = "cuda", .built = *Cuda::build() != '\0', .usable = false, .detail = kLeftOut};
   if (cuda.built) {
-    const auto gpus = Cuda::devices();
-    cuda.detail = std::string(Cuda::build()) + "; " + (gpus.empty() ? kNoGpu : std::string());
+    std::string why;
+    const auto gpus = Cuda::devices(&why);
+    cuda.detail = std::string(Cuda::build()) + "; " + (gpus.empty() ? no_gpu(why) : std::string());
     for (const auto& gpu : gpus) {
       cuda.usable = cuda.usable || new_enough(gpu);
       cuda.detail += (gpu.index > 0 ? "; " : "") + (new_enough(gpu) ? of_gpu(gpu) : too_old(gpu));
@@ -101,7 +105,7 @@ std::vector<Backend> backends() {
 std::uint64_t device_memory_bytes(const DeviceSpec& spec, std::uint64_t asked) {
   if (!spec.is_cuda()) return base::run_memory_bytes(asked);
   if (asked > 0) return asked;
-  return Cuda::spared(usable_gpu(spec.index).free_bytes);
+  return Cuda::spared(Cuda::free_bytes_of(usable_gpu(spec.index).index));
 }
 
 AnyDevice::AnyDevice(const DeviceSpec& spec, int threads) : spec_(spec) {

@@ -1,14 +1,16 @@
 #include "trainer/tensor/cuda.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <new>
 #include <poll.h>
-#include <stdexcept>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,57 +25,97 @@ constexpr int kMostGpus = 64;
 constexpr int kAnswerMilliseconds = 60'000;  // that a driver may take to start
 
 void check(cudaError_t status, const char* call) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(call) + ": " + cudaGetErrorString(status));
+  if (status != cudaSuccess) throw CudaFailed(std::string(call) + ": " + cudaGetErrorString(status));
 }
 
 cudaStream_t native(void* stream) { return static_cast<cudaStream_t>(stream); }
 
+/// On the memory's own device: another one's would be made where there is none. Nobody could do anything about a failure.
 void release(void* memory) {
-  cudaFree(memory);  // nobody could do anything about its failure
+  cudaPointerAttributes attributes{};
+  if (cudaPointerGetAttributes(&attributes, memory) == cudaSuccess) cudaSetDevice(attributes.device);
+  cudaFree(memory);
 }
 
-/// A GPU as the child tells of it.
-struct Told {
-  char name[256];
-  int major, minor;
-  std::uint64_t memory_bytes, free_bytes;
+/// Whether this process has spoken to the driver: its children then cannot.
+std::atomic<bool> spoke{false};
+
+/// What is asked: of every GPU what it is, or of one how much of its memory is free.
+struct Question {
+  int free_of = -1;
+};
+struct Answer {
+  struct Gpu {
+    char name[256];
+    int major, minor;
+    std::uint64_t memory_bytes;
+  };
+  Gpu gpus[kMostGpus];
+  int count = 0;
+  std::uint64_t free_bytes = 0;
+  char error[256] = {};
 };
 
-/// The child's part: writes a Told for each GPU to `out`.
-void tell_devices(int out) {
+void answer(const Question& question, Answer& to) {
+  const auto failed = [&to](cudaError_t status) {
+    if (status == cudaSuccess) return false;
+    std::snprintf(to.error, sizeof to.error, "%s", cudaGetErrorString(status));
+    cudaGetLastError();
+    return true;
+  };
   int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess) return;
-  for (int index = 0; index < std::min(count, kMostGpus); ++index) {
-    cudaDeviceProp properties{};
+  if (failed(cudaGetDeviceCount(&count))) return;
+  if (question.free_of >= 0) {
     std::size_t free = 0, total = 0;
-    if (cudaGetDeviceProperties(&properties, index) != cudaSuccess || cudaSetDevice(index) != cudaSuccess ||
-        cudaMemGetInfo(&free, &total) != cudaSuccess)
-      return;
-    Told told{};
-    std::memcpy(told.name, properties.name, sizeof told.name - 1);  // both have 256 bytes
-    told.major = properties.major, told.minor = properties.minor;
-    told.memory_bytes = total, told.free_bytes = free;
-    if (write(out, &told, sizeof told) != static_cast<ssize_t>(sizeof told)) return;
+    if (!failed(cudaSetDevice(question.free_of)) && !failed(cudaMemGetInfo(&free, &total))) to.free_bytes = free;
+    return;
+  }
+  to.count = std::min(count, kMostGpus);
+  for (int index = 0; index < to.count; ++index) {
+    cudaDeviceProp properties{};
+    if (failed(cudaGetDeviceProperties(&properties, index))) continue;
+    Answer::Gpu& gpu = to.gpus[index];
+    std::memcpy(gpu.name, properties.name, sizeof gpu.name - 1);  // both have 256 bytes
+    gpu.major = properties.major, gpu.minor = properties.minor;
+    gpu.memory_bytes = properties.totalGlobalMem;
   }
 }
 
-/// What comes from `in` before it is closed, for as long as a driver may take.
-std::vector<Told> hear_devices(int in) {
-  std::vector<Told> all;
-  Told told{};
+/// What comes from `in` before it is closed, for as long as a driver may take; false where that is not all.
+bool hear(int in, Answer& told) {
   std::size_t have = 0;
-  for (pollfd ready{in, POLLIN, 0}; all.size() < kMostGpus;) {
+  for (pollfd ready{in, POLLIN, 0}; have < sizeof told;) {
     const int found = poll(&ready, 1, kAnswerMilliseconds);
     if (found < 0 && errno == EINTR) continue;
-    if (found <= 0) break;
+    if (found <= 0) return false;
     const ssize_t got = read(in, reinterpret_cast<char*>(&told) + have, sizeof told - have);
-    if (got <= 0) break;
+    if (got <= 0) return false;
     have += static_cast<std::size_t>(got);
-    if (have < sizeof told) continue;
-    all.push_back(told);
-    have = 0;
   }
-  return all;
+  return true;
+}
+
+bool ask_a_child(const Question& question, Answer& told) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return false;
+  const pid_t child = fork();
+  if (child == 0) {
+    answer(question, told);
+    for (std::size_t done = 0; done < sizeof told;) {
+      const ssize_t wrote = write(ends[1], reinterpret_cast<const char*>(&told) + done, sizeof told - done);
+      if (wrote <= 0) break;
+      done += static_cast<std::size_t>(wrote);
+    }
+    _exit(0);
+  }
+  close(ends[1]);
+  const bool heard = child > 0 && hear(ends[0], told);
+  close(ends[0]);
+  if (child > 0) {
+    kill(child, SIGKILL);
+    while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
+  }
+  return heard;
 }
 
 bool has_driver() {
@@ -82,25 +124,21 @@ bool has_driver() {
   return driver != nullptr;
 }
 
+Answer ask(const Question& question) {
+  Answer told;
+  if (spoke) {
+    answer(question, told);
+  } else if (has_driver() && !ask_a_child(question, told)) {
+    told = {};
+    std::snprintf(told.error, sizeof told.error, "the driver does not answer");
+  }
+  return told;
+}
+
 }  // namespace
 
 /// Two pinned buffers, filled in turn. One is taken again when the copies out of it are done.
 struct Cuda::Staging {
-  Staging() {
-    for (Half& half : halves) {
-      check(cudaHostAlloc(&half.memory, kStagingBytes, cudaHostAllocDefault), "cudaHostAlloc");
-      check(cudaEventCreateWithFlags(&half.copied, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-    }
-  }
-  ~Staging() {
-    for (Half& half : halves) {
-      if (half.copied) cudaEventDestroy(half.copied);
-      if (half.memory) cudaFreeHost(half.memory);
-    }
-  }
-  Staging(const Staging&) = delete;
-  Staging& operator=(const Staging&) = delete;
-
   /// Room for up to `wanted` bytes, aligned to 64; how many there are, stands in `room`.
   void* take(std::size_t wanted, std::size_t& room, cudaStream_t stream) {
     if (used == kStagingBytes) {
@@ -116,6 +154,19 @@ struct Cuda::Staging {
   }
 
   struct Half {
+    Half() {
+      check(cudaEventCreateWithFlags(&copied, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+      const cudaError_t status = cudaHostAlloc(&memory, kStagingBytes, cudaHostAllocDefault);
+      if (status != cudaSuccess) cudaEventDestroy(copied);
+      check(status, "cudaHostAlloc");
+    }
+    ~Half() {
+      cudaFreeHost(memory);
+      cudaEventDestroy(copied);
+    }
+    Half(const Half&) = delete;
+    Half& operator=(const Half&) = delete;
+
     void* memory = nullptr;
     cudaEvent_t copied = nullptr;
   };
@@ -126,28 +177,21 @@ struct Cuda::Staging {
 
 const char* Cuda::build() { return FINETUNED_CUDA_BUILD; }
 
-std::vector<Cuda::Description> Cuda::devices() {
-  int ends[2];
-  if (!has_driver() || pipe(ends) != 0) return {};
-  const pid_t child = fork();
-  if (child == 0) {
-    tell_devices(ends[1]);
-    _exit(0);
-  }
-  close(ends[1]);
-  const std::vector<Told> told = child > 0 ? hear_devices(ends[0]) : std::vector<Told>();
-  close(ends[0]);
-  if (child > 0) {
-    kill(child, SIGKILL);
-    while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
-  }
+std::vector<Cuda::Description> Cuda::devices(std::string* why) {
+  const Answer told = ask({});
+  if (why) *why = told.error;
   std::vector<Description> all;
-  for (const Told& one : told)
-    all.push_back({static_cast<int>(all.size()), one.name, one.major, one.minor, one.memory_bytes, one.free_bytes});
+  for (int index = 0; index < told.count; ++index) {
+    const Answer::Gpu& gpu = told.gpus[index];
+    all.push_back({index, gpu.name, gpu.major, gpu.minor, gpu.memory_bytes});
+  }
   return all;
 }
 
+std::uint64_t Cuda::free_bytes_of(int index) { return ask({.free_of = index}).free_bytes; }
+
 Cuda::Cuda(int index) {
+  spoke = true;
   cudaDeviceProp properties{};
   int count = 0;
   check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
@@ -163,13 +207,14 @@ Cuda::Cuda(int index) {
   if (description_.major < kLeastMajor) throw base::UsageError("GPU " + std::to_string(index) + " is too old");
   processors_ = properties.multiProcessorCount;
   use();
+  staging_ = std::make_unique<Staging>();
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   stream_ = stream;
-  staging_ = std::make_unique<Staging>();
 }
 
 Cuda::~Cuda() {
+  cudaSetDevice(description_.index);
   if (stream_) cudaStreamSynchronize(native(stream_));  // nothing is taken away under work that goes on
   kept_.reset();
   staging_.reset();
@@ -190,10 +235,15 @@ std::uint64_t Cuda::used_bytes() const {
   return total - free;
 }
 
-std::uint64_t Cuda::free_bytes() const { return spared(description_.memory_bytes - used_bytes()); }
+std::uint64_t Cuda::free_bytes() const {
+  use();
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return spared(free);
+}
 
 void* Cuda::scratch() const {
-  if (!scratch_.data()) scratch_ = allocate(kScratchBytes);
+  if (!scratch_.data()) scratch_ = allocate(kScratchBytes + kWorkspaceBytes);
   return scratch_.data();
 }
 

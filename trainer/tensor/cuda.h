@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -27,10 +28,15 @@ inline float widened(Bf16 value) {
   return std::bit_cast<float>(std::uint32_t{value.bits} << 16);
 }
 
+/// A call of CUDA failed, which its message names. After most failures the process can do nothing more on the GPU.
+struct CudaFailed : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 /// An NVIDIA GPU of compute capability 8.0 or later: weights and activations in bfloat16; sums, statistics and
 /// what is trained in single precision. All work is done in the order of the calls, on one stream of the
-/// device's own; copies out wait for it. One caller at a time. Needs the driver and cuBLASLt when one is
-/// made, not before. Where a call of CUDA fails, whatever throws is a std::runtime_error that names the call.
+/// device's own; copies out wait for it. One caller at a time. Needs the driver when one is made and cuBLASLt
+/// when the first product is due, not before. Whatever calls CUDA may throw CudaFailed.
 class Cuda {
  public:
   using Real = Bf16;
@@ -41,7 +47,7 @@ class Cuda {
     int index = 0;
     std::string name;
     int major = 0, minor = 0;  ///< compute capability
-    std::uint64_t memory_bytes = 0, free_bytes = 0;
+    std::uint64_t memory_bytes = 0;
   };
   static constexpr int kLeastMajor = 8;
   /// Of so many free bytes those that may be taken: a twentieth is left for what libraries take by themselves.
@@ -49,9 +55,12 @@ class Cuda {
 
   /// By what this program's GPU code was made, and for which GPUs; empty: it was built without.
   static const char* build();
-  /// The GPUs that this process sees; none where there is no driver. They are asked for in a child process, so that this
-  /// one has not spoken to the driver and may still fork(), which takes some tenths of a second where there is one.
-  static std::vector<Description> devices();
+  /// The GPUs that this process sees; none where there is no driver, or it fails, and then `why` becomes its message, if it has
+  /// one. A process that has not made a Cuda yet asks by a child, so that it has not spoken to the driver and may still
+  /// fork(); that takes some tenths of a second where there is a driver.
+  static std::vector<Description> devices(std::string* why = nullptr);
+  /// What is free of a GPU's memory now, asked for likewise; 0 where the driver does not say.
+  static std::uint64_t free_bytes_of(int index);
 
   /// Throws UsageError where this process sees no such GPU, or one that is too old.
   explicit Cuda(int index = 0);
@@ -74,10 +83,14 @@ class Cuda {
   /// Zeroed memory of the GPU. Throws std::bad_alloc.
   Buffer allocate(std::size_t bytes) const;
   static constexpr std::size_t kScratchBytes = std::size_t{384} << 20;
-  /// kScratchBytes of the GPU, taken when it is first asked for, which kernels overwrite at will, each from its start.
+  static constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
+  /// kScratchBytes of the GPU, which kernels overwrite at will, each from its start; taken with what follows when it is first
+  /// asked for.
   void* scratch() const;
-  static std::size_t scratch_bytes(int /*threads*/) { return kScratchBytes; }
-  std::size_t scratch_bytes() const { return kScratchBytes; }
+  /// kWorkspaceBytes for matrix products, which a kernel may call while it uses the scratch.
+  void* workspace() const { return static_cast<std::byte*>(scratch()) + kScratchBytes; }
+  static std::size_t scratch_bytes(int /*threads*/) { return kScratchBytes + kWorkspaceBytes; }
+  std::size_t scratch_bytes() const { return scratch_bytes(0); }
 
   /// What the kernels keep for this device from one call to the next: theirs alone.
   std::shared_ptr<void>& kept_by_kernels() const { return kept_; }

@@ -21,8 +21,11 @@ struct Cuda::Staging {};
 const char* Cuda::build() {
   return "";
 }
-std::vector<Cuda::Description> Cuda::devices() {
+std::vector<Cuda::Description> Cuda::devices(std::string*) {
   return {};
+}
+std::uint64_t Cuda::free_bytes_of(int) {
+  return 0;
 }
 
 Cuda::Cuda(int) {

@@ -45,6 +45,30 @@ TEST(Emulator, AMissingBarrierShows) {
   EXPECT_GT(wrong, 0);
 }
 
+/// What the slower warp still reads is written over by the faster one, which is a loop's turn ahead.
+TEST(Emulator, AMissingBarrierBeforeTheNextTurnShows) {
+  int wrong = 0;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    set_seed(seed);
+    run_grid({1, 1, 1}, {64, 1, 1}, 64 * sizeof(int), [&] {
+      auto* shared = reinterpret_cast<int*>(dynamic_shared());
+      const unsigned me = self().thread.x;
+      for (int turn = 0; turn < 3; ++turn) {
+        shared[me] = turn;
+        wait_for_block();
+        exchange_in_warp("x", 1);
+        wrong += shared[63 - me] == turn ? 0 : 1;
+      }
+    });
+  }
+  EXPECT_GT(wrong, 0);
+}
+
+TEST(Emulator, SharedMemoryEndsWhereItWasAskedToEnd) {
+  const auto beyond = [] { run_grid({1, 1, 1}, {1, 1, 1}, 64, [] { static_cast<volatile std::byte*>(dynamic_shared())[64] = std::byte{1}; }); };
+  EXPECT_DEATH(beyond(), "");
+}
+
 TEST(Emulator, AWarpsLanesExchange) {
   std::vector<double> sums(64);
   run_grid({1, 1, 1}, {64, 1, 1}, 0, [&] {

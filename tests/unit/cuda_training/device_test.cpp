@@ -43,7 +43,7 @@ TEST(Choice, RefusesWhatIsNotThereOrNoDevice) {
 
 TEST(Choice, OfMemoryLeavesAGpuATwentieth) {
   const DeviceSpec gpu{DeviceSpec::Kind::kCuda, 0};
-  const std::uint64_t free = Cuda::devices()[0].free_bytes;
+  const std::uint64_t free = Cuda::free_bytes_of(0);
   EXPECT_EQ(device_memory_bytes(gpu, 0), free - free / 20);
   EXPECT_EQ(device_memory_bytes(gpu, 5), 5u);
   EXPECT_EQ(device_memory_bytes({}, 0), base::run_memory_bytes());

@@ -20,19 +20,24 @@ struct SoftmaxRows {
   float maximum[2] = {-INFINITY, -INFINITY};
   float total[2] = {};
 
-  /// scores [16, kKeys] become e^(score - the greatest so far), 0 where not seen(row, column); sums and totals move to the new
-  /// greatest.
+  /// scores [16, kKeys] become e^(score - the greatest so far), 0 where not `all_seen` nor seen(row, column); sums and totals move
+  /// to the new greatest.
   template <int kColumns, class Seen>
-  __device__ __forceinline__ void weigh(Sum (&scores)[kKeys / 8], Sum (&sums)[kColumns], float scale_log2, const Seen& seen) {
+  __device__ __forceinline__ void weigh(Sum (&scores)[kKeys / 8], Sum (&sums)[kColumns], float scale_log2, bool all_seen,
+                                        const Seen& seen) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    if (!all_seen) {
+#pragma unroll
+      for (int column = 0; column < kKeys / 8; ++column)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          scores[column][i] = seen(lane / 4 + i / 2 * 8, column * 8 + lane % 4 * 2 + i % 2) ? scores[column][i] : -INFINITY;
+    }
     float step_maximum[2] = {-INFINITY, -INFINITY};
 #pragma unroll
     for (int column = 0; column < kKeys / 8; ++column)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (!seen(lane / 4 + i / 2 * 8, column * 8 + lane % 4 * 2 + i % 2)) scores[column][i] = -INFINITY;
-        step_maximum[i / 2] = fmaxf(step_maximum[i / 2], scores[column][i]);
-      }
+      for (int i = 0; i < 4; ++i) step_maximum[i / 2] = fmaxf(step_maximum[i / 2], scores[column][i]);
     float base[2];  // what is subtracted: 0 where a row has not seen a key yet
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -61,7 +66,7 @@ template <int kDim>
 __global__ void __launch_bounds__(kAttentionThreads)
     attend(Attention shape, const __nv_bfloat16* q, const __nv_bfloat16* k, const __nv_bfloat16* v, __nv_bfloat16* out, float* lse,
            bool eights) {
-  const TileOf tile = find_tile<false>(shape, static_cast<int>(blockIdx.x));
+  const TileOf tile = find_tile(shape, static_cast<int>(gridDim.x - 1 - blockIdx.x));  // those with the most keys first
   if (!tile.some) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const auto [d, group, q_stride, kv_stride, window] = widths_of(shape);
@@ -80,7 +85,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   // Keys are cut into tiles from the sequence's start, so that a row's bits are its own.
   const int first_position = tile.first + tile.behind();
   const int last_position = min(tile.first + kTile, tile.queries) - 1 + tile.behind();
-  const int first_key = window == 0 ? 0 : max(0, first_position - window + 1);
+  const int first_key = max(0, first_position - window + 1);
   for (int key = first_key / kKeys * kKeys; key <= last_position; key += kKeys) {
     __syncthreads();  // the tile before is read
     const std::int64_t kv_at = std::int64_t{tile.key_begin + key} * kv_stride + kv_head * d;
@@ -93,9 +98,10 @@ __global__ void __launch_bounds__(kAttentionThreads)
     for (int step = 0; step < kDim / 16; ++step)
       add_scores<kDim>(scores, queries.steps[step], keys, step);
 
-    rows_so_far.weigh(scores, sums, scale_log2, [&](int row, int column) {
-      return sees(shape, mine + row + tile.behind(), key + column);
-    });
+    const int position = mine + tile.behind();  // of the warp's first row
+    const bool all_seen = key + kKeys - 1 <= position && key > position + 15 - window;
+    rows_so_far.weigh(scores, sums, scale_log2, all_seen,
+                      [&](int row, int column) { return sees(window, position + row, key + column); });
 
     add_rows<kDim>(sums, scores, values);
   }
@@ -117,7 +123,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
 void attention(const Cuda& device, const Attention& shape, const Bf16* q, const Bf16* k, const Bf16* v, Bf16* out, float* lse) {
   if (shape.queries == 0) return;
   const auto run = [&]<int kDim>() {
-    const dim3 grid(static_cast<unsigned>(ceiling(shape.queries, kTile) + shape.sequences), static_cast<unsigned>(shape.heads));
+    const dim3 grid(tile_numbers(shape), static_cast<unsigned>(shape.heads));
     launch(device, "attention", attend<kDim>, grid, kAttentionThreads, 2 * kKeys * kStride<kDim> * sizeof(Bf16), shape, native(q), native(k),
            native(v), native(out), lse, in_eights(shape.head_dim, q, k, v));
   };

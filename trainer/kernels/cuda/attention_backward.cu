@@ -43,7 +43,7 @@ template <int kDim>
 __global__ void __launch_bounds__(kAttentionThreads)
     key_gradients(Attention shape, Operands from, __nv_bfloat16* dk, __nv_bfloat16* dv, bool eights) {
   constexpr int kQueries = kQueryStep<kDim>;
-  const TileOf tile = find_tile<true>(shape, static_cast<int>(blockIdx.x));
+  const TileOf tile = find_tile(shape, static_cast<int>(blockIdx.x));  // a sequence has as many keys as queries
   if (!tile.some) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const auto [d, group, q_stride, kv_stride, window] = widths_of(shape);
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   Sum k_sums[kDim / 8] = {}, v_sums[kDim / 8] = {};
   const int first_query = max(0, tile.first - tile.behind());
   const int last_key = min(tile.first + kTile, tile.keys) - 1;
-  const int end_query = window == 0 ? tile.queries : min(tile.queries, last_key + window - tile.behind());
+  const int end_query = min(tile.queries, last_key + window - tile.behind());
   for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
     for (int query = first_query / kQueries * kQueries; query < end_query; query += kQueries) {
       __syncthreads();  // the step before is read
@@ -93,8 +93,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
         for (int i = 0; i < 4; ++i) {
           const int of_step = column * 8 + lane % 4 * 2 + i % 2;
           const int key = tile.first + warp * 16 + lane / 4 + i / 2 * 8, position = query + of_step + tile.behind();
-          const bool seen = of_step < rows && key < tile.keys && sees(shape, position, key);
-          const float p = seen ? exp2f(weights[column][i] * scale_log2 - lse[of_step] * kLog2E) : 0;
+          const bool seen = (of_step < rows) & (key < tile.keys) & sees(window, position, key);
+          const float weight = exp2f(weights[column][i] * scale_log2 - lse[of_step] * kLog2E), p = seen ? weight : 0;
           weights[column][i] = p;
           changes[column][i] = p * (changes[column][i] - row_dot[of_step]);
         }
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
 template <int kDim>
 __global__ void __launch_bounds__(kAttentionThreads)
     query_gradients(Attention shape, Operands from, __nv_bfloat16* dq, bool eights) {
-  const TileOf tile = find_tile<false>(shape, static_cast<int>(blockIdx.x));
+  const TileOf tile = find_tile(shape, static_cast<int>(gridDim.x - 1 - blockIdx.x));  // those with the most keys first
   if (!tile.some) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const auto [d, group, q_stride, kv_stride, window] = widths_of(shape);
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   Sum sums[kDim / 8] = {};
   const int first_position = tile.first + tile.behind();
   const int last_position = min(tile.first + kTile, tile.queries) - 1 + tile.behind();
-  const int first_key = window == 0 ? 0 : max(0, first_position - window + 1);
+  const int first_key = max(0, first_position - window + 1);
   for (int key = first_key / kStep * kStep; key <= last_position; key += kStep) {
     __syncthreads();  // the step before is read
     const std::int64_t kv_at = std::int64_t{tile.key_begin + key} * kv_stride + kv_head * d;
@@ -159,8 +159,8 @@ __global__ void __launch_bounds__(kAttentionThreads)
       for (int i = 0; i < 4; ++i) {
         const int row = lane / 4 + i / 2 * 8;
         const int position = mine + row + tile.behind(), at = key + column * 8 + lane % 4 * 2 + i % 2;
-        const bool seen = row < rows && sees(shape, position, at);
-        const float p = seen ? exp2f(weights[column][i] * scale_log2 - lse[i / 2]) : 0;
+        const bool seen = (row < rows) & sees(window, position, at);
+        const float weight = exp2f(weights[column][i] * scale_log2 - lse[i / 2]), p = seen ? weight : 0;
         changes[column][i] = p * (changes[column][i] - row_dot[i / 2]);
       }
     add_rows<kDim>(sums, changes, keys);
@@ -178,7 +178,7 @@ void attention_backward(const Cuda& device, const Attention& shape, const Bf16* 
          native(out), native(d_out), row_dot);
   const Operands operands{native(q), native(k), native(v), native(d_out), lse, row_dot};
   const bool eights = in_eights(shape.head_dim, q, k, v, d_out);
-  const auto tiles = static_cast<unsigned>(ceiling(shape.queries, kTile) + shape.sequences);  // as many keys as queries
+  const unsigned tiles = tile_numbers(shape);
   const auto run = [&]<int kDim>() {
     const std::size_t row = kStride<kDim> * sizeof(Bf16);
     launch(device, "attention backward, keys", key_gradients<kDim>, dim3(tiles, static_cast<unsigned>(shape.kv_heads)), kAttentionThreads,

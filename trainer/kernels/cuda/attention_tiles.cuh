@@ -30,11 +30,13 @@ struct Widths {
   int group;     ///< heads that read one key head
   int q_stride;  ///< from a query to the next
   int kv_stride;
-  int window;
+  int window;    ///< keys that a query sees; kNoWindow where all
 };
+inline constexpr int kNoWindow = 1 << 30;  // beyond any position, and no sum of it with one overflows
 __device__ __forceinline__ Widths widths_of(const Attention& shape) {
   const int d = static_cast<int>(shape.head_dim), heads = static_cast<int>(shape.heads), kv_heads = static_cast<int>(shape.kv_heads);
-  return {d, heads / kv_heads, heads * d, kv_heads * d, static_cast<int>(shape.window)};
+  const bool all = shape.window == 0 || shape.window > kNoWindow;
+  return {d, heads / kv_heads, heads * d, kv_heads * d, all ? kNoWindow : static_cast<int>(shape.window)};
 }
 
 /// A block's tile: rows first.. of a sequence, counted from its start.
@@ -46,46 +48,62 @@ struct TileOf {
   __device__ int behind() const { return keys - queries; }  ///< keys before the first query's own
 };
 
-/// Tile number `number` when each sequence's queries, or keys, are cut into tiles of kTile.
-template <bool kOfKeys>
-__device__ TileOf find_tile(const Attention& shape, int number) {
-  for (int sequence = 0; sequence < shape.sequences; ++sequence) {
-    TileOf tile;
-    tile.query_begin = shape.cu_queries[sequence];
-    tile.queries = shape.cu_queries[sequence + 1] - tile.query_begin;
-    tile.key_begin = shape.key_begin[sequence];
-    tile.keys = shape.key_end[sequence] - tile.key_begin;
-    const int tiles = ((kOfKeys ? tile.keys : tile.queries) + kTile - 1) / kTile;
-    if (number < tiles) {
-      tile.some = true;
-      tile.first = number * kTile;
-      return tile;
+/// Tiles of kTile queries are numbered so that a sequence is found by its number: its first one is cu_queries / kTile + the number of
+/// sequences before it, which leaves room for as many as it can have, and some numbers to none.
+__device__ __forceinline__ int first_tile(const Attention& shape, int sequence) { return shape.cu_queries[sequence] / kTile + sequence; }
+/// How many numbers there are.
+inline unsigned tile_numbers(const Attention& shape) { return static_cast<unsigned>(shape.queries / kTile + shape.sequences); }
+
+__device__ inline TileOf find_tile(const Attention& shape, int number) {
+  int low = 0, high = static_cast<int>(shape.sequences) - 1;  // the last whose first tile is not beyond
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (first_tile(shape, middle) <= number) {
+      low = middle;
+    } else {
+      high = middle - 1;
     }
-    number -= tiles;
   }
-  return {};
+  TileOf tile;
+  tile.first = (number - first_tile(shape, low)) * kTile;
+  tile.query_begin = shape.cu_queries[low];
+  tile.queries = shape.cu_queries[low + 1] - tile.query_begin;
+  tile.key_begin = shape.key_begin[low];
+  tile.keys = shape.key_end[low] - tile.key_begin;
+  tile.some = tile.first < tile.queries;
+  return tile;
 }
 
 /// Whether the query at `position` among the keys sees `key`.
-__device__ __forceinline__ bool sees(const Attention& shape, int position, int key) {
-  return key <= position && (shape.window == 0 || key > position - shape.window);
+__device__ __forceinline__ bool sees(int window, int position, int key) {
+  return (key <= position) & (key > position - window);
 }
 
 /// to [kRows, kDim] = rows of `from`, `row_stride` apart; zero beyond `rows` and `size`.
 template <int kRows, int kDim>
 __device__ void load_tile(__nv_bfloat16* to, const __nv_bfloat16* from, int row_stride, int rows, int size, bool eights) {
-  constexpr int kPacks = kDim / 8;
-#pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * kPacks; i += kAttentionThreads) {
-    const int row = i / kPacks, column = i % kPacks * 8;
-    __nv_bfloat16* const place = to + row * kStride<kDim> + column;
-    const __nv_bfloat16* const source = from + row * row_stride + column;
-    if (eights && row < rows && column < size) {
-      *reinterpret_cast<uint4*>(place) = *reinterpret_cast<const uint4*>(source);
-      continue;
+  constexpr int kPacks = kDim / 8, kLoads = kRows * kPacks / kAttentionThreads;
+  static_assert(kRows * kPacks % kAttentionThreads == 0);
+  const int thread = static_cast<int>(threadIdx.x);
+  if (eights) {
+    uint4 packs[kLoads];  // all on their way before the first is stored
+#pragma unroll
+    for (int load = 0; load < kLoads; ++load) {
+      const int i = thread + load * kAttentionThreads, row = i / kPacks, column = i % kPacks * 8;
+      packs[load] = uint4{};
+      if (row < rows && column < size) packs[load] = *reinterpret_cast<const uint4*>(from + row * row_stride + column);
     }
+#pragma unroll
+    for (int load = 0; load < kLoads; ++load) {
+      const int i = thread + load * kAttentionThreads, row = i / kPacks, column = i % kPacks * 8;
+      *reinterpret_cast<uint4*>(to + row * kStride<kDim> + column) = packs[load];
+    }
+    return;
+  }
 #pragma unroll 1
-    for (int j = 0; j < 8; ++j) place[j] = row < rows && column + j < size ? source[j] : __float2bfloat16_rn(0);
+  for (int i = thread; i < kRows * kDim; i += kAttentionThreads) {
+    const int row = i / kDim, column = i % kDim;
+    to[row * kStride<kDim> + column] = row < rows && column < size ? from[row * row_stride + column] : __float2bfloat16_rn(0);
   }
 }
 

@@ -46,11 +46,11 @@ __device__ Best block_best(Best mine) {
 }
 
 /// A block takes a row. `gradients` null: not wanted.
-__global__ void row_loss(HeadLoss shape, const float* logits, const std::int32_t* targets, float loss_scale, __nv_bfloat16* gradients,
-                         float* state) {
+__global__ void row_loss(HeadLoss shape, std::int64_t stride, const float* logits, const std::int32_t* targets, float loss_scale,
+                         __nv_bfloat16* gradients, float* state) {
   const std::int64_t row = blockIdx.x;
   const int size = static_cast<int>(shape.vocab_size), target = targets[row];
-  const float* const from = logits + row * shape.vocab_size;
+  const float* const from = logits + row * stride;
   Best best{-INFINITY, size};
   for (int id = static_cast<int>(threadIdx.x); id < size; id += kThreads) best = better(best, {from[id], id});
   best = block_best(best);
@@ -63,34 +63,35 @@ __global__ void row_loss(HeadLoss shape, const float* logits, const std::int32_t
   }
   if (!gradients) return;
   const float share = loss_scale / total;
-  __nv_bfloat16* const to = gradients + row * shape.vocab_size;
+  __nv_bfloat16* const to = gradients + row * stride;
   for (int id = static_cast<int>(threadIdx.x); id < size; id += kThreads)
     to[id] = __float2bfloat16_rn(share * expf(from[id] - best.value) - (id == target ? loss_scale : 0));
 }
 
 struct Chunks {
   std::int64_t rows;
+  std::int64_t stride;  // of both: rows begin aligned
   float* logits;
   Bf16* gradients;
 };
 
 /// As many rows as the scratch has room for, with their gradients in bfloat16.
 Chunks chunks_of(const Cuda& device, const HeadLoss& shape) {
-  const std::int64_t vocabulary = (shape.vocab_size + 7) / 8 * 8;  // the gradients begin aligned
-  const std::int64_t room = static_cast<std::int64_t>(Cuda::kScratchBytes) / (vocabulary * (std::int64_t{sizeof(float)} + std::int64_t{sizeof(Bf16)}));
+  const std::int64_t stride = ceiling(shape.vocab_size, 8) * 8;
+  const std::int64_t room = static_cast<std::int64_t>(Cuda::kScratchBytes) / (stride * (std::int64_t{sizeof(float)} + std::int64_t{sizeof(Bf16)}));
   base::expects(room >= 1, "a row's logits fit the scratch");
   const std::int64_t rows = std::min(shape.rows, room >= kRowStep ? room / kRowStep * kRowStep : room);
   auto* const logits = static_cast<float*>(device.scratch());
-  return {rows, logits, reinterpret_cast<Bf16*>(logits + rows * vocabulary)};
+  return {rows, stride, logits, reinterpret_cast<Bf16*>(logits + rows * stride)};
 }
 
 /// Of rows that lie in the chunk's buffers.
-void chunk_gradients(const Cuda& device, const HeadLoss& chunk, const Bf16* hidden, const Bf16* weight, const Bf16* gradients,
+void chunk_gradients(const Cuda& device, const HeadLoss& chunk, const Bf16* hidden, const Bf16* weight, const Chunks& of,
                      Bf16* d_hidden, float* d_weight) {
   if (d_hidden) {
     Matmul<Bf16> product;
     product.m = chunk.rows, product.n = chunk.hidden_size, product.k = chunk.vocab_size;
-    product.left = {gradients, chunk.vocab_size, false};
+    product.left = {of.gradients, of.stride, false};
     product.right = {weight, chunk.hidden_size, false};
     product.c = d_hidden;
     product.c_stride = chunk.hidden_size;
@@ -99,7 +100,7 @@ void chunk_gradients(const Cuda& device, const HeadLoss& chunk, const Bf16* hidd
   if (d_weight) {
     Matmul<float> product;
     product.m = chunk.vocab_size, product.n = chunk.hidden_size, product.k = chunk.rows;
-    product.left = {gradients, chunk.vocab_size, true};
+    product.left = {of.gradients, of.stride, true};
     product.right = {hidden, chunk.hidden_size, false};
     product.start = product.c = d_weight;
     product.c_stride = chunk.hidden_size;
@@ -134,11 +135,11 @@ LossSums head_loss(const Cuda& device, const HeadLoss& shape, const Bf16* hidden
     product.left = {rows, shape.hidden_size, false};
     product.right = {weight, shape.hidden_size, true};
     product.c = chunks.logits;
-    product.c_stride = shape.vocab_size;
+    product.c_stride = chunks.stride;
     matmul(device, product);
-    launch(device, "head loss", row_loss, static_cast<unsigned>(chunk.rows), kThreads, 0, chunk, chunks.logits, targets + begin,
+    launch(device, "head loss", row_loss, static_cast<unsigned>(chunk.rows), kThreads, 0, chunk, chunks.stride, chunks.logits, targets + begin,
            static_cast<float>(loss_scale), d_hidden || d_weight ? native(chunks.gradients) : nullptr, state + begin * kHeadLossState);
-    chunk_gradients(device, chunk, rows, weight, chunks.gradients, d_hidden ? d_hidden + begin * shape.hidden_size : nullptr, d_weight);
+    chunk_gradients(device, chunk, rows, weight, chunks, d_hidden ? d_hidden + begin * shape.hidden_size : nullptr, d_weight);
   }
   return sums_of(device, shape.rows, state);
 }

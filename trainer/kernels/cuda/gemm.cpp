@@ -12,8 +12,9 @@ using tensor::Cuda;
 
 namespace {
 
-cuda::MatrixView view(const Left<Bf16>& left) {
-  const bool transposed = left.k_stride != 1;
+/// Of m rows and k columns. Where both strides are 1, one of m and k is 1, and as the other's row it is shorter than a stride.
+cuda::MatrixView view(const Left<Bf16>& left, std::int64_t k) {
+  const bool transposed = left.k_stride != 1 || left.row_stride < k;
   return {left.data, transposed ? left.k_stride : left.row_stride, transposed};
 }
 
@@ -29,7 +30,7 @@ void multiply(const Cuda& device, const Gemm<Bf16, Out>& gemm) {
     one.m = gemm.m;
     one.n = gemm.n;
     one.k = product.k;
-    one.left = view(product.left);
+    one.left = view(product.left, product.k);
     one.right = {product.right.data, product.right.stride, product.right.transposed};
     one.alpha = gemm.alpha;
     one.start = start;

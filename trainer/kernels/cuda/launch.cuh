@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
-#include <stdexcept>
 #include <string>
 
 #include "base/expects.h"
@@ -39,7 +38,7 @@ void launch(const tensor::Cuda& device, const char* name, void (*kernel)(Paramet
   if (shared_bytes > 48 * 1024) {
     const cudaError_t raised = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                     static_cast<int>(shared_bytes));
-    if (raised != cudaSuccess) throw std::runtime_error(std::string(name) + ": " + cudaGetErrorString(raised));
+    if (raised != cudaSuccess) throw tensor::CudaFailed(std::string(name) + ": " + cudaGetErrorString(raised));
   }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
@@ -47,7 +46,7 @@ void launch(const tensor::Cuda& device, const char* name, void (*kernel)(Paramet
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(device.stream());
   const cudaError_t started = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
-  if (started != cudaSuccess) throw std::runtime_error(std::string(name) + ": " + cudaGetErrorString(started));
+  if (started != cudaSuccess) throw tensor::CudaFailed(std::string(name) + ": " + cudaGetErrorString(started));
 #else
   (void)device;
   (void)name;

@@ -3,15 +3,17 @@
 
 #include "trainer/kernels/cuda/matmul.h"
 
+#include <algorithm>
+#include <array>
 #include <bit>
+#include <compare>
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <map>
 #include <memory>
-#include <stdexcept>
 #include <string>
-#include <tuple>
 #include <type_traits>
+#include <vector>
 
 #include "base/expects.h"
 
@@ -22,22 +24,21 @@ namespace {
 using tensor::Bf16;
 using tensor::Cuda;
 
-constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
+constexpr std::int64_t kLeastClass = 128;      // rows of c: whatever has fewer is of one class
+constexpr int kCandidates = 8;                 // algorithms that are asked for a class
+constexpr std::size_t kMostKnown = 4096;       // products whose algorithm is remembered
 constexpr const char* kLibrary = "libcublasLt.so.13";
 
-/// The library's functions, by their names.
+/// The library's functions, by their names. Once loaded it stays: it holds what contexts of CUDA need.
 struct Library {
   Library() : handle(dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL)) {
-    if (!handle) throw std::runtime_error(std::string(kLibrary) + " cannot be loaded: " + dlerror());
+    if (!handle) throw tensor::CudaFailed(std::string(kLibrary) + " cannot be loaded: " + dlerror());
   }
-  ~Library() { dlclose(handle); }
-  Library(const Library&) = delete;
-  Library& operator=(const Library&) = delete;
 
   template <class Function>
   Function* function(const char* name) const {
     auto* const found = reinterpret_cast<Function*>(dlsym(handle, name));
-    if (!found) throw std::runtime_error(std::string(kLibrary) + " has no " + name);
+    if (!found) throw tensor::CudaFailed(std::string(kLibrary) + " has no " + name);
     return found;
   }
 
@@ -52,6 +53,7 @@ struct Functions {
   FINETUNED_OF_LIBRARY(cublasLtDestroy);
   FINETUNED_OF_LIBRARY(cublasLtGetStatusString);
   FINETUNED_OF_LIBRARY(cublasLtMatmul);
+  FINETUNED_OF_LIBRARY(cublasLtMatmulAlgoCheck);
   FINETUNED_OF_LIBRARY(cublasLtMatmulAlgoGetHeuristic);
   FINETUNED_OF_LIBRARY(cublasLtMatmulDescCreate);
   FINETUNED_OF_LIBRARY(cublasLtMatmulDescDestroy);
@@ -65,35 +67,51 @@ struct Functions {
 
 #undef FINETUNED_OF_LIBRARY
 
-/// What decides the algorithm: never the exact number of rows of c, but its class, so that a row's bits are the same beside few
-/// and many others of one class.
-using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, int>;
+const Functions& functions() {
+  static const Functions loaded;
+  return loaded;
+}
 
-/// That all operands' rows share, in bytes: 16, or that of an element.
+/// What the addresses of A (right), B (left), C (start, or c) and D (c) are multiples of, in bytes, 16 at most.
+using Alignments = std::array<std::uint32_t, 4>;
+
 template <class Out>
-std::uint32_t alignment_of(const Matmul<Out>& product) {
-  const auto rows = [](const void* data, std::int64_t stride, std::size_t size) {
-    return reinterpret_cast<std::uintptr_t>(data) | static_cast<std::uintptr_t>(stride) * size;
-  };
-  const std::uintptr_t all = rows(product.left.data, product.left.stride, sizeof(Bf16)) |
-                             rows(product.right.data, product.right.stride, sizeof(Bf16)) |
-                             rows(product.c, product.c_stride, sizeof(Out)) | rows(product.start, product.c_stride, sizeof(Out)) |
-                             reinterpret_cast<std::uintptr_t>(product.bias);
-  return all % 16 == 0 ? 16 : sizeof(Bf16);
+Alignments alignments_of(const Matmul<Out>& product) {
+  const auto of = [](const void* at) { return static_cast<std::uint32_t>(1 << std::min(4, std::countr_zero(reinterpret_cast<std::uintptr_t>(at)))); };
+  return {of(product.right.data), of(product.left.data), of(product.start ? product.start : product.c), of(product.c)};
+}
+
+/// What decides the algorithm. Of c's rows the class comes first: so that a row's bits are the same beside few and many others of one
+/// class, their exact number only decides where the library refuses the class's first choice for it.
+struct Shape {
+  std::int64_t m_class, m, n, k, left_stride, right_stride, c_stride;
+  Alignments alignments;
+  bool wide, left_transposed, right_transposed, starts, biased;
+
+  auto operator<=>(const Shape&) const = default;
+};
+
+/// A left operand that is given transposed has c's rows along its stride, which has no room for more: they are a weight's.
+template <class Out>
+Shape shape_of(const Matmul<Out>& product) {
+  const std::int64_t m_class = product.left.transposed
+                                   ? product.m
+                                   : std::max(kLeastClass, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(product.m))));
+  return {m_class, product.m, product.n, product.k, product.left.stride, product.right.stride, product.c_stride,
+          alignments_of(product), std::is_same_v<Out, float>, product.left.transposed, product.right.transposed,
+          product.start != nullptr, product.bias != nullptr};
 }
 
 class Products {
  public:
-  explicit Products(const Cuda& device) : workspace_(device.allocate(kWorkspaceBytes)) {
-    check(f_.cublasLtCreate(&handle_), "cublasLtCreate");
-  }
+  Products() { check(f_.cublasLtCreate(&handle_), "cublasLtCreate"); }
   ~Products() { f_.cublasLtDestroy(handle_); }
   Products(const Products&) = delete;
   Products& operator=(const Products&) = delete;
 
   static Products& of(const Cuda& device) {
     std::shared_ptr<void>& kept = device.kept_by_kernels();
-    if (!kept) kept = std::make_shared<Products>(device);
+    if (!kept) kept = std::make_shared<Products>();
     return *static_cast<Products*>(kept.get());
   }
 
@@ -119,7 +137,7 @@ class Products {
 
   void check(cublasStatus_t status, const char* call) const {
     if (status != CUBLAS_STATUS_SUCCESS)
-      throw std::runtime_error(std::string(call) + ": " + f_.cublasLtGetStatusString(status));
+      throw tensor::CudaFailed(std::string(call) + ": " + f_.cublasLtGetStatusString(status));
   }
   /// `m`: c's rows, which may be more than the product has.
   template <class Out>
@@ -132,13 +150,12 @@ class Products {
   void set(cublasLtMatmulDesc_t matmul, cublasLtMatmulDescAttributes_t attribute, const Value& value) const {
     check(f_.cublasLtMatmulDescSetAttribute(matmul, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
   }
-  cublasLtMatmulAlgo_t choose(const Operands& operands, std::uint32_t alignment) const;
+  std::vector<cublasLtMatmulAlgo_t> candidates(const Operands& operands, const Alignments& alignments) const;
   template <class Out>
-  const cublasLtMatmulAlgo_t& algorithm(const Matmul<Out>& product);
+  const cublasLtMatmulAlgo_t& algorithm(const Matmul<Out>& product, const Operands& operands);
 
-  Functions f_;
+  const Functions& f_ = functions();
   cublasLtHandle_t handle_ = nullptr;
-  tensor::Buffer workspace_;
   std::map<Shape, cublasLtMatmulAlgo_t> algorithms_;
 };
 
@@ -162,58 +179,61 @@ void Products::describe(const Matmul<Out>& product, std::int64_t m, Operands& op
   add_layout(operands.c, kWide ? CUDA_R_32F : CUDA_R_16BF, n, m, product.c_stride);
 }
 
-/// The library's first proposal that needs no reduction over parts of k, whose order could differ from run to run.
-cublasLtMatmulAlgo_t Products::choose(const Operands& operands, std::uint32_t alignment) const {
+/// The library's proposals, best first, that need no reduction over parts of k, whose order could differ from run to run.
+std::vector<cublasLtMatmulAlgo_t> Products::candidates(const Operands& operands, const Alignments& alignments) const {
   cublasLtMatmulPreference_t made = nullptr;
   check(f_.cublasLtMatmulPreferenceCreate(&made), "cublasLtMatmulPreferenceCreate");
   const std::unique_ptr<std::remove_pointer_t<cublasLtMatmulPreference_t>, decltype(f_.cublasLtMatmulPreferenceDestroy)> preference(
       made, f_.cublasLtMatmulPreferenceDestroy);
-  const std::uint32_t no_reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
-  const std::size_t workspace = kWorkspaceBytes;
-  check(f_.cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &no_reduction, sizeof no_reduction),
-        "cublasLtMatmulPreferenceSetAttribute");
-  check(f_.cublasLtMatmulPreferenceSetAttribute(preference.get(), CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace),
-        "cublasLtMatmulPreferenceSetAttribute");
-  for (const cublasLtMatmulPreferenceAttributes_t operand :
-       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
-    check(f_.cublasLtMatmulPreferenceSetAttribute(preference.get(), operand, &alignment, sizeof alignment),
-          "cublasLtMatmulPreferenceSetAttribute");
-  cublasLtMatmulHeuristicResult_t result{};
+  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+    check(f_.cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
+  };
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE});
+  prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, std::uint64_t{Cuda::kWorkspaceBytes});
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignments[0]);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[1]);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[2]);
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[3]);
+  std::array<cublasLtMatmulHeuristicResult_t, kCandidates> results{};
   int found = 0;
   check(f_.cublasLtMatmulAlgoGetHeuristic(handle_, operands.matmul, operands.right, operands.left, operands.c, operands.c, preference.get(),
-                                          1, &result, &found),
+                                          kCandidates, results.data(), &found),
         "cublasLtMatmulAlgoGetHeuristic");
-  if (found == 0) throw std::runtime_error("cuBLASLt has no algorithm for a product of this shape");
-  return result.algo;
+  std::vector<cublasLtMatmulAlgo_t> all;
+  for (int i = 0; i < found; ++i)
+    if (results[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS) all.push_back(results[static_cast<std::size_t>(i)].algo);
+  return all;
 }
 
+/// The first of its class that the library takes for the product itself; `operands` describe it.
 template <class Out>
-const cublasLtMatmulAlgo_t& Products::algorithm(const Matmul<Out>& product) {
-  // A left operand that is given transposed has c's rows along its stride, which has no room for more: they are a weight's.
-  const std::int64_t m_class =
-      product.left.transposed ? product.m : static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(product.m)));
-  const std::uint32_t alignment = alignment_of(product);
-  const int kind = (std::is_same_v<Out, float> ? 1 : 0) + (product.left.transposed ? 2 : 0) + (product.right.transposed ? 4 : 0) +
-                   (product.bias ? 8 : 0) + 16 * static_cast<int>(alignment);
-  const Shape shape{m_class, product.n, product.k, product.left.stride, product.right.stride, product.c_stride, kind};
+const cublasLtMatmulAlgo_t& Products::algorithm(const Matmul<Out>& product, const Operands& operands) {
+  const Shape shape = shape_of(product);
   const auto known = algorithms_.find(shape);
   if (known != algorithms_.end()) return known->second;
-  Operands operands(f_);
-  describe(product, m_class, operands);
-  return algorithms_.emplace(shape, choose(operands, alignment)).first->second;
+  if (algorithms_.size() >= kMostKnown) algorithms_.clear();  // what is forgotten is chosen the same again
+  Operands of_class(f_);
+  describe(product, shape.m_class, of_class);
+  for (const cublasLtMatmulAlgo_t& one : candidates(of_class, shape.alignments)) {
+    cublasLtMatmulHeuristicResult_t checked{};
+    const cublasStatus_t taken =
+        f_.cublasLtMatmulAlgoCheck(handle_, operands.matmul, operands.right, operands.left, operands.c, operands.c, &one, &checked);
+    if (taken == CUBLAS_STATUS_SUCCESS && checked.workspaceSize <= Cuda::kWorkspaceBytes) return algorithms_.emplace(shape, one).first->second;
+  }
+  throw tensor::CudaFailed("cuBLASLt has no algorithm for a product of " + std::to_string(product.m) + " x " + std::to_string(product.n) +
+                           " x " + std::to_string(product.k));
 }
 
 template <class Out>
 void Products::multiply(const Cuda& device, const Matmul<Out>& product) {
-  base::expects(product.m > 0 && product.n > 0 && product.k > 0, "a product has a size");
+  check_shape(product);
   device.use();
   Operands operands(f_);
   describe(product, product.m, operands);
   const float beta = product.start ? 1 : 0;
   check(f_.cublasLtMatmul(handle_, operands.matmul, &product.alpha, product.right.data, operands.right, product.left.data, operands.left,
-                          &beta, product.start ? product.start : product.c, operands.c, product.c, operands.c, &algorithm(product),
-                          workspace_.data(), kWorkspaceBytes, static_cast<cudaStream_t>(device.stream())),
+                          &beta, product.start ? product.start : product.c, operands.c, product.c, operands.c, &algorithm(product, operands),
+                          device.workspace(), Cuda::kWorkspaceBytes, static_cast<cudaStream_t>(device.stream())),
         "cublasLtMatmul");
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <tuple>
 
+#include "base/expects.h"
 #include "trainer/tensor/cuda.h"
 
 namespace finetuned::kernels::cuda {
@@ -25,6 +27,16 @@ struct Matmul {
   Out* c = nullptr;
   std::int64_t c_stride = 0;
 };
+
+/// Aborts where there is nothing to multiply, or a stride is shorter than what it steps over.
+template <class Out>
+void check_shape(const Matmul<Out>& product) {
+  const auto [m, n, k] = std::tuple(product.m, product.n, product.k);
+  base::expects(m > 0 && n > 0 && k > 0, "a product has a size");
+  base::expects(product.left.stride >= (product.left.transposed ? m : k) && product.right.stride >= (product.right.transposed ? k : n) &&
+                    product.c_stride >= n,
+                "a stride spans a row");
+}
 
 void matmul(const tensor::Cuda& device, const Matmul<tensor::Bf16>& product);
 void matmul(const tensor::Cuda& device, const Matmul<float>& product);

@@ -28,6 +28,9 @@ __device__ __forceinline__ void mma(Sum& d, const Left& a, const Right& b) {
 }
 
 __device__ __forceinline__ unsigned word_at(const __nv_bfloat16* at) {
+#if !defined(__CUDACC__)
+  cuda_emulator::check_aligned(at, sizeof(unsigned));
+#endif
   return *reinterpret_cast<const unsigned*>(at);
 }
 
@@ -56,7 +59,8 @@ __device__ __forceinline__ void load_right_rows(Right& first, Right& second, con
 #if defined(__CUDACC__)
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(first[0]), "=r"(first[1]), "=r"(second[0]), "=r"(second[1])
-               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row))));
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
+               : "memory");
 #else
   unsigned words[4];
   cuda_emulator::load_matrices_transposed(words, row);

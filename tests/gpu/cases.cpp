@@ -1,0 +1,65 @@
+#include <chrono>
+#include <cstdio>
+
+#include "tests/gpu/run_steps.h"
+#include "tests/kernel_cases/cases.h"
+#include "trainer/training/speed.h"
+
+namespace finetuned::gpu_proof {
+
+namespace {
+
+using kernel_cases::Case;
+using kernel_cases::Check;
+
+std::string in_quotes(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+/// Whether it found nothing.
+bool tell(const tensor::Cuda& cuda, const Case& one) {
+  const auto start = std::chrono::steady_clock::now();
+  Check check;
+  std::string fault;
+  try {
+    one.run(cuda, check);
+    cuda.finish();
+    if (!check.faults().empty()) fault = check.faults().front();
+  } catch (const std::exception& error) {
+    fault = error.what();
+  }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  std::printf("{\"case\": %s, \"passed\": %s, \"compared\": %lld, \"worst\": %.4g, \"seconds\": %.3f, \"fault\": %s}\n",
+              in_quotes(one.name).c_str(), fault.empty() ? "true" : "false", static_cast<long long>(check.compared()), check.worst(),
+              taken.count(), in_quotes(fault).c_str());
+  std::fflush(stdout);
+  return fault.empty();
+}
+
+}  // namespace
+
+int run_device(const Options& options) {
+  const tensor::Cuda cuda(static_cast<int>(options.integer("--gpu", 0)));
+  const auto& gpu = cuda.description();
+  std::printf("{\"gpu\": %s, \"compute_capability\": \"%d.%d\", \"multiprocessors\": %d, \"memory_bytes\": %llu, "
+              "\"built_by\": %s, \"gemm_tflops\": %.1f}\n",
+              in_quotes(gpu.name).c_str(), gpu.major, gpu.minor, cuda.processors(), static_cast<unsigned long long>(gpu.memory_bytes),
+              in_quotes(tensor::Cuda::build()).c_str(), options.flag("--quick") ? 0.0 : training::gemm_gflops(cuda) / 1e3);
+  return 0;
+}
+
+int run_cases(const Options& options) {
+  const tensor::Cuda cuda(static_cast<int>(options.integer("--gpu", 0)));
+  const std::string only = options.text("--only", "");
+  bool passed = true;
+  for (const Case& one : options.flag("--large") ? kernel_cases::large_cases() : kernel_cases::small_cases())
+    if (one.name.find(only) != std::string::npos) passed = tell(cuda, one) && passed;
+  return passed ? 0 : 1;
+}
+
+}  // namespace finetuned::gpu_proof
