@@ -51,6 +51,10 @@ void BaseWeights<Device>::read(const Device& device, const std::string& name, co
   if constexpr (std::is_same_v<Device, tensor::Cpu>) {
     weights(name, {place.values, size});  // where they are to lie: no second copy of the largest
   } else {
+    if constexpr (std::is_same_v<Real, tensor::Bf16>) {
+      if (const auto stored = weights.bfloat16(name, size); !stored.empty())
+        return device.to_device(place.values, stored.data(), stored.size());
+    }
     std::vector<float> host(size);
     weights(name, host);
     device.copy_in(place.values, host.data(), place.count);

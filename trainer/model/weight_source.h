@@ -1,18 +1,39 @@
 #pragma once
 
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/safetensors.h"
 
 namespace finetuned::model {
 
-/// Gives the values of a tensor of formats::expected_tensors(config), by its Hugging Face name, converted to
-/// float.
-using WeightSource = std::function<void(const std::string& name, std::span<float> out)>;
+/// Gives the tensors of formats::expected_tensors(config), by their Hugging Face names.
+class WeightSource {
+ public:
+  using Values = std::function<void(const std::string& name, std::span<float> out)>;
+  using Stored = std::function<std::span<const std::byte>(const std::string& name, std::size_t elements)>;
+
+  /// `stored`, where given, as bfloat16().
+  template <std::invocable<const std::string&, std::span<float>> Give>
+  WeightSource(Give give, Stored stored = {}) : values_(std::move(give)), stored_(std::move(stored)) {}
+
+  /// Writes the values, converted to float; out.size() is their number.
+  void operator()(const std::string& name, std::span<float> out) const { values_(name, out); }
+  /// The tensor's `elements` as they lie in its file, where they are bfloat16s; else nothing.
+  std::span<const std::byte> bfloat16(const std::string& name, std::size_t elements) const {
+    return stored_ ? stored_(name, elements) : std::span<const std::byte>();
+  }
+
+ private:
+  Values values_;
+  Stored stored_;
+};
 
 /// From files. `weights` must outlive the source, and has passed formats::check_weights. Throws FormatError
 /// where a tensor is missing or has another size.

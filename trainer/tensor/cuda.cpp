@@ -15,12 +15,16 @@
 #include <unistd.h>
 
 #include "base/errors.h"
+#include "base/machine.h"
+#include "trainer/tensor/thread_pool.h"
 
 namespace finetuned::tensor {
 
 namespace {
 
 constexpr std::size_t kStagingBytes = std::size_t{8} << 20;  // each of the two buffers
+constexpr std::size_t kPieceBytes = std::size_t{1} << 20;    // that a thread copies at once
+constexpr int kCopyThreads = 4;
 constexpr int kMostGpus = 64;
 constexpr int kAnswerMilliseconds = 60'000;  // that a driver may take to start
 
@@ -153,6 +157,17 @@ struct Cuda::Staging {
     return place;
   }
 
+  /// work(begin, end) for pieces of [0, bytes), by several threads where there is more than one.
+  template <class Work>
+  void in_pieces(std::size_t bytes, const Work& work) {
+    if (bytes <= kPieceBytes) return work(std::size_t{0}, bytes);
+    if (!threads) threads = std::make_unique<ThreadPool>(std::min(kCopyThreads, base::machine_cores()));
+    threads->run(static_cast<std::int64_t>((bytes + kPieceBytes - 1) / kPieceBytes), [&](std::int64_t piece, int) {
+      const std::size_t begin = static_cast<std::size_t>(piece) * kPieceBytes;
+      work(begin, std::min(bytes, begin + kPieceBytes));
+    });
+  }
+
   struct Half {
     Half() {
       check(cudaEventCreateWithFlags(&copied, cudaEventDisableTiming), "cudaEventCreateWithFlags");
@@ -173,6 +188,7 @@ struct Cuda::Staging {
   Half halves[2];
   int at = 0;
   std::size_t used = 0;  // of the half at hand
+  std::unique_ptr<ThreadPool> threads;
 };
 
 const char* Cuda::build() { return FINETUNED_CUDA_BUILD; }
@@ -266,7 +282,9 @@ void Cuda::to_device(void* to, const void* host, std::size_t bytes) const {
   use();
   for (std::size_t done = 0, room = 0; done < bytes; done += room) {
     void* const place = staging_->take(bytes - done, room, native(stream_));
-    std::memcpy(place, static_cast<const char*>(host) + done, room);
+    staging_->in_pieces(room, [&](std::size_t begin, std::size_t end) {
+      std::memcpy(static_cast<char*>(place) + begin, static_cast<const char*>(host) + done + begin, end - begin);
+    });
     check(cudaMemcpyAsync(static_cast<char*>(to) + done, place, room, cudaMemcpyHostToDevice, native(stream_)), "cudaMemcpyAsync");
   }
 }
@@ -284,7 +302,9 @@ void Cuda::copy_in(Bf16* to, const float* host, std::int64_t count) const {
   for (std::size_t done = 0, room = 0; done < all; done += room) {
     auto* const place = static_cast<Bf16*>(staging_->take(all - done, room, native(stream_)));
     const float* const from = host + done / sizeof(Bf16);
-    for (std::size_t i = 0; i < room / sizeof(Bf16); ++i) place[i] = rounded(from[i]);
+    staging_->in_pieces(room, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t i = begin / sizeof(Bf16); i < end / sizeof(Bf16); ++i) place[i] = rounded(from[i]);
+    });
     check(cudaMemcpyAsync(to + done / sizeof(Bf16), place, room, cudaMemcpyHostToDevice, native(stream_)), "cudaMemcpyAsync");
   }
 }

@@ -95,7 +95,8 @@ class Cuda {
   /// What the kernels keep for this device from one call to the next: theirs alone.
   std::shared_ptr<void>& kept_by_kernels() const { return kept_; }
 
-  /// By two pinned buffers in turn: one is filled while the other is on its way. `host` may change when it returns.
+  /// By two pinned buffers in turn: one is filled, by several threads where it is much, while the other is on its way. `host`
+  /// may change when it returns.
   void to_device(void* to, const void* host, std::size_t bytes) const;
   void to_host(void* host, const void* from, std::size_t bytes) const;  ///< waits for all work before it
   void copy_in(Bf16* to, const float* host, std::int64_t count) const;  ///< rounds to the nearest, ties to even

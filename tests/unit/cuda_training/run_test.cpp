@@ -155,6 +155,28 @@ TEST_F(OnGpu, SeveralWorkersSumTheShardsAsOneDoes) {
     });
 }
 
+/// Bfloat16s reach a GPU as they lie in the file; the values are those that go by way of floats.
+TEST_F(OnGpu, ABaseStoredInBfloat16IsReadAsItLies) {
+  const fs::path stored = directory_ / "stored";
+  write_tiny_base(stored, 3, formats::Dtype::kBF16);
+  const formats::ModelConfig config = formats::read_model_config(stored);
+  const formats::Weights weights = formats::Weights::open(stored);
+  const model::WeightSource source = model::stored_weights(weights);
+  const model::WeightSource by_floats = [&](const std::string& name, std::span<float> out) { source(name, out); };
+  tensor::Cuda device;
+  const model::BaseWeights<tensor::Cuda> as_it_lies(device, config, source), converted(device, config, by_floats);
+  for (const auto& tensor : formats::expected_tensors(config)) {
+    std::int64_t count = 1;
+    for (const std::int64_t size : tensor.shape) count *= size;
+    EXPECT_FALSE(source.bfloat16(tensor.name, static_cast<std::size_t>(count)).empty());
+    std::vector<float> one(static_cast<std::size_t>(count)), other(one.size());
+    device.copy_out(one.data(), as_it_lies.find(tensor.name), count);
+    device.copy_out(other.data(), converted.find(tensor.name), count);
+    EXPECT_EQ(one, other) << tensor.name;
+  }
+  EXPECT_THROW(source.bfloat16("model.norm.weight", 1), base::FormatError);
+}
+
 TEST_F(OnGpu, ThePlanIsOfItsMemoryAndRefusesWhatDoesNotFit) {
   RunConfig planned = config("out");
   const RunPlan plan = plan_training(planned, rows_, validation_);

@@ -17,7 +17,8 @@ namespace finetuned::training {
 inline constexpr int kTinyVocabulary = 40;
 
 /// Writes a random two-layer Llama into `directory`.
-inline void write_tiny_base(const std::filesystem::path& directory, std::uint64_t seed = 1) {
+inline void write_tiny_base(const std::filesystem::path& directory, std::uint64_t seed = 1,
+                            formats::Dtype dtype = formats::Dtype::kF32) {
   std::filesystem::create_directories(directory);
   const std::string text =
       R"({"architectures":["LlamaForCausalLM"],"hidden_act":"silu","hidden_size":16,"intermediate_size":24,)"
@@ -37,7 +38,7 @@ inline void write_tiny_base(const std::filesystem::path& directory, std::uint64_
     source(tensor.name, values.back());
     tensors.push_back({tensor.name, tensor.shape, values.back()});
   }
-  formats::write_safetensors(directory / "model.safetensors", std::move(tensors));
+  formats::write_safetensors(directory / "model.safetensors", std::move(tensors), dtype);
 }
 
 /// Two epochs of `directory`/base at rank 4 into `directory`/`out`.
