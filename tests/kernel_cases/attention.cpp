@@ -133,6 +133,37 @@ void pair_by_pair(const Cuda& cuda, Check& check, const Heads& one) {
   }
 }
 
+/// Keys in pages, which lie in another order than they come: the bits are those of keys in one piece.
+void in_pages(const Cuda& cuda, Check& check, const Heads& one) {
+  constexpr std::int64_t kMostPages = 4;
+  const Shapes shapes(cuda, one);
+  const auto sequences = static_cast<std::int64_t>(one.lengths.size());
+  const std::int64_t row = one.kv_heads * one.head_dim, pages = sequences * kMostPages;
+  Twin<Bf16> q(cuda, shapes.q_size(), 1, 3), k(cuda, shapes.kv_size(), 2), v(cuda, shapes.kv_size(), 3), out(cuda, shapes.q_size()),
+      paged_out(cuda, shapes.q_size()), paged_k(cuda, pages * kKeyPage * row, 4), paged_v(cuda, pages * kKeyPage * row, 5);
+  Twin<float> lse(cuda, one.heads * shapes.queries()), paged_lse(cuda, one.heads * shapes.queries());
+  std::vector<std::int32_t> table, zeros(one.lengths.size()), ends;
+  for (std::int64_t page = 0; page < pages; ++page) table.push_back(static_cast<std::int32_t>((page * 5 + 3) % pages));
+  for (std::int64_t s = 0; s < sequences; ++s) {
+    const std::int32_t begin = shapes.oracle().key_begin[s], count = shapes.oracle().key_end[s] - begin;
+    ends.push_back(count);
+    for (std::int64_t key = 0; key < count; ++key) {
+      const std::int64_t to = table[static_cast<std::size_t>(s * kMostPages + key / kKeyPage)] * kKeyPage + key % kKeyPage;
+      cuda.copy(paged_k.gpu() + to * row, k.gpu() + (begin + key) * row, row);
+      cuda.copy(paged_v.gpu() + to * row, v.gpu() + (begin + key) * row, row);
+    }
+  }
+  const Numbers<std::int32_t> on_gpu(cuda, table), begins(cuda, zeros), lengths(cuda, ends);
+  Attention paged = shapes.gpu();
+  paged.pages = on_gpu.gpu();
+  paged.most_pages = kMostPages;
+  paged.key_begin = begins.gpu();
+  paged.key_end = lengths.gpu();
+  attention(cuda, shapes.gpu(), q.gpu(), k.gpu(), v.gpu(), out.gpu(), lse.gpu());
+  attention(cuda, paged, q.gpu(), paged_k.gpu(), paged_v.gpu(), paged_out.gpu(), paged_lse.gpu());
+  check.holds(out.values() == paged_out.values() && lse.values() == paged_lse.values(), "pages change no bit");
+}
+
 const Heads kPairs[] = {{"33", 1, 1, 64, 0, {{33, 0}}}, {"64", 1, 1, 64, 0, {{64, 0}}}, {"97", 1, 1, 128, 0, {{97, 0}}},
                         {"97 in a window of 40", 1, 1, 128, 40, {{97, 0}}}, {"65", 1, 1, 96, 0, {{65, 0}}}};
 const Heads kWhole[] = {
@@ -160,8 +191,10 @@ void add_attention_cases(std::vector<Case>& cases) {
     cases.push_back({"attention and back, " + one.name, [&one](const Cuda& cuda, Check& check) { forward_and_back(cuda, check, one); }});
   for (const Heads& one : kPairs)
     cases.push_back({"attention pair by pair, " + one.name, [&one](const Cuda& cuda, Check& check) { pair_by_pair(cuda, check, one); }});
-  for (const Heads& one : kContinued)
+  for (const Heads& one : kContinued) {
     cases.push_back({"attention, " + one.name, [&one](const Cuda& cuda, Check& check) { forward(cuda, check, one); }});
+    cases.push_back({"attention in pages, " + one.name, [&one](const Cuda& cuda, Check& check) { in_pages(cuda, check, one); }});
+  }
 }
 
 }  // namespace finetuned::kernel_cases

@@ -26,13 +26,14 @@ Needed memory_of(const formats::ModelConfig& config, const model::ModelSettings&
   return needed;
 }
 
-/// Lowers max_rows until the caches fit.
+/// Lowers max_rows until their caches fit, on a GPU until one does: there sequences share pages. The bytes that are left for caches.
 template <class Device>
-void fit_memory(const Device& device, const formats::ModelConfig& config, model::ModelSettings& settings) {
+std::uint64_t fit_memory(const Device& device, const formats::ModelConfig& config, model::ModelSettings& settings) {
   const std::uint64_t limit = device.free_bytes();
   while (true) {
     const Needed needed = memory_of<Device>(config, settings, device.threads());
-    if (needed.model + needed.cache * static_cast<std::uint64_t>(settings.max_rows) <= limit) return;
+    const auto caches = static_cast<std::uint64_t>(Device::kHostMemory ? settings.max_rows : 1);
+    if (needed.model + needed.cache * caches <= limit) return limit - needed.model;
     if (settings.max_rows == 1)
       throw base::UsageError("this needs " + tensor::megabytes(needed.model) + " of memory for the model and " +
                              tensor::megabytes(needed.cache) + " for a sequence of " + std::to_string(settings.max_positions) +
@@ -66,7 +67,7 @@ AnyModel::AnyModel(tensor::AnyDevice& device, const Files& files, const formats:
     add_adapter(tuned->config, settings);
   }
   device.visit([&]<class Device>(Device& on) {
-    fit_memory(on, config, settings);
+    cache_bytes_ = fit_memory(on, config, settings);
     auto model = std::make_unique<model::Transformer<Device>>(on, config, model::stored_weights(weights), settings);
     if (tuned) model->load_adapter(*tuned);
     model_ = std::move(model);
@@ -91,7 +92,7 @@ Answer AnyModel::generate(std::span<const std::int32_t> prompt, const Request& r
 }
 
 std::vector<Answer> AnyModel::generate_together(std::span<const Prompt> prompts, const Listener& listener) {
-  return on(model_, [&](auto& model) { return generate::generate_together(model, prompts, listener); });
+  return on(model_, [&](auto& model) { return generate::generate_together(model, prompts, listener, cache_bytes_); });
 }
 
 }  // namespace finetuned::generate

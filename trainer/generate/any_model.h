@@ -33,6 +33,7 @@ class AnyModel {
   std::vector<Answer> generate_together(std::span<const Prompt> prompts, const Listener& listener = {});
 
  private:
+  std::uint64_t cache_bytes_ = 0;  ///< that are left for all sequences' caches
   tensor::OnAnyDevice<model::Transformer> model_;
 };
 

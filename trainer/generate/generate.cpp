@@ -45,19 +45,18 @@ class Together {
  public:
   using Wide = typename Device::Wide;
 
-  Together(model::Transformer<Device>& model, std::span<const Prompt> prompts, const Listener& listener)
+  Together(model::Transformer<Device>& model, std::span<const Prompt> prompts, const Listener& listener, std::uint64_t cache_bytes)
       : model_(model),
         prompts_(prompts),
         listener_(listener),
         places_(std::min(prompts.size(), static_cast<std::size_t>(model.most_continuations()))),
         cache_(model.device(), model.config(), static_cast<std::int64_t>(places_.size()),
-               longest_of(prompts, model.max_positions())),
+               longest_of(prompts, model.max_positions()), cache_bytes),
         logits_(places_.size() * static_cast<std::size_t>(model.config().vocab_size)),
         answers_(prompts.size()) {}
 
   std::vector<Answer> run() {
-    for (std::size_t place = 0; place < places_.size(); ++place)
-      seat_next(place);
+    seat();
     while (step()) {
     }
     return std::move(answers_);
@@ -78,19 +77,26 @@ class Together {
   /// Its answer is whole.
   void end(std::size_t place) {
     tell(places_[place].prompt);
-    seat_next(place);
+    places_[place].taken = false;
+    cache_.clear(static_cast<std::int64_t>(place));
+    seat();
   }
 
-  void seat_next(std::size_t place) {
-    Place& at = places_[place];
-    at.taken = false;
-    while (next_prompt_ < prompts_.size() && room_of(prompts_[next_prompt_], model_.max_positions()) == 0)
-      tell(next_prompt_++);
-    if (next_prompt_ == prompts_.size()) return;
-    at.taken = true;
-    at.prompt = next_prompt_++;
-    at.ids.assign(prompts_[at.prompt].ids.begin(), prompts_[at.prompt].ids.end());
-    cache_.lengths[place] = 0;
+  /// Gives free places to the next prompts, as long as the cache has room for the whole of each.
+  void seat() {
+    for (std::size_t place = 0; place < places_.size(); ++place) {
+      Place& at = places_[place];
+      if (at.taken) continue;
+      while (next_prompt_ < prompts_.size() && room_of(prompts_[next_prompt_], model_.max_positions()) == 0)
+        tell(next_prompt_++);
+      if (next_prompt_ == prompts_.size()) return;
+      const Prompt& next = prompts_[next_prompt_];
+      const auto whole = static_cast<std::int64_t>(next.ids.size() + room_of(next, model_.max_positions()));
+      if (!cache_.reserve(static_cast<std::int64_t>(place), whole)) return;
+      at.taken = true;
+      at.prompt = next_prompt_++;
+      at.ids.assign(next.ids.begin(), next.ids.end());
+    }
   }
 
   /// Runs what the cache does not hold yet, as much as fits the model at once: first what waits for one
@@ -155,11 +161,11 @@ class Together {
 
 template <class Device>
 std::vector<Answer> generate_together(model::Transformer<Device>& model, std::span<const Prompt> prompts,
-                                      const Listener& listener) {
+                                      const Listener& listener, std::uint64_t cache_bytes) {
   for (const Prompt& prompt : prompts)
     check(model, prompt);
   if (prompts.empty()) return {};
-  return Together<Device>(model, prompts, listener).run();
+  return Together<Device>(model, prompts, listener, cache_bytes).run();
 }
 
 template <class Device>
@@ -178,8 +184,8 @@ template Answer generate(model::Transformer<tensor::Reference>&, std::span<const
 template Answer generate(model::Transformer<tensor::Cuda>&, std::span<const std::int32_t>, const Request&,
                          const std::function<void(std::int32_t)>&);
 template std::vector<Answer> generate_together(model::Transformer<tensor::Cuda>&, std::span<const Prompt>,
-                                               const Listener&);
+                                               const Listener&, std::uint64_t);
 template std::vector<Answer> generate_together(model::Transformer<tensor::Cpu>&, std::span<const Prompt>,
-                                               const Listener&);
+                                               const Listener&, std::uint64_t);
 
 }  // namespace finetuned::generate

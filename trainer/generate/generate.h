@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -47,11 +48,13 @@ struct Listener {
 
 /// Continues the prompts together, as many at a time as model.most_continuations(): each weight is read once
 /// for all of them, and the next prompt takes the place of a finished one at once, its tokens passing beside
-/// the others' decoding. Answers stand in the order of the prompts, and each is bit for bit what generate()
-/// gives it alone. Throws as generate().
+/// the others' decoding. Their caches take up to `cache_bytes`, or one prompt's where that is more: a prompt waits
+/// until there is room for all of it. Answers stand in the order of the prompts, and each is bit for bit what
+/// generate() gives it alone (on a GPU: docs/gpu.md). Throws as generate().
 template <class Device>
 std::vector<Answer> generate_together(model::Transformer<Device>& model, std::span<const Prompt> prompts,
-                                      const Listener& listener = {});
+                                      const Listener& listener = {},
+                                      std::uint64_t cache_bytes = std::numeric_limits<std::uint64_t>::max());
 
 extern template Answer generate(model::Transformer<tensor::Cpu>&, std::span<const std::int32_t>,
                                 const Request&, const std::function<void(std::int32_t)>&);
@@ -60,8 +63,8 @@ extern template Answer generate(model::Transformer<tensor::Reference>&, std::spa
 extern template Answer generate(model::Transformer<tensor::Cuda>&, std::span<const std::int32_t>,
                                 const Request&, const std::function<void(std::int32_t)>&);
 extern template std::vector<Answer> generate_together(model::Transformer<tensor::Cuda>&,
-                                                      std::span<const Prompt>, const Listener&);
+                                                      std::span<const Prompt>, const Listener&, std::uint64_t);
 extern template std::vector<Answer> generate_together(model::Transformer<tensor::Cpu>&,
-                                                      std::span<const Prompt>, const Listener&);
+                                                      std::span<const Prompt>, const Listener&, std::uint64_t);
 
 }  // namespace finetuned::generate

@@ -11,6 +11,8 @@ namespace finetuned::kernels {
 inline constexpr std::int64_t kMostHeadDim = 1024;
 inline constexpr std::int64_t kMostHeadDimOfGpu = 128;
 
+inline constexpr std::int64_t kKeyPage = 64;  ///< keys of a page, where a GPU's keys lie in pages
+
 /// Causal attention over sequences of different lengths, laid end to end. Grouped queries: query head h reads
 /// key head h / (heads / kv_heads). The last query of a sequence stands at its last key, so a sequence may
 /// have more keys than queries (decoding with a cache), and the sequences' keys may lie apart. Softmax is
@@ -27,6 +29,10 @@ struct Attention {
   const std::int32_t* key_end =
       nullptr;  ///< [sequences] ... and end; in training cu_queries and cu_queries + 1
   std::int64_t queries = 0;  ///< of all sequences: cu_queries[sequences]
+  /// On a GPU, forward only: key j of sequence s is row pages[s * most_pages + j / kKeyPage] * kKeyPage + j % kKeyPage, and
+  /// key_begin is 0. Null: a sequence's keys lie in one piece.
+  const std::int32_t* pages = nullptr;
+  std::int64_t most_pages = 0;  ///< of a sequence
 };
 
 /// q, out [queries, heads, head_dim]; k, v [keys, kv_heads, head_dim]; lse [heads, queries] written: the

@@ -1,38 +1,91 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
+#include "base/expects.h"
 #include "trainer/formats/hf_config.h"
+#include "trainer/kernels/attention.h"
 #include "trainer/tensor/buffer.h"
 
 namespace finetuned::model {
 
-/// The keys (after RoPE) and values of some sequences' tokens so far, on the device. Belongs to one model; 2 layers
-/// sequences capacity kv_heads head_dim numbers.
+/// The keys (after RoPE) and values of some sequences' tokens so far, on the device, in pages that sequences take as they grow and give
+/// back, so that short and long ones share one piece of memory. A page holds kernels::kKeyPage tokens; on the processor, whose kernels
+/// read a sequence's keys in one piece, a whole sequence. Belongs to one model.
 template <class Device>
-struct KvCache {
+class KvCache {
+ public:
   using Real = typename Device::Real;
 
-  KvCache(const Device& device, const formats::ModelConfig& config, std::int64_t sequences, std::int64_t most_tokens)
+  /// For `sequences` of up to `most_tokens` each, or for as many pages as `most_bytes` hold, one sequence's at least.
+  KvCache(const Device& device, const formats::ModelConfig& config, std::int64_t sequences, std::int64_t most_tokens,
+          std::uint64_t most_bytes = std::numeric_limits<std::uint64_t>::max())
       : capacity(most_tokens),
+        page_tokens(Device::kHostMemory ? most_tokens : kernels::kKeyPage),
         lengths(static_cast<std::size_t>(sequences)),
-        layer_size(sequences * most_tokens * config.kv_heads * config.head_dim),
-        memory(device.allocate(2 * static_cast<std::size_t>(config.layers * layer_size) * sizeof(Real))),
-        keys(static_cast<Real*>(memory.data())),
-        values(keys + config.layers * layer_size) {}
-
-  static std::uint64_t planned_bytes(const formats::ModelConfig& config, std::int64_t sequences, std::int64_t most_tokens) {
-    return static_cast<std::uint64_t>(2 * config.layers * sequences * most_tokens * config.kv_heads * config.head_dim) * sizeof(Real);
+        tables_(static_cast<std::size_t>(sequences)) {
+    const std::int64_t of_one = pages_for(most_tokens), page_size = page_tokens * config.kv_heads * config.head_dim;
+    const std::uint64_t page_bytes = 2 * static_cast<std::uint64_t>(config.layers * page_size) * sizeof(Real);
+    const std::int64_t pages =
+        std::max(of_one, std::min(sequences * of_one, static_cast<std::int64_t>(std::min<std::uint64_t>(most_bytes / page_bytes, 1u << 31))));
+    for (std::int64_t page = pages - 1; page >= 0; --page) free_.push_back(static_cast<std::int32_t>(page));
+    layer_size = pages * page_size;
+    memory_ = device.allocate(static_cast<std::size_t>(pages) * page_bytes);
+    keys = static_cast<Real*>(memory_.data());
+    values = keys + config.layers * layer_size;
   }
 
-  std::int64_t capacity = 0;          ///< tokens that a sequence may reach
+  static std::uint64_t planned_bytes(const formats::ModelConfig& config, std::int64_t sequences, std::int64_t most_tokens) {
+    const std::int64_t tokens = Device::kHostMemory ? most_tokens : (most_tokens + kernels::kKeyPage - 1) / kernels::kKeyPage * kernels::kKeyPage;
+    return static_cast<std::uint64_t>(2 * config.layers * sequences * tokens * config.kv_heads * config.head_dim) * sizeof(Real);
+  }
+
+  /// Takes pages for `sequence` to reach `tokens` <= capacity. False, and nothing taken, where too few are free.
+  bool reserve(std::int64_t sequence, std::int64_t tokens) {
+    base::expects(tokens <= capacity, "a sequence keeps to its cache");
+    std::vector<std::int32_t>& table = tables_[static_cast<std::size_t>(sequence)];
+    const auto wanted = static_cast<std::size_t>(pages_for(tokens));
+    if (wanted > table.size() + free_.size()) return false;
+    while (table.size() < wanted) {
+      table.push_back(free_.back());
+      free_.pop_back();
+    }
+    return true;
+  }
+
+  /// Forgets `sequence`'s tokens and gives its pages back.
+  void clear(std::int64_t sequence) {
+    std::vector<std::int32_t>& table = tables_[static_cast<std::size_t>(sequence)];
+    free_.insert(free_.end(), table.rbegin(), table.rend());
+    table.clear();
+    lengths[static_cast<std::size_t>(sequence)] = 0;
+  }
+
+  /// A sequence's pages in the order of its tokens.
+  std::span<const std::int32_t> pages(std::int64_t sequence) const { return tables_[static_cast<std::size_t>(sequence)]; }
+  /// Where a token of it lies: the row of a layer's keys, and of its values.
+  std::int64_t row(std::int64_t sequence, std::int64_t position) const {
+    const std::int64_t page = tables_[static_cast<std::size_t>(sequence)].at(static_cast<std::size_t>(position / page_tokens));
+    return page * page_tokens + position % page_tokens;
+  }
+
+  std::int64_t capacity;              ///< tokens that a sequence may reach
+  std::int64_t page_tokens;
   std::vector<std::int64_t> lengths;  ///< [sequences] tokens held
   std::int64_t layer_size = 0;
-  tensor::Buffer memory;
-  Real* keys;  ///< [layers, sequences, capacity, kv_heads, head_dim]
-  Real* values;
+  Real* keys = nullptr;  ///< [layers, pages, page_tokens, kv_heads, head_dim]
+  Real* values = nullptr;
+
+ private:
+  std::int64_t pages_for(std::int64_t tokens) const { return (tokens + page_tokens - 1) / page_tokens; }
+
+  std::vector<std::vector<std::int32_t>> tables_;  // [sequences]
+  std::vector<std::int32_t> free_;                 // the last one is taken first
+  tensor::Buffer memory_;
 };
 
 /// New tokens of one of a cache's sequences.

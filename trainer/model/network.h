@@ -95,7 +95,8 @@ struct Network {
   const Parameter<Device>& head_weight() const { return config.tie_word_embeddings ? embedding : head_own; }
 
   // network_extend.cpp
-  void take_continuations(std::span<const Continuation> continuations, const KvCache<Device>& cache);
+  void take_continuations(std::span<const Continuation> continuations, KvCache<Device>& cache);
+  std::int64_t most_pages() const { return Device::kHostMemory ? 0 : (max_positions + kernels::kKeyPage - 1) / kernels::kKeyPage; }
 
   // network_backward.cpp
   void backward(const Pass& pass);
@@ -133,9 +134,10 @@ struct Network {
   std::int32_t *supervised = nullptr, *targets = nullptr, *tail_positions = nullptr;
   std::uint64_t* tail_keys = nullptr;
   std::int32_t *key_begin = nullptr, *key_end = nullptr, *cache_slots = nullptr;  // of continuations
+  std::int32_t* key_pages = nullptr;  // [continuations, most_pages()]; null where keys lie in one piece
   std::vector<std::int32_t> host_supervised, host_targets, host_positions;
-  std::vector<std::int32_t> host_ids, host_slots, host_bounds, host_key_begin,
-      host_key_end;  // of continuations
+  std::vector<std::int32_t> host_ids, host_slots, host_bounds, host_key_begin, host_key_end,
+      host_pages;  // of continuations
   std::vector<std::uint64_t> host_keys, host_tail_keys;
   std::int64_t supervised_count = 0;
 

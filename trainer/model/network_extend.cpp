@@ -1,5 +1,7 @@
 // Generation: new tokens behind what a cache holds.
 
+#include <algorithm>
+
 #include "base/expects.h"
 #include "trainer/kernels/gemm.h"
 #include "trainer/kernels/rmsnorm.h"
@@ -9,7 +11,7 @@ namespace finetuned::model {
 
 template <class Device>
 void Network<Device>::take_continuations(std::span<const Continuation> continuations,
-                                         const KvCache<Device>& cache) {
+                                         KvCache<Device>& cache) {
   host_ids.clear();
   host_positions.clear();
   host_slots.clear();
@@ -17,24 +19,32 @@ void Network<Device>::take_continuations(std::span<const Continuation> continuat
   host_bounds.assign(1, 0);
   host_key_begin.clear();
   host_key_end.clear();
+  host_pages.clear();
   for (const Continuation& one : continuations) {
     const std::int64_t behind = cache.lengths.at(static_cast<std::size_t>(one.sequence));
     const auto count = static_cast<std::int64_t>(one.tokens.size());
     base::expects(count >= 1 && behind + count <= cache.capacity && behind + count <= max_positions,
                   "a sequence keeps to its cache and context");
-    const std::int64_t slot = one.sequence * cache.capacity;
+    base::expects(cache.reserve(one.sequence, behind + count), "a sequence has the pages that it needs");
+    const std::int64_t begin = Device::kHostMemory ? cache.row(one.sequence, 0) : 0;
     for (std::int64_t i = 0; i < count; ++i) {
       const std::int32_t id = one.tokens[static_cast<std::size_t>(i)];
       base::expects(id >= 0 && id < config.vocab_size, "ids are of the vocabulary");
       host_ids.push_back(id);
       host_positions.push_back(static_cast<std::int32_t>(behind + i));
-      host_slots.push_back(static_cast<std::int32_t>(slot + behind + i));
+      host_slots.push_back(static_cast<std::int32_t>(cache.row(one.sequence, behind + i)));
     }
     const auto end = static_cast<std::int32_t>(host_ids.size());
     host_bounds.push_back(end);
     host_supervised.push_back(end - 1);
-    host_key_begin.push_back(static_cast<std::int32_t>(slot));
-    host_key_end.push_back(static_cast<std::int32_t>(slot + behind + count));
+    host_key_begin.push_back(static_cast<std::int32_t>(begin));
+    host_key_end.push_back(static_cast<std::int32_t>(begin + behind + count));
+    if (key_pages) {
+      const auto pages = cache.pages(one.sequence).first(
+          std::min(cache.pages(one.sequence).size(), static_cast<std::size_t>(most_pages())));
+      host_pages.insert(host_pages.end(), pages.begin(), pages.end());
+      host_pages.resize(host_key_end.size() * static_cast<std::size_t>(most_pages()));
+    }
   }
   supervised_count = static_cast<std::int64_t>(continuations.size());
   const auto tokens = static_cast<std::int64_t>(host_ids.size());
@@ -46,6 +56,7 @@ void Network<Device>::take_continuations(std::span<const Continuation> continuat
   device->copy_in(key_begin, host_key_begin.data(), supervised_count);
   device->copy_in(key_end, host_key_end.data(), supervised_count);
   device->copy_in(supervised, host_supervised.data(), supervised_count);
+  if (key_pages) device->copy_in(key_pages, host_pages.data(), static_cast<std::int64_t>(host_pages.size()));
 }
 
 template <class Device>
@@ -61,7 +72,7 @@ void Network<Device>::extend(std::span<const Continuation> continuations, KvCach
   pass.positions = positions;
   pass.cache = &cache;
   pass.attention = {rows,       config.heads, config.kv_heads, config.head_dim, config.sliding_window,
-                    cu_seqlens, key_begin,    key_end,  pass.tokens};
+                    cu_seqlens, key_begin,    key_end,  pass.tokens, key_pages, most_pages()};
   forward(pass);
   kernels::rmsnorm(*device, {rows, config.hidden_size, config.rms_norm_eps}, out, final_norm.value,
                    head_normed, head_rstd);

@@ -158,6 +158,7 @@ void Network<Device>::reserve_batch() {
   arena.reserve(tail_keys, line, tokens);
   arena.reserve(cu_seqlens, line, rows + 1);
   arena.reserve(key_begin, line, rows);
+  arena.reserve(key_pages, line, rows * most_pages());
   arena.reserve(key_end, line, rows);
   arena.reserve(cache_slots, line, tokens);
   for (auto* each : {&host_supervised, &host_targets, &host_positions, &host_ids, &host_slots})

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/errors.h"
 #include "base/files.h"
@@ -144,6 +145,47 @@ std::vector<float> gradient_of(const RunConfig& run, const std::vector<text::Tok
     gradient.insert(gradient.end(), part.begin(), part.end());
   }
   return gradient;
+}
+
+TEST_F(OnGpu, AShortCacheMakesPromptsWaitAndChangesNoAnswer) {
+  const formats::ModelConfig base = formats::read_model_config(directory_ / "base");
+  const formats::Weights weights = formats::Weights::open(directory_ / "base");
+  tensor::Cuda device;
+  model::ModelSettings settings;
+  settings.max_tokens = 32;
+  settings.max_rows = 4;
+  model::Transformer<tensor::Cuda> model(device, base, model::stored_weights(weights), settings);
+  generate::Request request;
+  request.max_tokens = 6;
+  const std::vector<std::vector<std::int32_t>> texts{{1, 2, 3}, {4}, {5, 6}, {7, 8, 9, 10}, {11}};
+  std::vector<generate::Prompt> prompts;
+  for (const auto& ids : texts) prompts.push_back({ids, request});
+  const auto plenty = generate::generate_together(model, std::span<const generate::Prompt>(prompts));
+  const auto scarce = generate::generate_together(model, std::span<const generate::Prompt>(prompts), {}, 1);  // room for one
+  for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(plenty[i].ids, scarce[i].ids) << "prompt " << i;
+}
+
+TEST(KvCache, GivesPagesAndTakesThemBack) {
+  formats::ModelConfig config;
+  config.layers = config.kv_heads = 1;
+  config.head_dim = 2;
+  const tensor::Cuda device;
+  const std::uint64_t page = 2 * kernels::kKeyPage * 2 * sizeof(tensor::Bf16);
+  model::KvCache<tensor::Cuda> cache(device, config, 3, 200, 5 * page);  // of twelve pages at most
+  EXPECT_TRUE(cache.reserve(0, 65));
+  EXPECT_TRUE(cache.reserve(1, 130));
+  EXPECT_FALSE(cache.reserve(2, 1));
+  EXPECT_TRUE(cache.reserve(0, 128)) << "that page is its own already";
+  EXPECT_FALSE(cache.reserve(0, 129));
+  EXPECT_EQ(cache.pages(0).size(), 2u);
+  std::set<std::int64_t> rows;
+  for (std::int64_t at = 0; at < 128; ++at) rows.insert(cache.row(0, at));
+  for (std::int64_t at = 0; at < 192; ++at) rows.insert(cache.row(1, at));
+  EXPECT_EQ(rows.size(), 320u) << "no two tokens lie in one place";
+  EXPECT_EQ(*rows.rbegin(), 319);
+  cache.clear(1);
+  EXPECT_TRUE(cache.reserve(2, 192));
+  EXPECT_FALSE(cache.reserve(1, 1));
 }
 
 TEST_F(OnGpu, SeveralWorkersSumTheShardsAsOneDoes) {

@@ -126,6 +126,7 @@ void Forward::block(std::int64_t sequence, std::int64_t head, std::int64_t row, 
 
 void attention(const tensor::Cpu& device, const Attention& shape, const float* q, const float* k,
                const float* v, float* out, float* lse) {
+  base::expects(!shape.pages, "keys lie in one piece here");
   const tensor::KernelTimer timer(device.profile(), "attention", 4 * pair_flops(shape), 4 * elements(shape));
   const Forward forward(device, shape);
   const std::int64_t queries = forward_blocks(shape.head_dim).queries;

@@ -14,6 +14,7 @@ using namespace cuda;
 namespace {
 
 constexpr int kKeys = 64;  // of a step
+static_assert(kKeyPage % kKeys == 0, "a step's keys lie in one page");
 
 /// The online softmax of the two rows that a lane holds of a Sum: its total is of the lane's own columns.
 struct SoftmaxRows {
@@ -88,7 +89,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const int first_key = max(0, first_position - window + 1);
   for (int key = first_key / kKeys * kKeys; key <= last_position; key += kKeys) {
     __syncthreads();  // the tile before is read
-    const std::int64_t kv_at = std::int64_t{tile.key_begin + key} * kv_stride + kv_head * d;
+    const std::int64_t kv_at = tile.key_row(key) * kv_stride + kv_head * d;
     load_tile<kKeys, kDim>(keys, k + kv_at, kv_stride, tile.keys - key, d, eights);
     load_tile<kKeys, kDim>(values, v + kv_at, kv_stride, tile.keys - key, d, eights);
     __syncthreads();

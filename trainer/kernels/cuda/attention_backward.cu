@@ -174,6 +174,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
 void attention_backward(const Cuda& device, const Attention& shape, const Bf16* q, const Bf16* k, const Bf16* v, const Bf16* out,
                         const float* lse, const Bf16* d_out, Bf16* dq, Bf16* dk, Bf16* dv, float* row_dot) {
   if (shape.queries == 0) return;
+  base::expects(!shape.pages, "keys in pages have no gradient");
   launch(device, "attention backward, rows", multiply_rows, blocks_for(shape.queries * shape.heads, kThreads / kWarp), kThreads, 0, shape,
          native(out), native(d_out), row_dot);
   const Operands operands{native(q), native(k), native(v), native(d_out), lse, row_dot};

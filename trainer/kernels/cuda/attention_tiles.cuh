@@ -45,6 +45,11 @@ struct TileOf {
   int first = 0;
   int queries = 0, keys = 0;  ///< of the sequence
   int query_begin = 0, key_begin = 0;
+  const std::int32_t* pages = nullptr;  ///< of the sequence
+  /// The row of the sequence's key `key`; those up to the page's end lie behind it.
+  __device__ std::int64_t key_row(int key) const {
+    return pages ? std::int64_t{pages[key / static_cast<int>(kKeyPage)]} * kKeyPage + key % static_cast<int>(kKeyPage) : std::int64_t{key_begin + key};
+  }
   __device__ int behind() const { return keys - queries; }  ///< keys before the first query's own
 };
 
@@ -70,6 +75,7 @@ __device__ inline TileOf find_tile(const Attention& shape, int number) {
   tile.queries = shape.cu_queries[low + 1] - tile.query_begin;
   tile.key_begin = shape.key_begin[low];
   tile.keys = shape.key_end[low] - tile.key_begin;
+  tile.pages = shape.pages ? shape.pages + low * shape.most_pages : nullptr;
   tile.some = tile.first < tile.queries;
   return tile;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "base/expects.h"
 #include "trainer/kernels/attention.h"
 #include "trainer/kernels/cross_entropy.h"
 #include "trainer/kernels/gemm.h"
@@ -141,6 +142,7 @@ LossSums head_loss(const tensor::Reference&, const HeadLoss& shape, const double
 
 void attention(const tensor::Reference&, const Attention& shape, const double* q, const double* k,
                const double* v, double* out, double* lse) {
+  base::expects(!shape.pages, "keys lie in one piece here");
   const std::int64_t d = shape.head_dim;
   const double scale = 1 / std::sqrt(static_cast<double>(d));
   std::vector<double> p;
