@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/expects.h"
 #include "tests/cuda_emulator/emulator.h"
 #include "trainer/tensor/cuda.h"
 
@@ -33,18 +34,34 @@ Buffer Cuda::allocate(std::size_t bytes) const {
   return {cuda_emulator::allocate(bytes), bytes, cuda_emulator::release};
 }
 
-void Cuda::to_device(void* to, const void* host, std::size_t bytes) const { std::memcpy(to, host, bytes); }
-void Cuda::to_host(void* host, const void* from, std::size_t bytes) const { std::memcpy(host, from, bytes); }
+void Cuda::to_device(void* to, const void* host, std::size_t bytes) const {
+  base::expects(!recording_, "no copy from the host is recorded");
+  std::memcpy(to, host, bytes);
+}
+void Cuda::to_host(void* host, const void* from, std::size_t bytes) const {
+  base::expects(!recording_, "no copy to the host is recorded");
+  std::memcpy(host, from, bytes);
+}
 
 void Cuda::copy_in(Bf16* to, const float* host, std::int64_t count) const {
+  base::expects(!recording_, "no copy from the host is recorded");
   for (std::int64_t i = 0; i < count; ++i) to[i] = rounded(host[i]);
 }
 void Cuda::copy_out(float* host, const Bf16* from, std::int64_t count) const {
+  base::expects(!recording_, "no copy to the host is recorded");
   for (std::int64_t i = 0; i < count; ++i) host[i] = widened(from[i]);
 }
-void Cuda::copy(Bf16* to, const Bf16* from, std::int64_t count) const { std::memcpy(to, from, bytes<Bf16>(count)); }
-void Cuda::copy(float* to, const float* from, std::int64_t count) const { std::memcpy(to, from, bytes<float>(count)); }
-void Cuda::zero(Bf16* at, std::int64_t count) const { std::memset(at, 0, bytes<Bf16>(count)); }
-void Cuda::zero(float* at, std::int64_t count) const { std::memset(at, 0, bytes<float>(count)); }
+void Cuda::copy(Bf16* to, const Bf16* from, std::int64_t count) const {
+  cuda_emulator::start([=] { std::memcpy(to, from, bytes<Bf16>(count)); });
+}
+void Cuda::copy(float* to, const float* from, std::int64_t count) const {
+  cuda_emulator::start([=] { std::memcpy(to, from, bytes<float>(count)); });
+}
+void Cuda::zero(Bf16* at, std::int64_t count) const {
+  cuda_emulator::start([=] { std::memset(at, 0, bytes<Bf16>(count)); });
+}
+void Cuda::zero(float* at, std::int64_t count) const {
+  cuda_emulator::start([=] { std::memset(at, 0, bytes<float>(count)); });
+}
 
 }  // namespace finetuned::tensor

@@ -172,6 +172,16 @@ void run_grid(Index grid, Index size, std::size_t shared_bytes, const std::funct
   block = nullptr;
 }
 
+namespace {
+std::vector<std::function<void()>>* recording = nullptr;
+}
+
+void start(std::function<void()> work) {
+  if (recording) return recording->push_back(std::move(work));
+  work();
+}
+void record_into(std::vector<std::function<void()>>* kept) { recording = kept; }
+
 void wait_for_block() { wait_as(State::kAtBarrier); }
 
 const std::byte* exchange_in_warp(const void* mine, std::size_t bytes) {

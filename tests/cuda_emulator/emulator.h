@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace finetuned::cuda_emulator {
 
@@ -27,6 +28,10 @@ struct Thread {
 const Thread& self();
 
 void run_grid(Index grid, Index block, std::size_t shared_bytes, const std::function<void()>& kernel);
+
+/// What is started on a stream: done at once, or, while record_into() says so, kept there instead. Null: no more.
+void start(std::function<void()> work);
+void record_into(std::vector<std::function<void()>>* kept);
 
 void wait_for_block();
 /// `bytes` of each of the warp's 32 lanes in the order of lanes, valid until the next exchange of the warp. All lanes that have

@@ -2,6 +2,8 @@
 
 #include "trainer/kernels/cuda/matmul.h"
 
+#include "tests/cuda_emulator/emulator.h"
+
 namespace finetuned::kernels::cuda {
 
 namespace {
@@ -34,7 +36,11 @@ void multiply(const Matmul<Out>& product) {
 
 }  // namespace
 
-void matmul(const tensor::Cuda&, const Matmul<tensor::Bf16>& product) { multiply(product); }
-void matmul(const tensor::Cuda&, const Matmul<float>& product) { multiply(product); }
+void matmul(const tensor::Cuda&, const Matmul<tensor::Bf16>& product) {
+  cuda_emulator::start([product] { multiply(product); });
+}
+void matmul(const tensor::Cuda&, const Matmul<float>& product) {
+  cuda_emulator::start([product] { multiply(product); });
+}
 
 }  // namespace finetuned::kernels::cuda

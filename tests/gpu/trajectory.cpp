@@ -85,6 +85,7 @@ int run_on(Device& device, const Options& options) {
   settings.max_tokens = tokens * static_cast<std::int64_t>((rows.size() + 1) / 2);  // two micro-batches a step
   settings.max_rows = static_cast<std::int64_t>(rows.size());
   settings.recompute = options.flag("--recompute");
+  settings.graphs = !options.flag("--no-graphs");
   model::Transformer<Device> model(device, config, quick_weights(), settings);
   const std::string from = options.text("--from", ""), to = options.text("--state", "");
   const std::int64_t save_at = options.integer("--save-at", 0);

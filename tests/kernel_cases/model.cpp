@@ -100,6 +100,28 @@ void recomputing_changes_no_bit(const Cuda& like, Check& check, const formats::M
   check.holds(stored == step_of(cuda, config, settings, &initial), "recomputed = stored, bit for bit");
 }
 
+/// Steps of equal and of other shapes, evaluations between them: recorded and started as graphs, and kernel by kernel.
+void graphs_change_no_bit(const Cuda& like, Check& check, const formats::ModelConfig& config) {
+  Cuda cuda(like.description().index);
+  std::vector<std::vector<double>> losses(2), values(2);
+  for (const bool graphs : {false, true}) {
+    ModelSettings settings = lora_settings();
+    settings.graphs = graphs;
+    Transformer<Cuda> model(cuda, config, held_weights(), settings);
+    for (std::int64_t step = 1; step <= 5; ++step) {
+      const PackedBatch batch = pack(random_rows(step == 4 ? std::vector<int>{9} : std::vector<int>{7, 1, 12}, 37, 3 + static_cast<std::uint64_t>(step)));
+      model.zero_gradients();
+      losses[graphs].push_back(model.accumulate_gradients(batch, step == 5 ? 0.1 : 0.05, step).loss);
+      model.adamw_step({.learning_rate = 1e-2}, step, 1);
+      losses[graphs].push_back(model.evaluate(batch).loss);
+    }
+    for (const auto& pair : model.adapter().pairs) values[graphs].insert(values[graphs].end(), pair.b.begin(), pair.b.end());
+  }
+  check.holds(losses[0] == losses[1], "graph = no graph, the losses");
+  check.holds(values[0] == values[1], "graph = no graph, the adapter");
+  check.holds(losses[0][0] != losses[0][2], "the steps differ");
+}
+
 void continuations_are_the_oracles(const Cuda& like, Check& check, const formats::ModelConfig& config) {
   ModelSettings settings;
   settings.max_tokens = 32;
@@ -140,6 +162,7 @@ void add_model_cases(std::vector<Case>& cases) {
         step_is_the_oracles(cuda, check, config, settings);
       });
     add("recomputed", recomputing_changes_no_bit);
+    add("in graphs", graphs_change_no_bit);
     add("continued", continuations_are_the_oracles);
   }
 }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <type_traits>
 
 #include "trainer/tensor/cuda.h"
 #include "trainer/tensor/device.h"
@@ -21,6 +23,15 @@ struct LossSums {
   }
 };
 
+/// Sums that a GPU may still be at work on.
+struct PendingLoss {
+  LossSums sums;
+  std::function<LossSums()> read;  ///< empty: `sums` are known
+
+  /// Waits for them.
+  LossSums get() const { return read ? read() : sums; }
+};
+
 /// Hidden states wider than this do not fit the CPU's chunks of the head.
 inline constexpr std::int64_t kMostHeadHidden = 12288;
 
@@ -37,16 +48,25 @@ struct HeadLoss {
 /// `hidden` [rows, hidden_size], `weight` [vocab_size, hidden_size], `targets` [rows] in [0, vocab_size).
 /// `d_hidden` [rows, hidden_size] is written: loss_scale * (softmax(logits) - onehot(target)) weight; null:
 /// not wanted. `d_weight` [vocab_size, hidden_size] is added to; null: not wanted (costs a second pass over
-/// the vocabulary). `state` [rows * kHeadLossState]: workspace.
+/// the vocabulary). `state` [rows * kHeadLossState]: workspace, to be left alone until the sums were read.
 inline constexpr std::int64_t kHeadLossState = 4;
-LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
-                   const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight,
-                   float* state);
-LossSums head_loss(const tensor::Cuda& device, const HeadLoss& shape, const tensor::Bf16* hidden,
-                   const tensor::Bf16* weight, const std::int32_t* targets, double loss_scale,
-                   tensor::Bf16* d_hidden, float* d_weight, float* state);
-LossSums head_loss(const tensor::Reference& device, const HeadLoss& shape, const double* hidden,
-                   const double* weight, const std::int32_t* targets, double loss_scale, double* d_hidden,
-                   double* d_weight, double* state);
+PendingLoss begin_head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
+                            const std::int32_t* targets, double loss_scale, float* d_hidden,
+                            float* d_weight, float* state);
+PendingLoss begin_head_loss(const tensor::Cuda& device, const HeadLoss& shape, const tensor::Bf16* hidden,
+                            const tensor::Bf16* weight, const std::int32_t* targets, double loss_scale,
+                            tensor::Bf16* d_hidden, float* d_weight, float* state);
+PendingLoss begin_head_loss(const tensor::Reference& device, const HeadLoss& shape, const double* hidden,
+                            const double* weight, const std::int32_t* targets, double loss_scale,
+                            double* d_hidden, double* d_weight, double* state);
+
+/// begin_head_loss() and its sums.
+template <class Device, class Real = typename Device::Real, class Wide = typename Device::Wide>
+LossSums head_loss(const Device& device, const HeadLoss& shape, const std::type_identity_t<Real>* hidden,
+                   const std::type_identity_t<Real>* weight, const std::int32_t* targets, double loss_scale,
+                   std::type_identity_t<Real>* d_hidden, std::type_identity_t<Wide>* d_weight,
+                   std::type_identity_t<Wide>* state) {
+  return begin_head_loss(device, shape, hidden, weight, targets, loss_scale, d_hidden, d_weight, state).get();
+}
 
 }  // namespace finetuned::kernels

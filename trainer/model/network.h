@@ -13,6 +13,7 @@
 #include "trainer/model/layer.h"
 #include "trainer/model/transformer.h"
 #include "trainer/tensor/arena.h"
+#include "trainer/tensor/graphs.h"
 
 namespace finetuned::model {
 
@@ -91,7 +92,7 @@ struct Network {
   void qkv_forward(Layer<Device>& layer, std::int64_t index, const Pass& pass);
   void attention_forward(Layer<Device>& layer, std::int64_t index, const Pass& pass);
   void mlp_forward(Layer<Device>& layer, const Pass& pass);
-  kernels::LossSums head(bool backward, double loss_scale);
+  kernels::PendingLoss head(bool backward, double loss_scale);
   const Parameter<Device>& head_weight() const { return config.tie_word_embeddings ? embedding : head_own; }
 
   // network_extend.cpp
@@ -140,6 +141,7 @@ struct Network {
       host_pages;  // of continuations
   std::vector<std::uint64_t> host_keys, host_tail_keys;
   std::int64_t supervised_count = 0;
+  tensor::Graphs<Device, kernels::PendingLoss> graphs;  // of run()
 
   // Workspace, each [max_tokens, ...].
   Real* out = nullptr;         // hidden: the stream after the last layer, the tail's rows alone

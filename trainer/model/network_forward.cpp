@@ -1,5 +1,7 @@
 #include <algorithm>
 
+#include <bit>
+
 #include "base/expects.h"
 #include "trainer/kernels/embedding.h"
 #include "trainer/kernels/gemm.h"
@@ -135,19 +137,19 @@ void Network<Device>::forward(const Pass& pass) {
 
 /// The loss of the tail's rows and, where `backward`, its gradient to `out`, in d_stream.
 template <class Device>
-kernels::LossSums Network<Device>::head(bool backward, double loss_scale) {
+kernels::PendingLoss Network<Device>::head(bool backward, double loss_scale) {
   const std::int64_t hidden = config.hidden_size, rows = supervised_count;
   if (rows == 0) return {};
   const kernels::RmsNorm norm{rows, hidden, config.rms_norm_eps};
   kernels::rmsnorm(*device, norm, out, final_norm.value, head_normed, head_rstd);
   const Parameter<Device>& weight = head_weight();
-  const kernels::LossSums sums = kernels::head_loss(
+  kernels::PendingLoss loss = kernels::begin_head_loss(
       *device, {rows, hidden, config.vocab_size}, head_normed, weight.value, targets, loss_scale,
       backward ? d_stream : nullptr, backward ? weight.gradient : nullptr, head_state);
   if (backward)
     kernels::rmsnorm_backward(*device, norm, d_stream, out, final_norm.value, head_rstd, false, d_stream,
                               final_norm.gradient);
-  return sums;
+  return loss;
 }
 
 template <class Device>
@@ -162,10 +164,17 @@ kernels::LossSums Network<Device>::run(const PackedBatch& batch, bool with_backw
   pass.drops = with_backward && settings.mode == Mode::kLora && settings.lora.dropout > 0;
   pass.attention = {batch.rows(),          config.heads, config.kv_heads, config.head_dim,
                     config.sliding_window, cu_seqlens,   cu_seqlens,      cu_seqlens + 1,  batch.tokens()};
-  forward(pass);
-  const kernels::LossSums sums = head(with_backward, loss_scale);
-  if (with_backward && sums.supervised > 0) backward(pass);
-  return sums;
+  const auto work = [&] {
+    forward(pass);
+    kernels::PendingLoss loss = head(with_backward, loss_scale);
+    if (with_backward && supervised_count > 0) backward(pass);
+    return loss;
+  };
+  if (pass.drops || !settings.graphs) return work().get();  // what is dropped changes with each step
+  const tensor::GraphKey key{static_cast<std::uint64_t>(pass.tokens), static_cast<std::uint64_t>(batch.rows()),
+                             static_cast<std::uint64_t>(supervised_count), with_backward,
+                             std::bit_cast<std::uint64_t>(loss_scale)};
+  return graphs.run(*device, key, work).get();
 }
 
 #define FINETUNED_INSTANTIATE(Device)                                                              \

@@ -36,6 +36,8 @@ struct ModelSettings {
   /// Where something is trained: keep only what goes into each layer, and work the rest out again on the way
   /// back. A third more time, the same bits, the activations of one layer instead of all.
   bool recompute = false;
+  /// On a GPU: record batches of one shape that come again as a graph. The same bits, fewer calls.
+  bool graphs = true;
   /// Positions a row may reach; 0: max_tokens where something is trained, else the base's
   /// max_position_embeddings.
   std::int64_t max_positions = 0;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/errors.h"
+#include "base/expects.h"
 #include "base/machine.h"
 #include "trainer/tensor/thread_pool.h"
 
@@ -279,6 +280,7 @@ Buffer Cuda::allocate(std::size_t bytes) const {
 }
 
 void Cuda::to_device(void* to, const void* host, std::size_t bytes) const {
+  base::expects(!recording_, "no copy from the host is recorded");
   use();
   for (std::size_t done = 0, room = 0; done < bytes; done += room) {
     void* const place = staging_->take(bytes - done, room, native(stream_));
@@ -290,6 +292,7 @@ void Cuda::to_device(void* to, const void* host, std::size_t bytes) const {
 }
 
 void Cuda::to_host(void* host, const void* from, std::size_t bytes) const {
+  base::expects(!recording_, "no copy to the host is recorded");
   if (bytes == 0) return;
   use();
   check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, native(stream_)), "cudaMemcpyAsync");
@@ -297,6 +300,7 @@ void Cuda::to_host(void* host, const void* from, std::size_t bytes) const {
 }
 
 void Cuda::copy_in(Bf16* to, const float* host, std::int64_t count) const {
+  base::expects(!recording_, "no copy from the host is recorded");
   use();
   const std::size_t all = bytes<Bf16>(count);
   for (std::size_t done = 0, room = 0; done < all; done += room) {

@@ -92,6 +92,9 @@ class Cuda {
   static std::size_t scratch_bytes(int /*threads*/) { return kScratchBytes + kWorkspaceBytes; }
   std::size_t scratch_bytes() const { return scratch_bytes(0); }
 
+  /// While kernels are recorded (graphs.h) nothing goes between host and GPU.
+  void set_recording(bool on) const { recording_ = on; }
+
   /// What the kernels keep for this device from one call to the next: theirs alone.
   std::shared_ptr<void>& kept_by_kernels() const { return kept_; }
 
@@ -129,6 +132,7 @@ class Cuda {
   mutable Buffer scratch_;
   std::unique_ptr<Staging> staging_;
   mutable std::shared_ptr<void> kept_;
+  mutable bool recording_ = false;
   Profile* profile_ = nullptr;
 };
 

@@ -255,9 +255,9 @@ void HeadPass::d_weight(double loss_scale, float* gradient) {
 
 }  // namespace
 
-LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
-                   const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight,
-                   float* state) {
+PendingLoss begin_head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float* hidden, const float* weight,
+                            const std::int32_t* targets, double loss_scale, float* d_hidden, float* d_weight,
+                            float* state) {
   const double weights = static_cast<double>(shape.vocab_size * shape.hidden_size);
   const double passes = 1 + (d_hidden ? 1 : 0) + (d_weight ? 2 : 0);
   const tensor::KernelTimer timer(device.profile(), "head loss",
@@ -267,7 +267,7 @@ LossSums head_loss(const tensor::Cpu& device, const HeadLoss& shape, const float
   pass.losses_and_d_hidden(d_hidden);
   const LossSums sums = pass.finish(loss_scale, d_hidden);
   if (d_weight) pass.d_weight(loss_scale, d_weight);
-  return sums;
+  return {sums, {}};
 }
 
 }  // namespace finetuned::kernels

@@ -122,8 +122,8 @@ LossSums sums_of(const Cuda& device, std::int64_t rows, const float* state) {
 
 }  // namespace
 
-LossSums head_loss(const Cuda& device, const HeadLoss& shape, const Bf16* hidden, const Bf16* weight, const std::int32_t* targets,
-                   double loss_scale, Bf16* d_hidden, float* d_weight, float* state) {
+PendingLoss begin_head_loss(const Cuda& device, const HeadLoss& shape, const Bf16* hidden, const Bf16* weight, const std::int32_t* targets,
+                            double loss_scale, Bf16* d_hidden, float* d_weight, float* state) {
   if (shape.rows == 0) return {};
   const Chunks chunks = chunks_of(device, shape);
   for (std::int64_t begin = 0; begin < shape.rows; begin += chunks.rows) {
@@ -141,7 +141,7 @@ LossSums head_loss(const Cuda& device, const HeadLoss& shape, const Bf16* hidden
            static_cast<float>(loss_scale), d_hidden || d_weight ? native(chunks.gradients) : nullptr, state + begin * kHeadLossState);
     chunk_gradients(device, chunk, rows, weight, chunks, d_hidden ? d_hidden + begin * shape.hidden_size : nullptr, d_weight);
   }
-  return sums_of(device, shape.rows, state);
+  return {{}, [&device, rows = shape.rows, state] { return sums_of(device, rows, state); }};
 }
 
 }  // namespace finetuned::kernels

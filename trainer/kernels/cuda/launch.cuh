@@ -50,8 +50,10 @@ void launch(const tensor::Cuda& device, const char* name, void (*kernel)(Paramet
 #else
   (void)device;
   (void)name;
-  cuda_emulator::run_grid({grid.x, grid.y, grid.z}, {static_cast<unsigned>(threads), 1, 1}, shared_bytes,
-                          [&] { kernel(static_cast<Parameters>(arguments)...); });
+  cuda_emulator::start([=] {
+    cuda_emulator::run_grid({grid.x, grid.y, grid.z}, {static_cast<unsigned>(threads), 1, 1}, shared_bytes,
+                            [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
 #endif
 }
 

@@ -110,9 +110,9 @@ void lora_b_gradient(const tensor::Reference&, const Lora& shape, const double* 
         gradient[i * shape.rank + j] += dy[token * shape.size + i] * low[token * shape.rank + j];
 }
 
-LossSums head_loss(const tensor::Reference&, const HeadLoss& shape, const double* hidden,
-                   const double* weight, const std::int32_t* targets, double loss_scale, double* d_hidden,
-                   double* d_weight, double*) {
+PendingLoss begin_head_loss(const tensor::Reference&, const HeadLoss& shape, const double* hidden,
+                            const double* weight, const std::int32_t* targets, double loss_scale, double* d_hidden,
+                            double* d_weight, double*) {
   LossSums sums;
   const std::int64_t size = shape.hidden_size;
   std::vector<double> p(static_cast<std::size_t>(shape.vocab_size));
@@ -137,7 +137,7 @@ LossSums head_loss(const tensor::Reference&, const HeadLoss& shape, const double
       }
     }
   }
-  return sums;
+  return {sums, {}};
 }
 
 void attention(const tensor::Reference&, const Attention& shape, const double* q, const double* k,
