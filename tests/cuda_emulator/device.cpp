@@ -1,6 +1,7 @@
 // tensor::Cuda on the emulator: its memory is the emulator's, and all work is done when a call returns.
 
 #include <cstring>
+#include <unistd.h>
 
 #include "base/expects.h"
 #include "tests/cuda_emulator/emulator.h"
@@ -13,9 +14,15 @@ struct Cuda::Staging {};
 const char* Cuda::build() { return "emulated"; }
 namespace {
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 30;
-}
+bool one_for_all = false;
+}  // namespace
 
-std::vector<Cuda::Description> Cuda::devices(std::string*) { return {{0, "emulated", 9, 0, kMemoryBytes}}; }
+std::vector<Cuda::Description> Cuda::devices(std::string*) {
+  const int process = one_for_all ? 0 : getpid();
+  std::array<std::uint8_t, 16> uuid{};
+  std::memcpy(uuid.data(), &process, sizeof process);
+  return {{0, "emulated", 9, 0, kMemoryBytes, uuid}};
+}
 std::uint64_t Cuda::free_bytes_of(int) { return kMemoryBytes; }
 
 Cuda::Cuda(int index) : description_(devices().at(static_cast<std::size_t>(index))), processors_(4) {}
@@ -65,3 +72,5 @@ void Cuda::zero(float* at, std::int64_t count) const {
 }
 
 }  // namespace finetuned::tensor
+
+void finetuned::cuda_emulator::share_one_gpu(bool shared) { finetuned::tensor::one_for_all = shared; }

@@ -44,6 +44,9 @@ void check_aligned(const void* at, std::size_t bytes);
 /// The order of threads from now on.
 void set_seed(std::uint64_t seed);
 
+/// Whether all processes have one GPU instead of one each.
+void share_one_gpu(bool shared);
+
 void* allocate(std::size_t bytes);
 void release(void* memory);
 

@@ -200,7 +200,7 @@ std::vector<Cuda::Description> Cuda::devices(std::string* why) {
   std::vector<Description> all;
   for (int index = 0; index < told.count; ++index) {
     const Answer::Gpu& gpu = told.gpus[index];
-    all.push_back({index, gpu.name, gpu.major, gpu.minor, gpu.memory_bytes});
+    all.push_back({index, gpu.name, gpu.major, gpu.minor, gpu.memory_bytes, {}});
   }
   return all;
 }
@@ -220,7 +220,9 @@ Cuda::Cuda(int index) {
                   .name = properties.name,
                   .major = properties.major,
                   .minor = properties.minor,
-                  .memory_bytes = properties.totalGlobalMem};
+                  .memory_bytes = properties.totalGlobalMem,
+                  .uuid = {}};
+  std::memcpy(description_.uuid.data(), properties.uuid.bytes, description_.uuid.size());
   if (description_.major < kLeastMajor) throw base::UsageError("GPU " + std::to_string(index) + " is too old");
   processors_ = properties.multiProcessorCount;
   use();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -48,6 +49,7 @@ class Cuda {
     std::string name;
     int major = 0, minor = 0;  ///< compute capability
     std::uint64_t memory_bytes = 0;
+    std::array<std::uint8_t, 16> uuid{};
   };
   static constexpr int kLeastMajor = 8;
   /// Of so many free bytes those that may be taken: a twentieth is left for what libraries take by themselves.

@@ -132,10 +132,13 @@ std::vector<tensor::MemoryLine> lines_of_host(const RunConfig& config, const Pla
 }
 
 /// What a run takes of its device's memory beside its model.
-std::vector<tensor::MemoryLine> lines_of_device(const Plan& plan, const Workforce& workforce) {
+std::vector<tensor::MemoryLine> lines_of_device(const RunConfig& config, const Plan& plan, const Workforce& workforce) {
   const auto buffers = static_cast<std::uint64_t>(gradient_buffers(plan.most_shards, workforce.workers));
-  if (buffers == 0) return {};
-  return {{"gradient shards", static_cast<std::uint64_t>(workforce.local) * buffers * line_bytes(plan.told.memory, "gradients")}};
+  std::uint64_t bytes = static_cast<std::uint64_t>(workforce.local) * buffers * line_bytes(plan.told.memory, "gradients");
+  if (config.device.is_cuda() && workforce.workers > 1)
+    bytes += 4 * static_cast<std::uint64_t>(exchange_numbers(plan.told.trainable_parameters, plan.most_shards, workforce.workers));
+  if (bytes == 0) return {};
+  return {{"gradient shards", bytes}};
 }
 
 std::string listed(const std::vector<tensor::MemoryLine>& lines) {
@@ -255,7 +258,7 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
     });
   };
   plan_for(most);
-  auto beside = lines_of_device(plan, workforce);
+  auto beside = lines_of_device(config, plan, workforce);
   const auto of_host = lines_of_host(config, plan, rows_bytes(training) + rows_bytes(validation), everybody);
   if (config.device.is_cuda()) {
     if (const std::uint64_t host_limit = base::run_memory_bytes(); sum_of(of_host) > host_limit)

@@ -191,10 +191,14 @@ TEST(KvCache, GivesPagesAndTakesThemBack) {
 TEST_F(OnGpu, SeveralWorkersSumTheShardsAsOneDoes) {
   const auto alone = gradient_of(config("out"), rows_, nullptr);
   EXPECT_NE(std::count(alone.begin(), alone.end(), 0.0f), static_cast<std::ptrdiff_t>(alone.size()));
-  for (const int workers : {2, 3})
-    collective::run_processes(workers, std::chrono::seconds(60), [&](collective::Collective& group) {
-      EXPECT_EQ(gradient_of(config("out"), rows_, &group), alone) << workers << " workers";  // rank 0's counts
-    });
+  for (const bool on_host : {false, true}) {
+    cuda_emulator::share_one_gpu(on_host);  // between GPUs of their own, or by way of the host
+    for (const int workers : {2, 3})
+      collective::run_processes(workers, std::chrono::seconds(60), [&](collective::Collective& group) {
+        EXPECT_EQ(gradient_of(config("out"), rows_, &group), alone) << workers << " workers";  // rank 0's counts
+      });
+  }
+  cuda_emulator::share_one_gpu(false);
 }
 
 /// Bfloat16s reach a GPU as they lie in the file; the values are those that go by way of floats.

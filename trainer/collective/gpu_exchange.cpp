@@ -1,0 +1,137 @@
+// By NCCL, which is loaded when ranks with GPUs meet: a program starts without it.
+
+#include "trainer/collective/gpu_exchange.h"
+
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+#include <nccl.h>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace finetuned::collective {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr const char* kLibrary = "libnccl.so.2";
+
+/// The library's functions; `all` says whether they are there. Once loaded it stays.
+struct Nccl {
+  Nccl() : handle(dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL)) {
+    if (!handle) return;
+    all = find(get_unique_id, "ncclGetUniqueId") && find(init_rank, "ncclCommInitRankConfig") && find(abort, "ncclCommAbort") &&
+          find(async_error, "ncclCommGetAsyncError") && find(send, "ncclSend") && find(receive, "ncclRecv") &&
+          find(group_start, "ncclGroupStart") && find(group_end, "ncclGroupEnd") && find(error_string, "ncclGetErrorString");
+  }
+  template <class Function>
+  bool find(Function*& function, const char* name) {
+    function = reinterpret_cast<Function*>(dlsym(handle, name));
+    return function != nullptr;
+  }
+
+  void* handle;
+  bool all = false;
+  decltype(::ncclGetUniqueId)* get_unique_id = nullptr;
+  decltype(::ncclCommInitRankConfig)* init_rank = nullptr;
+  decltype(::ncclCommAbort)* abort = nullptr;
+  decltype(::ncclCommGetAsyncError)* async_error = nullptr;
+  decltype(::ncclSend)* send = nullptr;
+  decltype(::ncclRecv)* receive = nullptr;
+  decltype(::ncclGroupStart)* group_start = nullptr;
+  decltype(::ncclGroupEnd)* group_end = nullptr;
+  decltype(::ncclGetErrorString)* error_string = nullptr;
+};
+
+const Nccl& nccl() {
+  static const Nccl loaded;
+  return loaded;
+}
+
+/// Calls do not wait for other ranks: what goes on is no error.
+void check(ncclResult_t result, const char* call) {
+  if (result != ncclSuccess && result != ncclInProgress) throw PeerLost(std::string(call) + ": " + nccl().error_string(result));
+}
+
+struct Hello {
+  GpuId gpu;
+  ncclUniqueId id;  // rank 0's is the group's
+  bool able;
+};
+
+bool all_able(const std::vector<Hello>& all) {
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!all[i].able) return false;
+    for (std::size_t other = 0; other < i; ++other)
+      if (all[i].gpu == all[other].gpu) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+struct GpuExchange::Joined {
+  ~Joined() {
+    if (communicator) nccl().abort(communicator);  // ends it whatever the others do
+  }
+  /// Until done() says so, for the timeout at most.
+  template <class Done>
+  void wait(const Done& done) const {
+    const steady_clock::time_point deadline = steady_clock::now() + timeout;
+    while (!done()) {
+      if (steady_clock::now() >= deadline)
+        throw PeerLost("a GPU of another rank was waited for in vain, for " + std::to_string(timeout.count() / 1000) + " s");
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+  }
+  /// Whether what was called is under way; throws where it failed.
+  bool settled() const {
+    ncclResult_t found = ncclSuccess;
+    check(nccl().async_error(communicator, &found), "ncclCommGetAsyncError");
+    check(found, "the exchange between GPUs");
+    return found == ncclSuccess;
+  }
+  bool stream_done() const {
+    const cudaError_t status = cudaStreamQuery(stream);
+    if (status != cudaSuccess && status != cudaErrorNotReady)
+      throw PeerLost(std::string("the exchange between GPUs failed: ") + cudaGetErrorString(status));
+    return status == cudaSuccess;
+  }
+
+  ncclComm_t communicator = nullptr;
+  cudaStream_t stream = nullptr;
+  std::chrono::milliseconds timeout{};
+};
+
+GpuExchange::GpuExchange(std::unique_ptr<Joined> joined) : joined_(std::move(joined)) {}
+GpuExchange::~GpuExchange() = default;
+
+std::unique_ptr<GpuExchange> GpuExchange::join(Collective& group, const GpuId& gpu, void* stream, std::chrono::milliseconds timeout) {
+  Hello mine{.gpu = gpu, .id = {}, .able = nccl().all};
+  if (group.rank() == 0 && mine.able) mine.able = nccl().get_unique_id(&mine.id) == ncclSuccess;
+  const auto all = gather_values(group, mine);
+  if (!all_able(all)) return nullptr;
+  auto joined = std::make_unique<Joined>();
+  joined->stream = static_cast<cudaStream_t>(stream);
+  joined->timeout = timeout;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  check(nccl().init_rank(&joined->communicator, group.size(), all[0].id, group.rank(), &config), "ncclCommInitRankConfig");
+  joined->wait([&] { return joined->settled(); });
+  return std::unique_ptr<GpuExchange>(new GpuExchange(std::move(joined)));
+}
+
+void GpuExchange::trade(std::span<const Outgoing> out, std::span<const Incoming> in) {
+  Joined& my = *joined_;
+  check(nccl().group_start(), "ncclGroupStart");
+  for (const Outgoing& one : out)
+    check(nccl().send(one.values.data(), one.values.size(), ncclFloat32, one.to, my.communicator, my.stream), "ncclSend");
+  for (const Incoming& one : in)
+    check(nccl().receive(one.values.data(), one.values.size(), ncclFloat32, one.from, my.communicator, my.stream), "ncclRecv");
+  check(nccl().group_end(), "ncclGroupEnd");
+  my.wait([&] { return my.settled(); });  // all of it is on the stream
+  my.wait([&] { return my.settled() && my.stream_done(); });
+}
+
+}  // namespace finetuned::collective
