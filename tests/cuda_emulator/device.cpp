@@ -23,6 +23,7 @@ std::vector<Cuda::Description> Cuda::devices(std::string*) {
   std::memcpy(uuid.data(), &process, sizeof process);
   return {{0, "emulated", 9, 0, kMemoryBytes, uuid}};
 }
+std::string Cuda::missing_library() { return {}; }
 std::uint64_t Cuda::free_bytes_of(int) { return kMemoryBytes; }
 
 Cuda::Cuda(int index) : description_(devices().at(static_cast<std::size_t>(index))), processors_(4) {}

@@ -41,7 +41,7 @@ struct GpuExchange::Joined {
 GpuExchange::GpuExchange(std::unique_ptr<Joined> joined) : joined_(std::move(joined)) {}
 GpuExchange::~GpuExchange() = default;
 
-std::unique_ptr<GpuExchange> GpuExchange::join(Collective& group, const GpuId& gpu, void*, std::chrono::milliseconds) {
+std::unique_ptr<GpuExchange> GpuExchange::join(Collective& group, const GpuId& gpu, void*) {
   const auto all = gather_values(group, gpu);
   for (std::size_t i = 0; i < all.size(); ++i)
     if (std::count(all.begin(), all.end(), all[i]) > 1) return nullptr;

@@ -16,7 +16,7 @@ std::string in_quotes(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    out += c;
+    out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
   }
   return out + "\"";
 }
@@ -34,8 +34,8 @@ bool tell(const tensor::Cuda& cuda, const Case& one) {
     fault = error.what();
   }
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  std::printf("{\"case\": %s, \"passed\": %s, \"compared\": %lld, \"worst\": %.4g, \"seconds\": %.3f, \"fault\": %s}\n",
-              in_quotes(one.name).c_str(), fault.empty() ? "true" : "false", static_cast<long long>(check.compared()), check.worst(),
+  std::printf("{\"case\": %s, \"passed\": %s, \"compared\": %lld, \"worst\": %s, \"seconds\": %.3f, \"fault\": %s}\n",
+              in_quotes(one.name).c_str(), fault.empty() ? "true" : "false", static_cast<long long>(check.compared()), number(check.worst(), "%.4g").c_str(),
               taken.count(), in_quotes(fault).c_str());
   std::fflush(stdout);
   return fault.empty();
@@ -44,6 +44,7 @@ bool tell(const tensor::Cuda& cuda, const Case& one) {
 }  // namespace
 
 int run_device(const Options& options) {
+  options.allow({"--gpu"}, {"--quick"});
   const tensor::Cuda cuda(static_cast<int>(options.integer("--gpu", 0)));
   const auto& gpu = cuda.description();
   std::printf("{\"gpu\": %s, \"compute_capability\": \"%d.%d\", \"multiprocessors\": %d, \"memory_bytes\": %llu, "
@@ -54,6 +55,7 @@ int run_device(const Options& options) {
 }
 
 int run_cases(const Options& options) {
+  options.allow({"--gpu", "--only"}, {"--large"});
   const tensor::Cuda cuda(static_cast<int>(options.integer("--gpu", 0)));
   const std::string only = options.text("--only", "");
   bool passed = true;

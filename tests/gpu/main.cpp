@@ -10,12 +10,12 @@
 namespace {
 
 constexpr const char* kUsage = R"(finetuned_gpu COMMAND: what tests/gpu/run calls. Prints lines of JSON.
-  device [--gpu N]                         the GPU, and its rate in a bfloat16 matrix product
+  device [--gpu N] [--quick]                     the GPU, and its rate in a bfloat16 matrix product
   cases [--gpu N] [--large] [--only TEXT]  every kernel beside its twin on the processor
   trajectory [--model tiny|small] [--device cpu|cuda] [--steps N] [--rows N] [--tokens N] [--dropout] [--recompute] [--no-graphs]
              [--state FILE --save-at N] [--from FILE]
                                            losses of a run and a hash of its end; saves its state, or goes on from one
-  speed --model NAME [--tokens N] [--batch N] [--steps N] [--rank N]
+  speed --model NAME [--tokens N] [--batch N] [--steps N] [--rank N] [--micro-batch-tokens N] [--recompute]
                                            tokens/s of LoRA steps on random weights
 )";
 

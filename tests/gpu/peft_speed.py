@@ -6,6 +6,7 @@
 Prints a line of JSON. Exit 77 where this Python has no torch with a GPU, no transformers or no peft."""
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -81,9 +82,12 @@ def main():
     arguments = parser.parse_args()
     rows = max(1, arguments.batch // arguments.tokens)
     # The largest piece that fits, first without and then with its layers recomputed: what a careful user would find.
-    attempts = [(size, False) for size in (rows, rows // 2, rows // 4, 1) if size >= 1] + [(1, True)]
+    sizes = [size for size in (rows, rows // 2, rows // 4, 1) if size >= 1]
+    attempts = [(size, False) for size in sizes] + [(size, True) for size in sizes]
     for size, checkpointing in dict.fromkeys(attempts):
         try:
+            gc.collect()
+            torch.compiler.reset()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             seconds, tokens = measure(arguments, size, checkpointing)
@@ -91,7 +95,7 @@ def main():
             continue
         typical = statistics.median(seconds)
         print(json.dumps({"tokens_per_second": tokens / typical, "seconds_a_step": typical, "rows_at_once": size,
-                          "recompute": checkpointing, "memory_bytes": torch.cuda.max_memory_allocated(),
+                          "recompute": checkpointing, "memory_bytes": torch.cuda.max_memory_reserved(),
                           "torch": torch.__version__}))
         return 0
     print("it does not fit this GPU's memory", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstdio>
 
 #include "trainer/kernels/counter_rng.h"
 
@@ -29,6 +31,24 @@ std::int64_t Options::integer(const std::string& name, std::int64_t otherwise) c
 }
 
 bool Options::flag(const std::string& name) const { return std::find(words_.begin(), words_.end(), name) != words_.end(); }
+
+void Options::allow(std::initializer_list<const char*> values, std::initializer_list<const char*> flags) const {
+  const auto among = [](const std::string& word, const auto& known) { return std::find(known.begin(), known.end(), word) != known.end(); };
+  for (std::size_t i = 0; i < words_.size(); ++i) {
+    if (among(words_[i], values)) {
+      ++i;
+    } else if (!among(words_[i], flags)) {
+      throw WrongUse("there is no option '" + words_[i] + "' here (see --help)");
+    }
+  }
+}
+
+std::string number(double value, const char* format) {
+  if (!std::isfinite(value)) return "null";
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
 
 namespace {
 

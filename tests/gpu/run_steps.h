@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -28,6 +29,8 @@ class Options {
   std::string text(const std::string& name, const std::string& otherwise) const;
   std::int64_t integer(const std::string& name, std::int64_t otherwise) const;  ///< >= 0
   bool flag(const std::string& name) const;
+  /// Throws WrongUse for a word that is neither one of `values` with its value nor one of `flags`.
+  void allow(std::initializer_list<const char*> values, std::initializer_list<const char*> flags) const;
 
  private:
   std::vector<std::string> words_;
@@ -61,6 +64,9 @@ kernels::LossSums take_step(model::Transformer<Device>& model, const std::vector
   model.adamw_step({.learning_rate = 2e-3}, step, std::min(1.0, 1 / (norm + 1e-6)));
   return sums;
 }
+
+/// As JSON has it; null for what is no number.
+std::string number(double value, const char* format = "%.9g");
 
 // The program's commands: each prints lines of JSON, and returns its exit status.
 int run_device(const Options& options);

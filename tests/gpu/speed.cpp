@@ -20,6 +20,7 @@ double median(std::vector<double> values) {
 }  // namespace
 
 int run_speed(const Options& options) {
+  options.allow({"--gpu", "--model", "--tokens", "--batch", "--steps", "--rank", "--micro-batch-tokens"}, {"--recompute"});
   const formats::ModelConfig config = config_of(options.text("--model", ""));
   const std::int64_t tokens = options.integer("--tokens", 2048), batch = options.integer("--batch", 16'384),
                      steps = std::max<std::int64_t>(1, options.integer("--steps", 8));
@@ -54,12 +55,12 @@ int run_speed(const Options& options) {
                                             (tokens - 1) * static_cast<std::int64_t>(rows.size()));
   std::printf("{\"model\": \"%s\", \"row_tokens\": %lld, \"batch_tokens\": %.0f, \"micro_batch_tokens\": %lld, \"recompute\": %s, "
               "\"steps\": %lld, \"seconds_a_step\": %.5f, \"fastest\": %.5f, \"slowest\": %.5f, \"tokens_per_second\": %.1f, "
-              "\"tflops\": %.2f, \"memory_bytes\": %llu, \"last_loss\": %.6g}\n",
+              "\"tflops\": %.2f, \"memory_bytes\": %llu, \"last_loss\": %s, \"graphs_started\": %lld}\n",
               options.text("--model", "").c_str(), static_cast<long long>(tokens), of_step,
               static_cast<long long>(plan.settings.max_tokens), plan.settings.recompute ? "true" : "false",
               static_cast<long long>(steps), typical, *std::min_element(seconds.begin(), seconds.end()),
               *std::max_element(seconds.begin(), seconds.end()), of_step / typical, flops / typical / 1e12,
-              static_cast<unsigned long long>(bytes), loss);
+              static_cast<unsigned long long>(bytes), number(loss).c_str(), static_cast<long long>(model.graph_starts()));
   return 0;
 }
 

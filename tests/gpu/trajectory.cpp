@@ -92,19 +92,22 @@ int run_on(Device& device, const Options& options) {
   const std::int64_t begun = from.empty() ? 0 : load(device, model, from);
   for (std::int64_t step = begun + 1; step <= steps; ++step) {
     const kernels::LossSums sums = take_step(model, rows, step);
-    std::printf("{\"step\": %lld, \"loss\": %.9g}\n", static_cast<long long>(step), sums.loss / static_cast<double>(sums.supervised));
+    std::printf("{\"step\": %lld, \"loss\": %s}\n", static_cast<long long>(step),
+                number(sums.loss / static_cast<double>(sums.supervised)).c_str());
     std::fflush(stdout);
     if (!to.empty() && step == save_at) save(device, model, step, to);
   }
   Hash hash;
   for (const auto part : state_of(model)) hash.add(on_host(device, part));
-  std::printf("{\"hash\": \"%016llx\"}\n", hash.value());
+  std::printf("{\"hash\": \"%016llx\", \"graphs_started\": %lld}\n", hash.value(), static_cast<long long>(model.graph_starts()));
   return 0;
 }
 
 }  // namespace
 
 int run_trajectory(const Options& options) {
+  options.allow({"--gpu", "--model", "--device", "--steps", "--rows", "--tokens", "--state", "--save-at", "--from"},
+                {"--dropout", "--recompute", "--no-graphs"});
   const std::string name = options.text("--device", "cuda");
   if (name == "cpu") {
     tensor::Cpu cpu;

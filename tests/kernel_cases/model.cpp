@@ -122,18 +122,25 @@ void graphs_change_no_bit(const Cuda& like, Check& check, const formats::ModelCo
   check.holds(losses[0][0] != losses[0][2], "the steps differ");
 }
 
-void continuations_are_the_oracles(const Cuda& like, Check& check, const formats::ModelConfig& config) {
+/// One sequence goes over two pages of the cache and into a third.
+void continuations_are_the_oracles(const Cuda& like, Check& check, formats::ModelConfig config) {
+  config.max_position_embeddings = 160;
   ModelSettings settings;
-  settings.max_tokens = 32;
+  settings.max_tokens = 80;
   settings.max_rows = 2;
   Cuda cuda(like.description().index);
   Reference oracle;
   Transformer<Cuda> model(cuda, config, held_weights(), settings);
   Transformer<Reference> twin(oracle, config, held_weights(), settings);
-  KvCache<Cuda> cache(cuda, config, 2, 30);
-  KvCache<Reference> twin_cache(oracle, config, 2, 30);
-  const std::vector<std::int32_t> first{3, 1, 4, 1, 5, 9, 2, 6}, second{5, 3, 5}, more{8}, others{9, 7};
-  const Continuation steps[][2] = {{{0, first}, {1, second}}, {{0, more}, {1, others}}};
+  KvCache<Cuda> cache(cuda, config, 2, 150);
+  KvCache<Reference> twin_cache(oracle, config, 2, 150);
+  const auto ids = [](std::size_t count) {
+    std::vector<std::int32_t> made;
+    for (std::size_t i = 0; i < count; ++i) made.push_back(static_cast<std::int32_t>((i * i + 3) % 37));
+    return made;
+  };
+  const std::vector<std::int32_t> first = ids(63), second{5, 3, 5}, more = ids(64), others{9, 7}, last{8};
+  const Continuation steps[][2] = {{{0, first}, {1, second}}, {{0, more}, {1, others}}, {{0, last}, {1, last}}, {{0, others}, {1, last}}};
   std::vector<float> logits(static_cast<std::size_t>(2 * config.vocab_size));
   std::vector<double> twins(logits.size());
   for (const auto& step : steps) {

@@ -34,6 +34,10 @@ class Collective {
   virtual int size() const = 0;
   /// Ranks on this machine, which share its memory and cores; 1 where that is not known.
   virtual int local_size() const = 0;
+  /// What a rank waits for another at most.
+  virtual std::chrono::milliseconds timeout() const = 0;
+  /// To be asked now and then while a rank waits for others by another way: throws PeerLost where it knows of a lost one.
+  virtual void check_peers() {}
   /// Memory of this machine that the group itself takes.
   virtual std::size_t shared_bytes() const = 0;
 

@@ -2,6 +2,8 @@
 
 #include "trainer/collective/gpu_exchange.h"
 
+#include <algorithm>
+#include <chrono>
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <nccl.h>
@@ -16,6 +18,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr const char* kLibrary = "libnccl.so.2";
+constexpr int kAskGroup = 2000;  // waits of 50 us
 
 /// The library's functions; `all` says whether they are there. Once loaded it stays.
 struct Nccl {
@@ -57,15 +60,12 @@ void check(ncclResult_t result, const char* call) {
 struct Hello {
   GpuId gpu;
   ncclUniqueId id;  // rank 0's is the group's
-  bool able;
 };
 
-bool all_able(const std::vector<Hello>& all) {
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (!all[i].able) return false;
+bool one_gpu_each(const std::vector<Hello>& all) {
+  for (std::size_t i = 0; i < all.size(); ++i)
     for (std::size_t other = 0; other < i; ++other)
       if (all[i].gpu == all[other].gpu) return false;
-  }
   return true;
 }
 
@@ -75,13 +75,16 @@ struct GpuExchange::Joined {
   ~Joined() {
     if (communicator) nccl().abort(communicator);  // ends it whatever the others do
   }
-  /// Until done() says so, for the timeout at most.
+  explicit Joined(Collective& of) : group(of) {}
+
+  /// Until done() says so, for the group's timeout at most; a rank that the group knows to be lost ends it at once.
   template <class Done>
   void wait(const Done& done) const {
-    const steady_clock::time_point deadline = steady_clock::now() + timeout;
-    while (!done()) {
-      if (steady_clock::now() >= deadline)
-        throw PeerLost("a GPU of another rank was waited for in vain, for " + std::to_string(timeout.count() / 1000) + " s");
+    const steady_clock::time_point begin = steady_clock::now();
+    for (int asked = 1; !done(); ++asked) {
+      if (steady_clock::now() - begin >= group.timeout())
+        throw PeerLost("a GPU of another rank was waited for in vain, for " + std::to_string(group.timeout().count() / 1000) + " s");
+      if (asked % kAskGroup == 0) group.check_peers();
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
   }
@@ -101,20 +104,22 @@ struct GpuExchange::Joined {
 
   ncclComm_t communicator = nullptr;
   cudaStream_t stream = nullptr;
-  std::chrono::milliseconds timeout{};
+  Collective& group;
 };
 
 GpuExchange::GpuExchange(std::unique_ptr<Joined> joined) : joined_(std::move(joined)) {}
 GpuExchange::~GpuExchange() = default;
 
-std::unique_ptr<GpuExchange> GpuExchange::join(Collective& group, const GpuId& gpu, void* stream, std::chrono::milliseconds timeout) {
-  Hello mine{.gpu = gpu, .id = {}, .able = nccl().all};
-  if (group.rank() == 0 && mine.able) mine.able = nccl().get_unique_id(&mine.id) == ncclSuccess;
+std::unique_ptr<GpuExchange> GpuExchange::join(Collective& group, const GpuId& gpu, void* stream) {
+  Hello mine{.gpu = gpu, .id = {}};
+  std::uint8_t able = nccl().all ? 1 : 0;
+  if (group.rank() == 0 && able) able = nccl().get_unique_id(&mine.id) == ncclSuccess ? 1 : 0;
+  const auto abilities = gather_values(group, able);
+  if (std::count(abilities.begin(), abilities.end(), 0) > 0) return nullptr;
   const auto all = gather_values(group, mine);
-  if (!all_able(all)) return nullptr;
-  auto joined = std::make_unique<Joined>();
+  if (!one_gpu_each(all)) return nullptr;
+  auto joined = std::make_unique<Joined>(group);
   joined->stream = static_cast<cudaStream_t>(stream);
-  joined->timeout = timeout;
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   check(nccl().init_rank(&joined->communicator, group.size(), all[0].id, group.rank(), &config), "ncclCommInitRankConfig");

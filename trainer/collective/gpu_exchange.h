@@ -1,7 +1,6 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,10 +16,10 @@ using GpuId = std::array<std::uint8_t, 16>;
 /// callers', in the order that they choose.
 class GpuExchange {
  public:
-  /// Called by all ranks. `stream`: this rank's cudaStream_t, on whose device the current thread is; it outlives this. Null, on every
-  /// rank, where one of them has no NCCL, or two are on one GPU: then the host has to be the way. Throws PeerLost.
-  static std::unique_ptr<GpuExchange> join(Collective& group, const GpuId& gpu, void* stream,
-                                           std::chrono::milliseconds timeout = kPeerTimeout);
+  /// Called by all ranks. `stream`: this rank's cudaStream_t, on whose device the current thread is; it and `group`, whose timeout
+  /// holds here too, outlive this. Null, on every rank, where one of them has no NCCL, or two are on one GPU: then the host has to be
+  /// the way. Throws PeerLost.
+  static std::unique_ptr<GpuExchange> join(Collective& group, const GpuId& gpu, void* stream);
   ~GpuExchange();
   GpuExchange(const GpuExchange&) = delete;
   GpuExchange& operator=(const GpuExchange&) = delete;

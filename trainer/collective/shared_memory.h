@@ -56,6 +56,8 @@ class SharedMemory final : public Collective {
 
   int rank() const override { return rank_; }
   int size() const override { return segment_.size(); }
+  std::chrono::milliseconds timeout() const override { return timeout_; }
+  void check_peers() override { still_there_(); }
   int local_size() const override { return segment_.size(); }
   std::size_t shared_bytes() const override { return segment_.bytes(); }
   void sum_in_order(std::span<const std::span<const float>> parts, std::span<float> total) override;

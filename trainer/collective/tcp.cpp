@@ -128,6 +128,7 @@ class Tcp final : public Collective {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  milliseconds timeout() const override { return timeout_; }
   int local_size() const override { return 1; }
   std::size_t shared_bytes() const override { return kChunkFloats * sizeof(float); }
 

@@ -33,6 +33,7 @@ class KvCache {
     const std::int64_t pages =
         std::max(of_one, std::min(sequences * of_one, static_cast<std::int64_t>(std::min<std::uint64_t>(most_bytes / page_bytes, 1u << 31))));
     for (std::int64_t page = pages - 1; page >= 0; --page) free_.push_back(static_cast<std::int32_t>(page));
+    for (std::vector<std::int32_t>& table : tables_) table.reserve(static_cast<std::size_t>(of_one));
     layer_size = pages * page_size;
     memory_ = device.allocate(static_cast<std::size_t>(pages) * page_bytes);
     keys = static_cast<Real*>(memory_.data());

@@ -85,6 +85,11 @@ std::int64_t Transformer<Device>::trainable_parameters() const {
 }
 
 template <class Device>
+std::int64_t Transformer<Device>::graph_starts() const {
+  return network_->graphs.starts();
+}
+
+template <class Device>
 void Transformer<Device>::zero_gradients() {
   network_->device->zero(network_->gradients, network_->trained_count);
 }

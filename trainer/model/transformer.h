@@ -75,6 +75,7 @@ class Transformer {
   /// piece of memory each.
   std::span<const Trainable<Wide>> trainables() const;
   std::int64_t trainable_parameters() const;
+  std::int64_t graph_starts() const;  ///< batches that went as a recorded graph (ModelSettings::graphs)
 
   void zero_gradients();
   /// L2 norm over all gradients, summed in double in a fixed order.

@@ -44,6 +44,7 @@ Cuda::Description usable_gpu(int index) {
                      ", counted from 0" + remedy);
   const auto& gpu = gpus[static_cast<std::size_t>(index)];
   if (!new_enough(gpu)) throw UsageError(too_old(gpu) + remedy);
+  if (const std::string missing = Cuda::missing_library(); !missing.empty()) throw UsageError(missing + "; install it, or" + remedy.substr(1));
   return gpu;
 }
 
@@ -55,8 +56,11 @@ DeviceChoice best_device() {
   if (*Cuda::build() == '\0') return {{}, kLeftOut};
   std::string why;
   const auto gpus = Cuda::devices(&why);
-  for (const auto& gpu : gpus)
-    if (new_enough(gpu)) return {{DeviceSpec::Kind::kCuda, gpu.index}, of_gpu(gpu)};
+  for (const auto& gpu : gpus) {
+    if (!new_enough(gpu)) continue;
+    if (const std::string missing = Cuda::missing_library(); !missing.empty()) return {{}, missing};
+    return {{DeviceSpec::Kind::kCuda, gpu.index}, of_gpu(gpu)};
+  }
   return {{}, gpus.empty() ? no_gpu(why) : too_old(gpus.front())};
 }
 
@@ -97,6 +101,10 @@ std::vector<Backend> backends() {
       cuda.usable = cuda.usable || new_enough(gpu);
       cuda.detail += (gpu.index > 0 ? "; " : "") + (new_enough(gpu) ? of_gpu(gpu) : too_old(gpu));
     }
+    if (const std::string missing = cuda.usable ? Cuda::missing_library() : std::string(); !missing.empty()) {
+      cuda.usable = false;
+      cuda.detail += "; " + missing;
+    }
   }
   all.push_back(std::move(cuda));
   return all;
@@ -105,7 +113,9 @@ std::vector<Backend> backends() {
 std::uint64_t device_memory_bytes(const DeviceSpec& spec, std::uint64_t asked) {
   if (!spec.is_cuda()) return base::run_memory_bytes(asked);
   if (asked > 0) return asked;
-  return Cuda::spared(Cuda::free_bytes_of(usable_gpu(spec.index).index));
+  const std::uint64_t free = Cuda::free_bytes_of(usable_gpu(spec.index).index);
+  if (free == 0) throw UsageError(device_name(spec) + " does not tell what memory it has free; give the limit, or choose another device");
+  return Cuda::spared(free);
 }
 
 AnyDevice::AnyDevice(const DeviceSpec& spec, int threads) : spec_(spec) {

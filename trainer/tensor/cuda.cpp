@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <new>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,7 +56,7 @@ struct Answer {
     int major, minor;
     std::uint64_t memory_bytes;
   };
-  Gpu gpus[kMostGpus];
+  Gpu gpus[kMostGpus]{};
   int count = 0;
   std::uint64_t free_bytes = 0;
   char error[256] = {};
@@ -78,7 +79,7 @@ void answer(const Question& question, Answer& to) {
   to.count = std::min(count, kMostGpus);
   for (int index = 0; index < to.count; ++index) {
     cudaDeviceProp properties{};
-    if (failed(cudaGetDeviceProperties(&properties, index))) continue;
+    if (failed(cudaGetDeviceProperties(&properties, index))) continue;  // of no compute capability: nobody takes it
     Answer::Gpu& gpu = to.gpus[index];
     std::memcpy(gpu.name, properties.name, sizeof gpu.name - 1);  // both have 256 bytes
     gpu.major = properties.major, gpu.minor = properties.minor;
@@ -100,12 +101,21 @@ bool hear(int in, Answer& told) {
   return true;
 }
 
+bool has_driver() {
+  void* const driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (driver) dlclose(driver);
+  return driver != nullptr;
+}
+
 bool ask_a_child(const Question& question, Answer& told) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return false;
-  const pid_t child = fork();
+  const pid_t parent = getpid(), child = fork();
   if (child == 0) {
-    answer(question, told);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a driver may hang
+    if (getppid() != parent) _exit(1);
+    dup2(STDERR_FILENO, STDOUT_FILENO);  // what a driver prints is no result
+    if (has_driver()) answer(question, told);
     for (std::size_t done = 0; done < sizeof told;) {
       const ssize_t wrote = write(ends[1], reinterpret_cast<const char*>(&told) + done, sizeof told - done);
       if (wrote <= 0) break;
@@ -123,17 +133,11 @@ bool ask_a_child(const Question& question, Answer& told) {
   return heard;
 }
 
-bool has_driver() {
-  void* const driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (driver) dlclose(driver);
-  return driver != nullptr;
-}
-
 Answer ask(const Question& question) {
   Answer told;
   if (spoke) {
     answer(question, told);
-  } else if (has_driver() && !ask_a_child(question, told)) {
+  } else if (!ask_a_child(question, told)) {
     told = {};
     std::snprintf(told.error, sizeof told.error, "the driver does not answer");
   }
@@ -203,6 +207,12 @@ std::vector<Cuda::Description> Cuda::devices(std::string* why) {
     all.push_back({index, gpu.name, gpu.major, gpu.minor, gpu.memory_bytes, {}});
   }
   return all;
+}
+
+std::string Cuda::missing_library() {
+  constexpr const char* kNeeded = "libcublasLt.so.13";
+  if (dlopen(kNeeded, RTLD_LAZY | RTLD_LOCAL)) return {};  // it stays: it is needed
+  return dlerror();
 }
 
 std::uint64_t Cuda::free_bytes_of(int index) { return ask({.free_of = index}).free_bytes; }

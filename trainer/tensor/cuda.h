@@ -61,6 +61,8 @@ class Cuda {
   /// one. A process that has not made a Cuda yet asks by a child, so that it has not spoken to the driver and may still
   /// fork(); that takes some tenths of a second where there is a driver.
   static std::vector<Description> devices(std::string* why = nullptr);
+  /// Why a library that every GPU needs cannot be loaded here; empty where it can.
+  static std::string missing_library();
   /// What is free of a GPU's memory now, asked for likewise; 0 where the driver does not say.
   static std::uint64_t free_bytes_of(int index);
 

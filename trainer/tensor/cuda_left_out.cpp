@@ -24,6 +24,9 @@ const char* Cuda::build() {
 std::vector<Cuda::Description> Cuda::devices(std::string*) {
   return {};
 }
+std::string Cuda::missing_library() {
+  return {};
+}
 std::uint64_t Cuda::free_bytes_of(int) {
   return 0;
 }

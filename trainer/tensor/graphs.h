@@ -1,17 +1,18 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "trainer/tensor/cuda_graph.h"
 
 namespace finetuned::tensor {
 
 /// What decides that two runs start the same kernels with the same arguments.
-using GraphKey = std::vector<std::uint64_t>;
+using GraphKey = std::array<std::uint64_t, 5>;
 
 /// Runs of kernels that come again and again. On the processor nothing is gained by keeping them.
 template <class Device, class Result>
@@ -21,6 +22,7 @@ class Graphs {
   Result run(const Device&, const GraphKey&, const Work& work) {
     return work();
   }
+  std::int64_t starts() const { return 0; }
 };
 
 /// On a GPU a run that came once is recorded when it comes again, and started as one graph from then on: hundreds of kernels by one
@@ -33,27 +35,43 @@ class Graphs<Cuda, Result> {
   Result run(const Cuda& device, const GraphKey& key, const Work& work) {
     const auto found = known_.find(key);
     if (found == known_.end()) {
-      if (known_.size() >= kMost) known_.clear();
-      known_.emplace(key, std::nullopt);
+      make_room();
+      known_[key].used = ++uses_;
       return work();
     }
-    if (!found->second) {
+    Known& known = found->second;
+    known.used = ++uses_;
+    if (!known.graph) {
       Result result;
-      CudaGraph graph(device, [&] { result = work(); });
-      found->second.emplace(Recorded{std::move(graph), std::move(result)});
+      known.graph.emplace(device, [&] { result = work(); });
+      known.result = std::move(result);
     }
-    found->second->graph.start(device);
-    return found->second->result;
+    known.graph->start(device);
+    ++starts_;
+    return known.result;
   }
+  std::int64_t starts() const { return starts_; }  ///< of recorded runs
 
  private:
   static constexpr std::size_t kMost = 16;  ///< keys that are remembered
 
-  struct Recorded {
-    CudaGraph graph;
+  struct Known {
+    std::optional<CudaGraph> graph;  ///< nothing: came once
     Result result;
+    std::int64_t used = 0;  ///< the greater, the later
   };
-  std::map<GraphKey, std::optional<Recorded>> known_;  ///< nothing: came once
+
+  /// Forgets what came once before what was recorded, and of these what was used longest ago.
+  void make_room() {
+    if (known_.size() < kMost) return;
+    const auto before = [](const auto& a, const auto& b) {
+      return std::pair(a.second.graph.has_value(), a.second.used) < std::pair(b.second.graph.has_value(), b.second.used);
+    };
+    known_.erase(std::min_element(known_.begin(), known_.end(), before));
+  }
+
+  std::map<GraphKey, Known> known_;
+  std::int64_t uses_ = 0, starts_ = 0;
 };
 
 }  // namespace finetuned::tensor
