@@ -70,25 +70,18 @@ void linear(const Cuda& cuda, Check& check, const Product& one) {
   Pair<Bf16> x(cuda, one.m * one.k, 1), weight(cuda, one.n * one.k, 2), y(cuda, one.m * one.n), dy(cuda, one.m * one.n, 3),
       dx(cuda, one.m * one.k), a(cuda, kRank * one.k, 4), low(cuda, one.m * kRank);
   Pair<float> a_gradient(cuda, kRank * one.k);
-  const auto forward = [&](auto* x_at, auto* weight_at, auto* y_at) {
-    Gemm<std::remove_reference_t<decltype(*y_at)>> g;
-    g.m = one.m, g.n = one.n;
-    g.products[0] = {{x_at, one.k, 1}, {weight_at, one.k, true}, one.k};
-    g.c = y_at, g.c_stride = one.n;
+  const auto product = [&](std::int64_t n, std::int64_t k, bool transposed, auto* left, auto* weight_at, auto* c) {
+    Gemm<std::remove_reference_t<decltype(*c)>> g;
+    g.m = one.m, g.n = n;
+    g.products[0] = {{left, k, 1}, {weight_at, one.k, transposed}, k};
+    g.c = c, g.c_stride = n;
     return g;
   };
-  gemm(cuda, forward(x.gpu(), weight.gpu(), y.gpu()));
-  gemm(cpu, forward(x.oracle(), weight.oracle(), y.oracle()));
+  gemm(cuda, product(one.n, one.k, true, x.gpu(), weight.gpu(), y.gpu()));
+  gemm(cpu, product(one.n, one.k, true, x.oracle(), weight.oracle(), y.oracle()));
   y.compare(check, "x weight^T", sum_error(static_cast<double>(one.k), 1.0 / 3), 1e-2);
-  const auto backward = [&](auto* dy_at, auto* weight_at, auto* dx_at) {
-    Gemm<std::remove_reference_t<decltype(*dx_at)>> g;
-    g.m = one.m, g.n = one.k;
-    g.products[0] = {{dy_at, one.n, 1}, {weight_at, one.k, false}, one.n};
-    g.c = dx_at, g.c_stride = one.k;
-    return g;
-  };
-  gemm(cuda, backward(dy.gpu(), weight.gpu(), dx.gpu()));
-  gemm(cpu, backward(dy.oracle(), weight.oracle(), dx.oracle()));
+  gemm(cuda, product(one.k, one.n, false, dy.gpu(), weight.gpu(), dx.gpu()));
+  gemm(cpu, product(one.k, one.n, false, dy.oracle(), weight.oracle(), dx.oracle()));
   dx.compare(check, "dy weight", sum_error(static_cast<double>(one.n), 1.0 / 3), 1e-2);
   const Lora shape{one.m, kRank, one.k};
   const Bf16* const as[] = {a.gpu()};

@@ -51,6 +51,14 @@ void add_adapter(const formats::AdapterConfig& adapter, model::ModelSettings& se
   settings.lora.target_modules = adapter.target_modules;
 }
 
+/// work(Transformer<Device>&).
+template <class Work>
+decltype(auto) on(tensor::OnAnyDevice<model::Transformer>& any, Work&& work) {
+  using OnGpu = std::unique_ptr<model::Transformer<tensor::Cuda>>;
+  if (auto* const gpu = std::get_if<OnGpu>(&any)) return work(**gpu);
+  return work(*std::get<std::unique_ptr<model::Transformer<tensor::Cpu>>>(any));
+}
+
 }  // namespace
 
 AnyModel::AnyModel(tensor::AnyDevice& device, const Files& files, const formats::ModelConfig& config, std::int64_t positions,
@@ -73,18 +81,6 @@ AnyModel::AnyModel(tensor::AnyDevice& device, const Files& files, const formats:
     model_ = std::move(model);
   });
 }
-
-namespace {
-
-/// work(Transformer<Device>&).
-template <class Work>
-decltype(auto) on(tensor::OnAnyDevice<model::Transformer>& any, Work&& work) {
-  using OnGpu = std::unique_ptr<model::Transformer<tensor::Cuda>>;
-  if (auto* const gpu = std::get_if<OnGpu>(&any)) return work(**gpu);
-  return work(*std::get<std::unique_ptr<model::Transformer<tensor::Cpu>>>(any));
-}
-
-}  // namespace
 
 Answer AnyModel::generate(std::span<const std::int32_t> prompt, const Request& request,
                           const std::function<void(std::int32_t)>& on_token) {

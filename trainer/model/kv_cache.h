@@ -25,31 +25,30 @@ class KvCache {
   KvCache(const Device& device, const formats::ModelConfig& config, std::int64_t sequences, std::int64_t most_tokens,
           std::uint64_t most_bytes = std::numeric_limits<std::uint64_t>::max())
       : capacity(most_tokens),
-        page_tokens(Device::kHostMemory ? most_tokens : kernels::kKeyPage),
+        page_tokens(page_of(most_tokens)),
         lengths(static_cast<std::size_t>(sequences)),
         tables_(static_cast<std::size_t>(sequences)) {
-    const std::int64_t of_one = pages_for(most_tokens), page_size = page_tokens * config.kv_heads * config.head_dim;
-    const std::uint64_t page_bytes = 2 * static_cast<std::uint64_t>(config.layers * page_size) * sizeof(Real);
-    const std::int64_t pages =
-        std::max(of_one, std::min(sequences * of_one, static_cast<std::int64_t>(std::min<std::uint64_t>(most_bytes / page_bytes, 1u << 31))));
+    const std::int64_t of_one = pages_for(most_tokens, page_tokens), of_all = sequences * of_one;
+    const std::uint64_t bytes = page_bytes(config, page_tokens), fitting = std::min(most_bytes / bytes, static_cast<std::uint64_t>(of_all));
+    const std::int64_t pages = std::max(of_one, static_cast<std::int64_t>(fitting));
     for (std::int64_t page = pages - 1; page >= 0; --page) free_.push_back(static_cast<std::int32_t>(page));
     for (std::vector<std::int32_t>& table : tables_) table.reserve(static_cast<std::size_t>(of_one));
-    layer_size = pages * page_size;
-    memory_ = device.allocate(static_cast<std::size_t>(pages) * page_bytes);
+    layer_size = pages * page_tokens * config.kv_heads * config.head_dim;
+    memory_ = device.allocate(static_cast<std::size_t>(pages) * bytes);
     keys = static_cast<Real*>(memory_.data());
     values = keys + config.layers * layer_size;
   }
 
   static std::uint64_t planned_bytes(const formats::ModelConfig& config, std::int64_t sequences, std::int64_t most_tokens) {
-    const std::int64_t tokens = Device::kHostMemory ? most_tokens : (most_tokens + kernels::kKeyPage - 1) / kernels::kKeyPage * kernels::kKeyPage;
-    return static_cast<std::uint64_t>(2 * config.layers * sequences * tokens * config.kv_heads * config.head_dim) * sizeof(Real);
+    const std::int64_t page = page_of(most_tokens);
+    return static_cast<std::uint64_t>(sequences * pages_for(most_tokens, page)) * page_bytes(config, page);
   }
 
   /// Takes pages for `sequence` to reach `tokens` <= capacity. False, and nothing taken, where too few are free.
   bool reserve(std::int64_t sequence, std::int64_t tokens) {
     base::expects(tokens <= capacity, "a sequence keeps to its cache");
     std::vector<std::int32_t>& table = tables_[static_cast<std::size_t>(sequence)];
-    const auto wanted = static_cast<std::size_t>(pages_for(tokens));
+    const auto wanted = static_cast<std::size_t>(pages_for(tokens, page_tokens));
     if (wanted > table.size() + free_.size()) return false;
     while (table.size() < wanted) {
       table.push_back(free_.back());
@@ -82,7 +81,11 @@ class KvCache {
   Real* values = nullptr;
 
  private:
-  std::int64_t pages_for(std::int64_t tokens) const { return (tokens + page_tokens - 1) / page_tokens; }
+  static std::int64_t page_of(std::int64_t most_tokens) { return Device::kHostMemory ? most_tokens : kernels::kKeyPage; }
+  static std::int64_t pages_for(std::int64_t tokens, std::int64_t page) { return (tokens + page - 1) / page; }
+  static std::uint64_t page_bytes(const formats::ModelConfig& config, std::int64_t page) {
+    return static_cast<std::uint64_t>(2 * config.layers * page * config.kv_heads * config.head_dim) * sizeof(Real);
+  }
 
   std::vector<std::vector<std::int32_t>> tables_;  // [sequences]
   std::vector<std::int32_t> free_;                 // the last one is taken first

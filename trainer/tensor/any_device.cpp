@@ -12,8 +12,6 @@ namespace {
 
 using base::UsageError;
 
-constexpr int kMostGpus = 1024;
-
 std::string of_gpu(const Cuda::Description& gpu) {
   char numbers[80];
   std::snprintf(numbers, sizeof numbers, ", compute capability %d.%d, %.1f GB", gpu.major, gpu.minor,
@@ -81,7 +79,7 @@ DeviceChoice choose_device(const std::string& name) {
   bool understood = name == "cuda";
   if (name.starts_with("cuda:")) {
     const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), index);
-    understood = error == std::errc() && end == name.data() + name.size() && index >= 0 && index < kMostGpus;
+    understood = error == std::errc() && end == name.data() + name.size() && index >= 0;
   }
   if (!understood) throw UsageError("there is no device '" + name + "'; give cpu, cuda, cuda:N (N counts from 0) or auto");
   return {{DeviceSpec::Kind::kCuda, usable_gpu(index).index}, {}};

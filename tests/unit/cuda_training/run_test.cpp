@@ -161,7 +161,11 @@ TEST_F(OnGpu, AShortCacheMakesPromptsWaitAndChangesNoAnswer) {
   std::vector<generate::Prompt> prompts;
   for (const auto& ids : texts) prompts.push_back({ids, request});
   const auto plenty = generate::generate_together(model, std::span<const generate::Prompt>(prompts));
-  const auto scarce = generate::generate_together(model, std::span<const generate::Prompt>(prompts), {}, 1);  // room for one
+  std::vector<std::size_t> turns;
+  generate::Listener listener;
+  listener.on_token = [&turns](std::size_t prompt, std::int32_t) { turns.push_back(prompt); };
+  const auto scarce = generate::generate_together(model, std::span<const generate::Prompt>(prompts), listener, 1);  // room for one
+  EXPECT_TRUE(std::is_sorted(turns.begin(), turns.end())) << "each waits for the one before";
   for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(plenty[i].ids, scarce[i].ids) << "prompt " << i;
 }
 
