@@ -39,7 +39,7 @@ class Options {
 /// A model of random weights by its name, or nothing: `tiny` and `small` for proofs; in their true shapes
 /// `qwen2.5-0.5b`, `qwen2.5-1.5b`, `qwen2.5-7b`, `llama-3-8b`.
 formats::ModelConfig config_of(const std::string& name);
-/// Uniform values, the norms about 1, from a table that is drawn once: some gigabytes a second.
+/// Uniform values, the norms about 1, copied from a table that is drawn once.
 model::WeightSource quick_weights();
 /// `count` rows of `tokens` random ids below `vocabulary`, every position supervised.
 std::vector<text::TokenRow> random_rows(std::int64_t count, std::int64_t tokens, std::int64_t vocabulary);

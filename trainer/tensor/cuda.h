@@ -59,7 +59,7 @@ class Cuda {
   static const char* build();
   /// The GPUs that this process sees; none where there is no driver, or it fails, and then `why` becomes its message, if it has
   /// one. A process that has not made a Cuda yet asks by a child, so that it has not spoken to the driver and may still
-  /// fork(); that takes some tenths of a second where there is a driver.
+  /// fork().
   static std::vector<Description> devices(std::string* why = nullptr);
   /// Why a library that every GPU needs cannot be loaded here; empty where it can.
   static std::string missing_library();

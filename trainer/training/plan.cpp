@@ -19,7 +19,7 @@ using base::UsageError;
 using tensor::megabytes;
 
 constexpr std::int64_t kMicroBatchTokens = 2048;         // beyond it the CPU's kernels gain nothing
-constexpr std::int64_t kMicroBatchTokensOfGpu = 16384;  // fills a large GPU's multiprocessors
+constexpr std::int64_t kMicroBatchTokensOfGpu = 16384;  // not measured yet
 constexpr std::int64_t kMaxMicroBatchRows = 4096;
 constexpr std::int64_t kValidationSamples = 25;   // a run
 constexpr std::int64_t kMaxSteps = 100'000'000;
