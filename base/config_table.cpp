@@ -73,7 +73,7 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::scheduler, &S::Scheduler::sweep_seconds)},
       {"scheduler.max_attempts", Type::kInteger, "3", 1, 100, false, "A job that crashed so many workers fails.",
        integer(&S::scheduler, &S::Scheduler::max_attempts)},
-      {"worker.device", Type::kText, "cpu", {}, {}, false, "What the worker trains on: cpu, cuda or cuda:N (an NVIDIA GPU), auto.",
+      {"worker.device", Type::kText, "cpu", {}, {}, false, "What the worker trains on: cpu, cuda or cuda:N (an NVIDIA GPU), cuda:N,M,... (several, for jobs that can use them), auto.",
        text(&S::worker, &S::Worker::device)},
       {"worker.threads", Type::kInteger, "0", 0, 1024, false, "Threads of the trainer; 0: all cores.",
        integer(&S::worker, &S::Worker::threads)},

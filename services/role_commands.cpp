@@ -3,10 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <memory>
 
 #include "base/log.h"
 #include "services/roles.h"
 #include "services/supervisor.h"
+#include "services/worker/ranks.h"
 
 namespace finetuned::services {
 
@@ -56,6 +58,17 @@ int serve(const ProgramOptions& options) {
   return supervise(supervisor);
 }
 
+/// What a worker begins for each further device of a job; nobody else has a use for it.
+void add_rank_command(CLI::App& app, int& exit_status) {
+  CLI::App& command = *app.add_subcommand("rank", "take part in a worker's job; a worker begins this")->group("");
+  const auto arguments = std::make_shared<worker::RankArguments>();
+  command.add_option("--rank", arguments->rank)->required()->check(CLI::Range(1, collective::kMostRanks - 1));
+  command.add_option("--order", arguments->order)->required()->check(CLI::ExistingFile);
+  command.add_option("--device", arguments->device)->required();
+  command.add_option("--base-state", arguments->base_state)->required();
+  command.callback([arguments, &exit_status] { exit_status = worker::take_rank(*arguments); });
+}
+
 }  // namespace
 
 void add_role_commands(CLI::App& app, const ProgramOptions& options, int& exit_status) {
@@ -66,6 +79,7 @@ void add_role_commands(CLI::App& app, const ProgramOptions& options, int& exit_s
     CLI::App& command = *app.add_subcommand(role.name, role.help);
     command.callback([&role, &options, &exit_status] { exit_status = run_role(role, options); });
   }
+  add_rank_command(app, exit_status);
 }
 
 }  // namespace finetuned::services

@@ -18,6 +18,7 @@
 #include "storage/outbox_store.h"
 #include "storage/postgres/migrator.h"
 #include "storage/redis/stream_reader.h"
+#include "trainer/collective/collective.h"
 
 namespace finetuned::services {
 
@@ -31,12 +32,21 @@ constexpr seconds kGatewayClosing{3};  // beyond its own drain, to close what is
 constexpr milliseconds kDatabasePause{1'000};
 constexpr int kWorkerNiceness = 10;
 
-tensor::DeviceSpec worker_device(const base::Settings& settings) {
+std::string names_of(const std::vector<tensor::DeviceSpec>& devices) {
+  std::string names;
+  for (const tensor::DeviceSpec& device : devices) names += (names.empty() ? "" : " ") + tensor::device_name(device);
+  return names;
+}
+
+std::vector<tensor::DeviceSpec> worker_devices(const base::Settings& settings) {
   try {
-    const tensor::DeviceChoice choice = tensor::choose_device(settings.worker.device);
+    const tensor::DevicesChoice choice = tensor::choose_devices(settings.worker.device);
     if (!choice.reason.empty())
-      base::log_info("worker.device is auto", {{"device", tensor::device_name(choice.spec)}, {"why", choice.reason}});
-    return choice.spec;
+      base::log_info("worker.device is auto", {{"device", names_of(choice.specs)}, {"why", choice.reason}});
+    if (choice.specs.size() > collective::kMostRanks)
+      throw base::UsageError("names " + std::to_string(choice.specs.size()) + " GPUs; a job's step is shared by " +
+                             std::to_string(collective::kMostRanks) + " at most, so run a second worker for the others");
+    return choice.specs;
   } catch (const base::UsageError& error) {
     throw base::ConfigError(std::string("worker.device: ") + error.what());
   }
@@ -118,7 +128,7 @@ int run_scheduler(const base::Settings& settings) {
 }
 
 int run_worker(const base::Settings& settings) {
-  const tensor::DeviceSpec device = worker_device(settings);
+  const std::vector<tensor::DeviceSpec> devices = worker_devices(settings);
   if (settings.worker.heartbeat_seconds * 2 > settings.worker.lease_seconds)
     throw base::ConfigError("worker.heartbeat_seconds: must be at most half of worker.lease_seconds");
   const Shutdown shutdown(kDrain);
@@ -133,13 +143,14 @@ int run_worker(const base::Settings& settings) {
   options.scratch_directory = jobs_directory(settings);
   options.link.lease_seconds = settings.worker.lease_seconds;
   options.link.heartbeat = seconds(settings.worker.heartbeat_seconds);
-  options.device = device;
+  options.devices = devices;
+  options.program = "/proc/self/exe";  // this very build, even where its file was replaced meanwhile
   options.threads = settings.worker.threads;
   options.memory_bytes = static_cast<std::uint64_t>(settings.worker.memory_bytes);
   worker::Worker role(pool, store, options);
   const redis::StreamReader reader(reader_options(settings, storage::kJobsStream, "workers"),
                                    [&role](const std::string&) { role.wake(); });
-  base::log_info("ready", {{"device", tensor::device_name(device)}});
+  base::log_info("ready", {{"device", names_of(devices)}});
   role.run(shutdown.token());
   base::log_info("drained");
   return 0;

@@ -206,6 +206,7 @@ void ResidentBases::read_weights(Entry& entry, const EachPiece& each_piece) {
 void ResidentBases::begin_weights(Entry& entry, tensor::AnyDevice& device, const formats::ModelConfig& config) {
   if (entry.begun) return;
   auto begun = std::make_shared<Weights>(device, config);
+  begun->fingerprint = entry.fingerprint;
   const std::lock_guard lock(mutex_);
   entry.bytes += begun->values.bytes();
   entry.begun = std::move(begun);

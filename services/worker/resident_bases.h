@@ -31,6 +31,7 @@ class ResidentBases {
 
     model::AnyBase values;
     training::FileHashes hashes;
+    std::string fingerprint;
   };
 
  public:
@@ -43,6 +44,8 @@ class ResidentBases {
 
     const model::AnyBase& weights() const { return weights_->values; }
     const training::FileHashes& hashes() const { return weights_->hashes; }
+    /// The directory's, of when the weights were read.
+    const std::string& fingerprint() const { return weights_->fingerprint; }
 
    private:
     friend class ResidentBases;

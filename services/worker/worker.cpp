@@ -1,5 +1,6 @@
 #include "services/worker/worker.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -8,6 +9,7 @@
 #include "services/worker/job_data.h"
 #include "services/worker/job_observer.h"
 #include "services/worker/job_results.h"
+#include "services/worker/ranks.h"
 #include "services/worker/scratch.h"
 #include "trainer/training/speed.h"
 
@@ -20,12 +22,6 @@ using postgres::Transaction;
 
 constexpr std::chrono::milliseconds kSweepPause{1'000};
 constexpr std::chrono::seconds kPatience{2};  // with a base that is read ahead
-
-/// What the device has to give, is asked before anything of this worker lies on it.
-WorkerOptions resolved(WorkerOptions options) {
-  options.memory_bytes = tensor::device_memory_bytes(options.device, options.memory_bytes);
-  return options;
-}
 
 storage::JobError refusal(const JobRefused& error) {
   storage::JobError refused{.code = error.code, .message = error.what(), .param = std::nullopt};
@@ -42,8 +38,9 @@ struct Worker::Waker {
 };
 
 Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
-    : pool_(pool), store_(store), options_(resolved(std::move(options))), waker_(std::make_unique<Waker>()),
-      bases_(options_.memory_bytes, kPatience, options_.device), preloader_(pool, bases_) {}
+    : pool_(pool), store_(store), options_(std::move(options)),
+      memory_bytes_(tensor::device_memory_bytes(options_.devices.front(), options_.memory_bytes)),
+      waker_(std::make_unique<Waker>()), bases_(memory_bytes_, kPatience, options_.devices.front()), preloader_(pool, bases_) {}
 
 Worker::~Worker() = default;
 
@@ -91,24 +88,40 @@ bool Worker::run_one(const std::stop_token& stop) {
   return true;
 }
 
-/// A run that cannot fit is refused before anything is read for it.
-training::RunResult Worker::train(const JobData& data, JobObserver& observer) {
-  const training::RunPlan plan = training::plan_training(data.config.run, data.training, data.validation);
-  std::uint64_t bytes = 0;
-  for (const auto& line : plan.memory) bytes += line.bytes;
+double Worker::gemm_gflops() {
   if (!gemm_gflops_) {
-    tensor::AnyDevice device(options_.device, options_.threads);
+    tensor::AnyDevice device(options_.devices.front(), options_.threads);
     gemm_gflops_ = device.visit([](const auto& on) { return training::gemm_gflops(on); });
   }
+  return *gemm_gflops_;
+}
+
+/// A run that cannot fit is refused before anything is read for it.
+training::RunResult Worker::train(const JobData& data, const std::filesystem::path& scratch, JobObserver& observer) {
+  const auto plan_for = [&](int workers) {
+    return training::plan_training(data.config.run, data.training, data.validation, workers);
+  };
+  training::RunPlan plan = plan_for(1);
+  Ranks ranks{.devices = options_.devices, .program = options_.program, .memory_bytes = options_.memory_bytes,
+              .base_fingerprint = {}};
+  ranks.devices.resize(std::min(ranks.devices.size(), static_cast<std::size_t>(plan.most_shards)));
+  if (ranks.devices.size() > 1) {
+    plan = plan_for(static_cast<int>(ranks.devices.size()));
+    base::log_info("the job takes several devices", {{"devices", static_cast<std::int64_t>(ranks.devices.size())}});
+  }
+  std::uint64_t bytes = 0;
+  for (const auto& line : plan.memory) bytes += line.bytes;
+  const double gflops = gemm_gflops() * static_cast<double>(ranks.devices.size());
   struct Stopped {};
   const auto go_on = [&observer] {
     if (observer.stop_requested()) throw Stopped();
   };
   try {
     const ResidentBases::Lent base = bases_.lend(data.config.run.base_directory, bytes, go_on);
+    ranks.base_fingerprint = base.fingerprint();
     const training::RunResources resources{
-        .base = &base.weights(), .base_hashes = &base.hashes(), .gemm_gflops = gemm_gflops_};
-    return training::run_training(data.config.run, data.training, data.validation, observer, resources);
+        .base = &base.weights(), .base_hashes = &base.hashes(), .gemm_gflops = gflops};
+    return train_by_ranks(ranks, data, scratch / "order", observer, resources);
   } catch (const Stopped&) {  // before its first step
     training::RunResult result;
     result.stopped = true;
@@ -125,15 +138,15 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
   try {
     const Scratch scratch(options_.scratch_directory, job.id, claimed.lease.epoch);
     JobData data = load_job_data(pool_, store_, job, bases_, scratch.path());
-    data.config.run.device = options_.device;
+    data.config.run.device = options_.devices.front();
     data.config.run.threads = options_.threads;
-    data.config.run.memory_limit_bytes = options_.memory_bytes;
+    data.config.run.memory_limit_bytes = memory_bytes_;
     const std::string model_name =
         fine_tuned_model_name(job.base_model, data.organization, job.suffix.value_or(""), job.id);
     const JobObserver::Options options{.model_name = model_name,
                                        .early_stopping_patience = data.config.early_stopping_patience};
     JobObserver observer(link, store_, options, stop);
-    const training::RunResult result = train(data, observer);
+    const training::RunResult result = train(data, scratch.path(), observer);
     if (link.lost()) throw LeaseLost(job.id);
     if (!result.stopped || observer.stopped_early()) {
       publish_success(link, store_, job, model_name, result);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "services/worker/job_link.h"
 #include "services/worker/preloader.h"
@@ -23,12 +24,13 @@ struct WorkerOptions {
   std::string name;                        ///< this process, in leases and logs
   std::filesystem::path scratch_directory;  ///< a folder a job, removed at its end
   LinkOptions link;
-  tensor::DeviceSpec device;               ///< that trains
+  std::vector<tensor::DeviceSpec> devices{tensor::DeviceSpec{}};  ///< of one class, that train: a job takes as many as its steps can keep busy
+  std::filesystem::path program;           ///< finetuned, for the ranks beside this process where there are several devices
   int threads = 0;                         ///< of the trainer on the processor; 0: all cores
-  std::uint64_t memory_bytes = 0;          ///< of the device, for a run and bases kept beside it; 0: what it has to give
+  std::uint64_t memory_bytes = 0;          ///< of each device, for a run and bases kept beside it; 0: what it has to give
 };
 
-/// Claims jobs one at a time and runs the trainer in this process. The bases it trained on stay in memory for the jobs
+/// Claims jobs one at a time and runs the trainer in this process, and beside it where a job takes several devices (ranks.h). The bases it trained on stay in memory for the jobs
 /// that follow, and the one that the next job wants is read while a job trains.
 ///
 /// How a job ends here: trained (`succeeded`); cancelled; failed, where the job's own data or settings cannot be
@@ -57,15 +59,17 @@ class Worker {
  private:
   struct Waker;
 
-  training::RunResult train(const JobData& data, JobObserver& observer);
+  training::RunResult train(const JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
+  double gemm_gflops();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);
   void give_up(const storage::ClaimedJob& claimed, JobLink& link, const std::string& why);
 
   postgres::Pool& pool_;
   objects::ObjectStore& store_;
-  WorkerOptions options_;  ///< with memory_bytes resolved
+  const WorkerOptions options_;
+  const std::uint64_t memory_bytes_;  ///< of the first device
   std::unique_ptr<Waker> waker_;
-  std::optional<double> gemm_gflops_;  ///< measured before the first run
+  std::optional<double> gemm_gflops_;  ///< of the first device, measured before the first run
   ResidentBases bases_;
   Preloader preloader_;  ///< reads into bases_
 };

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 #include <csignal>
+#include <fcntl.h>
+#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <system_error>
@@ -10,7 +12,7 @@
 #include <vector>
 
 #include "base/errors.h"
-#include "base/expects.h"
+#include "base/files.h"
 #include "trainer/collective/shared_memory.h"
 
 namespace finetuned::collective {
@@ -19,6 +21,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+
+constexpr int kSegmentDescriptor = 3;  // of a program that was begun anew: the group's memory
 
 std::string how_it_ended(int status) {
   if (WIFSIGNALED(status)) return "was killed by signal " + std::to_string(WTERMSIG(status));
@@ -77,39 +81,100 @@ class Children {
   std::vector<Child> children_;
 };
 
-[[noreturn]] void run_child(SharedSegment& segment, int rank, pid_t parent, milliseconds timeout,
-                            const std::function<void(Collective&)>& work) {
+/// Ends with `parent`. Returns the exit status.
+int work_as(SharedSegment& segment, int rank, pid_t parent, milliseconds timeout, const std::function<void(Collective&)>& work) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(1);  // it ended before the line above
+  if (getppid() != parent) return 1;  // it ended before the line above
   try {
     SharedMemory group(segment, rank, timeout, [] {});
     work(group);
-    _exit(0);
+    return 0;
   } catch (const base::UsageError& error) {
     segment.fail(rank, SharedSegment::Kind::kRefused, error.what());
   } catch (const std::exception& error) {
     segment.fail(rank, SharedSegment::Kind::kFailed, error.what());
   }
-  _exit(1);
+  return 1;
+}
+
+[[noreturn]] void refuse_start(int error, const std::string& what) {
+  throw std::system_error(error, std::generic_category(), "a worker process cannot be made: " + what);
+}
+
+/// What a new program is given beside its arguments.
+class FileActions {
+ public:
+  FileActions() { check(posix_spawn_file_actions_init(&actions_)); }
+  ~FileActions() { posix_spawn_file_actions_destroy(&actions_); }
+  FileActions(const FileActions&) = delete;
+  FileActions& operator=(const FileActions&) = delete;
+
+  void give(int descriptor, int as) { check(posix_spawn_file_actions_adddup2(&actions_, descriptor, as)); }
+  void close_from(int descriptor) { check(posix_spawn_file_actions_addclosefrom_np(&actions_, descriptor)); }
+  const posix_spawn_file_actions_t* get() const { return &actions_; }
+
+ private:
+  static void check(int error) {
+    if (error != 0) refuse_start(error, "its descriptors");
+  }
+
+  posix_spawn_file_actions_t actions_;
+};
+
+pid_t begin_program(const Command& command, int segment) {
+  FileActions files;
+  files.give(segment, kSegmentDescriptor);
+  files.close_from(kSegmentDescriptor + 1);
+  std::vector<std::string> words{command.program.string()};
+  words.insert(words.end(), command.arguments.begin(), command.arguments.end());
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  pid_t process = 0;
+  const int error = posix_spawn(&process, command.program.c_str(), files.get(), nullptr, pointers.data(), environ);
+  if (error != 0) refuse_start(error, command.program.string());
+  return process;
+}
+
+/// Rank 0, in this process.
+void lead(SharedSegment& segment, Children& children, milliseconds timeout, const std::function<void(Collective&)>& work) {
+  SharedMemory group(segment, 0, timeout, [&children] { children.still_there(); });
+  work(group);
+  children.wait(std::chrono::seconds(5));
 }
 
 }  // namespace
 
 void run_processes(int size, milliseconds timeout, const std::function<void(Collective&)>& work) {
-  base::expects(size >= 1 && size <= kMostRanks, "a group has 1 to 8 ranks");
   SharedSegment segment(size);
   const pid_t parent = getpid();
   Children children(size);
   for (int rank = 1; rank < size; ++rank) {
     const pid_t process = fork();
-    if (process < 0)
-      throw std::system_error(errno, std::generic_category(), "a worker process cannot be made");
-    if (process == 0) run_child(segment, rank, parent, timeout, work);
+    if (process < 0) refuse_start(errno, "fork");
+    if (process == 0) _exit(work_as(segment, rank, parent, timeout, work));
     children.add(process);
   }
-  SharedMemory group(segment, 0, timeout, [&children] { children.still_there(); });
-  work(group);
-  children.wait(std::chrono::seconds(5));
+  lead(segment, children, timeout, work);
+}
+
+void run_programs(int size, milliseconds timeout, const std::function<Command(int rank)>& command,
+                  const std::function<void(Collective&)>& work) {
+  SharedSegment segment(size);
+  // dup2() onto itself would leave it to be closed by exec.
+  const base::FileDescriptor given(fcntl(segment.descriptor(), F_DUPFD_CLOEXEC, kSegmentDescriptor + 1));
+  if (!given.valid()) refuse_start(errno, "its descriptors");
+  Children children(size);
+  for (int rank = 1; rank < size; ++rank) children.add(begin_program(command(rank), given.get()));
+  lead(segment, children, timeout, work);
+}
+
+int take_part(int rank, milliseconds timeout, const std::function<void(Collective&)>& work) {
+  SharedSegment segment{base::FileDescriptor(kSegmentDescriptor)};
+  fcntl(kSegmentDescriptor, F_SETFD, FD_CLOEXEC);
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_IGN);
+  return work_as(segment, rank, segment.owner(), timeout, work);
 }
 
 }  // namespace finetuned::collective

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "trainer/collective/collective.h"
 
@@ -16,5 +19,22 @@ namespace finetuned::collective {
 /// Throws what rank 0's `work` throws. A child's failure reaches rank 0 in its next operation, as PeerLost
 /// that names the rank, the process and how it ended (as UsageError where that is what the child threw).
 void run_processes(int size, std::chrono::milliseconds timeout, const std::function<void(Collective&)>& work);
+
+/// A program's file and its arguments.
+struct Command {
+  std::filesystem::path program;
+  std::vector<std::string> arguments;
+};
+
+/// As run_processes(), for a process that has threads or works on a GPU already: ranks 1, 2, ... are programs begun anew,
+/// each by `command(rank)`, which call take_part(). They have this process's environment and standard streams and no other
+/// descriptor, and end with the thread that called this. Throws std::system_error where one cannot be begun.
+void run_programs(int size, std::chrono::milliseconds timeout, const std::function<Command(int rank)>& command,
+                  const std::function<void(Collective&)>& work);
+
+/// What a program that run_programs() began does: `work`, as that rank, deaf to SIGINT and SIGTERM, for rank 0 decides, and
+/// ended with the process that began it. The exit status: 0, or 1 after a failure, of which rank 0 hears. Throws
+/// std::system_error where nothing began it.
+int take_part(int rank, std::chrono::milliseconds timeout, const std::function<void(Collective&)>& work);
 
 }  // namespace finetuned::collective

@@ -1,13 +1,16 @@
 #include "trainer/collective/shared_memory.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <cstring>
 #include <ctime>
 #include <linux/futex.h>
 #include <new>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <system_error>
 #include <unistd.h>
 
 #include "base/errors.h"
@@ -23,6 +26,7 @@ using std::chrono::steady_clock;
 constexpr std::size_t kControlBytes = 4096;
 constexpr std::size_t kChunkFloats = std::size_t{128} << 10;
 constexpr std::size_t kMessageBytes = 1024;
+constexpr std::uint32_t kMagic = 0x66743031;
 constexpr milliseconds kSlice{100};  // of a wait, after which the others are looked after
 
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::atomic<std::uint32_t>) == 4);
@@ -40,6 +44,25 @@ void futex_wake_all(std::atomic<std::uint32_t>& word) {
   syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
+[[noreturn]] void refuse_memory(int error) {
+  throw std::system_error(error, std::generic_category(), "there is no group's memory at the descriptor");
+}
+
+std::size_t length_of(int descriptor) {
+  struct stat status {};
+  if (fstat(descriptor, &status) != 0) refuse_memory(errno);
+  if (!S_ISREG(status.st_mode) || status.st_size < static_cast<off_t>(kControlBytes)) refuse_memory(EINVAL);
+  return static_cast<std::size_t>(status.st_size);
+}
+
+base::FileDescriptor memory_file(int size) {
+  base::expects(size >= 1 && size <= kMostRanks, "a group has 1 to 8 ranks");
+  base::FileDescriptor descriptor(memfd_create("finetuned-group", MFD_CLOEXEC));
+  if (!descriptor.valid() || ftruncate(descriptor.get(), static_cast<off_t>(SharedSegment::bytes(size))) != 0)
+    throw std::system_error(errno, std::generic_category(), "memory for a group of workers cannot be made");
+  return descriptor;
+}
+
 }  // namespace
 
 /// Starts as zeros: the mapping's.
@@ -49,6 +72,9 @@ struct SharedSegment::Control {
   std::atomic<std::uint32_t> present[kMostRanks];  // the meeting that a rank came to last, counted from 1
   std::atomic<std::uint32_t> claimed;              // somebody writes, or wrote, the words below
   std::atomic<std::uint32_t> failed;               // rank + 1 of who wrote them
+  std::uint32_t magic;
+  std::int32_t owner;
+  std::int32_t size;
   Kind kind;
   char message[kMessageBytes];
 };
@@ -58,16 +84,34 @@ std::size_t SharedSegment::bytes(int size) {
          (kMostParts + 1) * kChunkFloats * sizeof(float);
 }
 
-SharedSegment::SharedSegment(int size) : size_(size) {
-  static_assert(sizeof(Control) <= kControlBytes);
-  base::expects(size >= 1 && size <= kMostRanks, "a group has 1 to 8 ranks");
-  memory_ = mmap(nullptr, bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+SharedSegment::SharedSegment(base::FileDescriptor&& descriptor, std::size_t bytes)
+    : descriptor_(std::move(descriptor)), mapped_(bytes) {
+  memory_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_.get(), 0);
   if (memory_ == MAP_FAILED) throw std::bad_alloc();
+}
+
+SharedSegment::SharedSegment(int size) : SharedSegment(memory_file(size), bytes(size)) {
+  static_assert(sizeof(Control) <= kControlBytes);
+  size_ = size;
   new (memory_) Control{};
+  control().magic = kMagic;
+  control().owner = getpid();
+  control().size = size;
+}
+
+SharedSegment::SharedSegment(base::FileDescriptor descriptor)
+    : SharedSegment(std::move(descriptor), length_of(descriptor.get())) {
+  const Control& shared = control();
+  if (shared.magic != kMagic || shared.size < 1 || shared.size > kMostRanks || bytes(shared.size) != mapped_) refuse_memory(EINVAL);
+  size_ = shared.size;
 }
 
 SharedSegment::~SharedSegment() {
-  munmap(memory_, bytes());
+  munmap(memory_, mapped_);
+}
+
+int SharedSegment::owner() const {
+  return control().owner;
 }
 
 std::byte* SharedSegment::slot(int set, int rank) const {

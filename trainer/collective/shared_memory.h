@@ -6,21 +6,26 @@
 #include <functional>
 #include <string>
 
+#include "base/files.h"
 #include "trainer/collective/collective.h"
 
 namespace finetuned::collective {
 
-/// Memory in which the ranks of one machine meet: mapped before fork(), so that every child has it at the
-/// same address. Each process unmaps its own by destroying it.
+/// Memory in which the ranks of one machine meet: children that fork() makes have it at the same address, programs that are
+/// begun anew map its descriptor. Each process unmaps its own by destroying it.
 class SharedSegment {
  public:
-  explicit SharedSegment(int size);  ///< of so many ranks. Throws std::bad_alloc.
+  explicit SharedSegment(int size);  ///< of so many ranks. Throws std::bad_alloc, std::system_error.
+  /// Another process's, by a descriptor of it. Throws std::system_error for what is none.
+  explicit SharedSegment(base::FileDescriptor descriptor);
   ~SharedSegment();
   SharedSegment(const SharedSegment&) = delete;
   SharedSegment& operator=(const SharedSegment&) = delete;
 
+  int descriptor() const { return descriptor_.get(); }
+  int owner() const;  ///< the process that made it
   int size() const { return size_; }
-  std::size_t bytes() const { return bytes(size_); }
+  std::size_t bytes() const { return mapped_; }
   static std::size_t bytes(int size);
 
   enum class Kind : std::uint32_t { kFailed, kRefused };
@@ -37,13 +42,16 @@ class SharedSegment {
  private:
   friend class SharedMemory;
   struct Control;
+  SharedSegment(base::FileDescriptor&& descriptor, std::size_t bytes);
   Control& control() const { return *static_cast<Control*>(memory_); }
   std::byte* slot(int set, int rank) const;  ///< where a rank leaves what it gives to gather()
   float* part(std::size_t index) const;      ///< kChunkFloats of one part of a sum
   float* sum() const;                        ///< kChunkFloats of the sum
 
-  int size_;
+  base::FileDescriptor descriptor_;
+  std::size_t mapped_ = 0;  ///< bytes
   void* memory_ = nullptr;
+  int size_ = 0;
 };
 
 /// The ranks of a SharedSegment. A sum goes through the segment in chunks, of which each rank adds up its own

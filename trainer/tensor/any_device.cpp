@@ -1,7 +1,10 @@
 #include "trainer/tensor/any_device.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <optional>
+#include <string_view>
 
 #include "base/errors.h"
 #include "base/machine.h"
@@ -50,6 +53,21 @@ std::string class_of(const Cuda::Description& gpu) {
   return "cuda-sm_" + std::to_string(gpu.major) + std::to_string(gpu.minor) + " " + gpu.name;
 }
 
+/// The number in `digits`, not negative.
+std::optional<int> gpu_number(std::string_view digits) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (error != std::errc() || end != digits.data() + digits.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+/// One of the list `name`.
+DeviceSpec listed_gpu(const std::string& name, const std::string& digits) {
+  const auto number = name.starts_with("cuda:") ? gpu_number(digits) : std::nullopt;
+  if (!number) throw UsageError("'" + name + "' is no list of GPUs; give their numbers, as cuda:0,1");
+  return {DeviceSpec::Kind::kCuda, usable_gpu(*number).index};
+}
+
 DeviceChoice best_device() {
   if (*Cuda::build() == '\0') return {{}, kLeftOut};
   std::string why;
@@ -75,14 +93,33 @@ std::string device_class(const DeviceSpec& spec) {
 DeviceChoice choose_device(const std::string& name) {
   if (name == "cpu") return {};
   if (name == "auto") return best_device();
-  int index = 0;
-  bool understood = name == "cuda";
-  if (name.starts_with("cuda:")) {
-    const auto [end, error] = std::from_chars(name.data() + 5, name.data() + name.size(), index);
-    understood = error == std::errc() && end == name.data() + name.size() && index >= 0;
+  const auto number = name.starts_with("cuda:") ? gpu_number(std::string_view(name).substr(5))
+                      : name == "cuda"          ? std::optional(0)
+                                                : std::nullopt;
+  if (!number) throw UsageError("there is no device '" + name + "'; give cpu, cuda, cuda:N (N counts from 0) or auto");
+  return {{DeviceSpec::Kind::kCuda, usable_gpu(*number).index}, {}};
+}
+
+DevicesChoice choose_devices(const std::string& name) {
+  if (name.find(',') == std::string::npos) {
+    DeviceChoice one = choose_device(name);
+    return {{one.spec}, std::move(one.reason)};
   }
-  if (!understood) throw UsageError("there is no device '" + name + "'; give cpu, cuda, cuda:N (N counts from 0) or auto");
-  return {{DeviceSpec::Kind::kCuda, usable_gpu(index).index}, {}};
+  DevicesChoice several;
+  std::string first_class;
+  for (std::size_t begin = name.starts_with("cuda:") ? 5 : 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = name.find(',', begin);
+    const DeviceSpec spec = listed_gpu(name, name.substr(begin, end == std::string::npos ? end : end - begin));
+    if (std::find(several.specs.begin(), several.specs.end(), spec) != several.specs.end())
+      throw UsageError(device_name(spec) + " is named twice in '" + name + "'; name each GPU once");
+    const std::string its_class = device_class(spec);
+    if (several.specs.empty()) first_class = its_class;
+    if (its_class != first_class)
+      throw UsageError("the GPUs of '" + name + "' are of two classes, " + first_class + " and " + its_class +
+                       ", which compute different bits; name GPUs of one class");
+    several.specs.push_back(spec);
+  }
+  return several;
 }
 
 std::vector<Backend> backends() {

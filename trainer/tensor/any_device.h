@@ -41,6 +41,15 @@ struct DeviceChoice {
 /// Throws UsageError for another name, and for a GPU that is not there, too old, or not for this build.
 DeviceChoice choose_device(const std::string& name);
 
+struct DevicesChoice {
+  std::vector<DeviceSpec> specs;
+  std::string reason;  ///< as DeviceChoice's
+};
+
+/// As choose_device(), and `cuda:N,M,...`: several GPUs, in this order. Throws UsageError for one that is named twice, and for
+/// GPUs of more than one class: the same numbers would not come out of all.
+DevicesChoice choose_devices(const std::string& name);
+
 /// The engine's ways to compute, as this build has them and this machine can carry them out.
 struct Backend {
   std::string name;    ///< `cpu`, `cuda`

@@ -124,7 +124,7 @@ std::vector<tensor::MemoryLine> lines_of_host(const RunConfig& config, const Pla
   if (!config.full_parameter || config.device.is_cuda())
     lines.push_back({config.full_parameter ? "weights being saved" : "adapter being saved", trained});
   if (config.device.is_cuda() && workforce.workers > 1) {
-    const auto parts = static_cast<std::uint64_t>(gradient_buffers(plan.most_shards, workforce.workers)) + 1;
+    const auto parts = static_cast<std::uint64_t>(gradient_buffers(plan.told.most_shards, workforce.workers)) + 1;
     lines.push_back({"gradient shards on the host", local * parts * trained});
   }
   if (workforce.shared_bytes > 0) lines.push_back({"exchange between workers", workforce.shared_bytes});
@@ -133,10 +133,10 @@ std::vector<tensor::MemoryLine> lines_of_host(const RunConfig& config, const Pla
 
 /// What a run takes of its device's memory beside its model.
 std::vector<tensor::MemoryLine> lines_of_device(const RunConfig& config, const Plan& plan, const Workforce& workforce) {
-  const auto buffers = static_cast<std::uint64_t>(gradient_buffers(plan.most_shards, workforce.workers));
+  const auto buffers = static_cast<std::uint64_t>(gradient_buffers(plan.told.most_shards, workforce.workers));
   std::uint64_t bytes = static_cast<std::uint64_t>(workforce.local) * buffers * line_bytes(plan.told.memory, "gradients");
   if (config.device.is_cuda() && workforce.workers > 1)
-    bytes += 4 * static_cast<std::uint64_t>(exchange_numbers(plan.told.trainable_parameters, plan.most_shards, workforce.workers));
+    bytes += 4 * static_cast<std::uint64_t>(exchange_numbers(plan.told.trainable_parameters, plan.told.most_shards, workforce.workers));
   if (bytes == 0) return {};
   return {{"gradient shards", bytes}};
 }
@@ -246,7 +246,7 @@ Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const 
       longest_row, std::min(wanted, std::max(largest_sum(training, config.batch_size),
                                              largest_sum(validation, kMaxMicroBatchRows))));
   plan.settings = model_settings(config);
-  plan.most_shards = shard_count(largest_sum(training, config.batch_size), std::min<std::int64_t>(rows, config.batch_size),
+  plan.told.most_shards = shard_count(largest_sum(training, config.batch_size), std::min<std::int64_t>(rows, config.batch_size),
                                  shard_tokens(config.device));
   const std::int64_t wanted_rows = std::min(kMaxMicroBatchRows, std::max<std::int64_t>(config.batch_size, 64));
   const std::uint64_t limit = tensor::device_memory_bytes(config.device, config.memory_limit_bytes);

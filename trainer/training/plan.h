@@ -35,7 +35,6 @@ struct Plan {
   model::ModelSettings settings;
   std::int64_t steps_per_epoch = 0;
   std::int64_t validation_steps = 0;
-  std::int64_t most_shards = 1;  ///< that a step has
 };
 
 /// Counts steps and tokens, sizes the micro-batch and the memory, which is that of all workers of this machine. Throws

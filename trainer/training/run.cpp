@@ -106,7 +106,7 @@ class Run {
       : config_(prepared.config), observer_(observer), resources_(prepared.resources), team_(prepared.team),
         base_(prepared.base), training_(prepared.training), validation_(prepared.validation), plan_(prepared.plan),
         device_(device), model_(load_model(config_, resources_, base_, plan_, device)),
-        gradients_(model_, plan_.most_shards, team_.group()),
+        gradients_(model_, plan_.told.most_shards, team_.group()),
         batches_(static_cast<std::int64_t>(training_.size()), config_.batch_size, config_.shuffle, config_.seed),
         sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config_.seed, -1)) {}
 

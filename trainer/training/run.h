@@ -51,6 +51,7 @@ struct RunPlan {
   std::int64_t total_tokens = 0;  ///< positions over all epochs = tokens billed when the run ends well
   std::int64_t trainable_parameters = 0;
   std::int64_t micro_batch_tokens = 0;  ///< positions that go through the model at once
+  std::int64_t most_shards = 1;         ///< that a step is cut into: more workers than that would have nothing to do
   bool recompute = false;  ///< whether each layer's activations are worked out again on the way back
   std::vector<MemoryLine> memory;         ///< of all workers on this machine
 };

@@ -41,6 +41,24 @@ TEST(Choice, RefusesWhatIsNotThereOrNoDevice) {
     EXPECT_THAT(refusal_of(name), HasSubstr("there is no device")) << name;
 }
 
+TEST(Choice, OfSeveralIsAListOfGpus) {
+  EXPECT_THAT(choose_devices("cpu").specs, testing::ElementsAre(DeviceSpec{}));
+  EXPECT_THAT(choose_devices("cuda:0").specs, testing::ElementsAre(DeviceSpec{DeviceSpec::Kind::kCuda, 0}));
+  EXPECT_THAT(choose_devices("auto").reason, HasSubstr("emulated"));
+  const auto refusal_of = [](const std::string& name) -> std::string {
+    try {
+      choose_devices(name);
+    } catch (const base::UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(refusal_of("cuda:0,0"), HasSubstr("cuda:0 is named twice"));
+  EXPECT_THAT(refusal_of("cuda:0,1"), HasSubstr("there is no GPU 1"));
+  for (const char* name : {"cuda:0,", "cuda:,0", "cpu,cpu", "cuda:0,cuda:1", ",", "cuda,0"})
+    EXPECT_THAT(refusal_of(name), HasSubstr("is no list of GPUs; give their numbers, as cuda:0,1")) << name;
+}
+
 TEST(Choice, OfMemoryLeavesAGpuATwentieth) {
   const DeviceSpec gpu{DeviceSpec::Kind::kCuda, 0};
   const std::uint64_t free = Cuda::free_bytes_of(0);

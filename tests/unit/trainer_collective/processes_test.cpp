@@ -1,9 +1,12 @@
 #include "trainer/collective/processes.h"
 
+#include <atomic>
 #include <csignal>
+#include <cstdio>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include "base/errors.h"
@@ -123,6 +126,56 @@ TEST(Processes, ChildrenEndWithTheirParent) {
   int status = 0;
   EXPECT_EQ(waitpid(parent, &status, 0), parent);
   EXPECT_TRUE(WIFSIGNALED(status));
+}
+
+std::function<Command(int)> rank_program(const std::string& deed) {
+  return [deed](int rank) { return Command{RANK_PROGRAM, {std::to_string(rank), deed}}; };
+}
+
+std::string failure_of_programs(const std::string& deed) {
+  try {
+    run_programs(3, kLong, rank_program(deed), [](Collective& group) { check_gather(group); });
+  } catch (const std::exception& error) {
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Programs, SumInOrderAndGatherBesideThreadsOfTheirBeginner) {
+  std::atomic<bool> done = false;
+  std::jthread other([&done] { done.wait(false); });
+  for (const int size : {1, 2, 8}) {
+    run_programs(size, kLong, rank_program("check"), [&](Collective& group) {
+      hold(group.size() == size && group.local_size() == size, "all ranks are of this machine");
+      check_group(group);
+      check_lonely_part(group);
+    });
+    EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
+  }
+  done = true;
+  done.notify_all();
+}
+
+TEST(Programs, AreDeafToWhatAsksTheirBeginnerToStop) { EXPECT_EQ(failure_of_programs("interrupted"), ""); }
+
+TEST(Programs, ThatFailAreNamed) {
+  EXPECT_THAT(failure_of_programs("die"), HasSubstr("was killed by signal 9"));
+  EXPECT_THAT(failure_of_programs("throw"), HasSubstr("of 3: the disk is gone"));
+  EXPECT_THROW(run_programs(2, kLong, rank_program("refuse"), [](Collective& group) { check_gather(group); }), base::UsageError);
+}
+
+TEST(Programs, ThatAreNotThereAreOneError) {
+  EXPECT_THROW(run_programs(2, kLong, [](int) { return Command{"/no/such/program", {}}; }, [](Collective&) {}), std::system_error);
+}
+
+TEST(Programs, ThatNobodyBeganSaySo) {
+  FILE* const said = popen(RANK_PROGRAM " 1 check 2>&1 3<&-", "r");
+  ASSERT_NE(said, nullptr);
+  char text[256] = {};
+  EXPECT_GT(fread(text, 1, sizeof text - 1, said), 0u);
+  EXPECT_EQ(WEXITSTATUS(pclose(said)), 3);
+  EXPECT_THAT(text, HasSubstr("there is no group's memory at the descriptor"));
 }
 
 }  // namespace

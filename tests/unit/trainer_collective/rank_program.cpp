@@ -1,0 +1,35 @@
+#include <csignal>
+#include <cstdlib>
+#include <fcntl.h>
+#include <iostream>
+#include <unistd.h>
+
+#include "base/errors.h"
+#include "tests/unit/trainer_collective/group_checks.h"
+#include "trainer/collective/processes.h"
+
+// What processes_test begins as a further rank: RANK and what it is to do.
+int main(int, char** arguments) {
+  using namespace finetuned::collective;
+  const std::string deed = arguments[2];
+  try {
+    return take_part(std::atoi(arguments[1]), std::chrono::seconds(60), [&](Collective& group) {
+      if (deed == "check") {
+        check_group(group);
+        check_lonely_part(group);
+        hold(fcntl(4, F_GETFD) == -1, "a rank has no descriptors but its own");
+      }
+      if (deed == "interrupted") {
+        raise(SIGINT);
+        raise(SIGTERM);
+        check_gather(group);
+      }
+      if (deed == "die") raise(SIGKILL);
+      if (deed == "throw") throw std::runtime_error("the disk is gone");
+      if (deed == "refuse") throw finetuned::base::UsageError("give less");
+    });
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 3;
+  }
+}
