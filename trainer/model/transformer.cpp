@@ -104,11 +104,16 @@ void Transformer<Device>::adamw_step(const kernels::AdamW& settings, std::int64_
   Network<Device>& n = *network_;
   kernels::AdamW without_decay = settings;
   without_decay.weight_decay = 0;
-  for (const auto& trainable : n.trainables) {
-    const auto at = trainable.value.data() - n.values;
-    kernels::adamw(*n.device, trainable.decays ? settings : without_decay, step, gradient_scale,
-                   n.values + at, n.gradients + at, n.first + at, n.second + at,
-                   static_cast<std::int64_t>(trainable.value.size()));
+  // Neighbours that are treated alike are one stretch, the zeros between them included: an adapter is one launch.
+  for (auto begin = n.trainables.begin(); begin != n.trainables.end();) {
+    const auto end = std::find_if(begin, n.trainables.end(), [&](const auto& other) { return other.decays != begin->decays; });
+    const auto& last = std::prev(end)->value;
+    const auto at = begin->value.data() - n.values;
+    const auto count = last.data() + last.size() - begin->value.data();
+    base::expects(count > 0, "trained values lie in the order of their tensors");
+    kernels::adamw(*n.device, begin->decays ? settings : without_decay, step, gradient_scale, n.values + at,
+                   n.gradients + at, n.first + at, n.second + at, count);
+    begin = end;
   }
   n.lower_trained();
 }
