@@ -123,6 +123,10 @@ void Transformer<Device>::values_changed() {
   network_->lower_trained();
 }
 template <class Device>
+std::span<typename Device::Wide> Transformer<Device>::trained_values() {
+  return {network_->values, static_cast<std::size_t>(network_->trained_count)};
+}
+template <class Device>
 std::span<typename Device::Wide> Transformer<Device>::first_moments() {
   return {network_->first, static_cast<std::size_t>(network_->trained_count)};
 }

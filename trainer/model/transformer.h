@@ -85,7 +85,8 @@ class Transformer {
   void adamw_step(const kernels::AdamW& settings, std::int64_t step, double gradient_scale);
   /// To be called when the trained values were written from outside, as from a checkpoint.
   void values_changed();
-  /// AdamW's moments, in the layout of the values; for checkpoints. Empty where nothing is trained.
+  /// All that is trained, and AdamW's moments in the same layout; for checkpoints. Empty where nothing is trained.
+  std::span<Wide> trained_values();
   std::span<Wide> first_moments();
   std::span<Wide> second_moments();
 

@@ -36,6 +36,8 @@ std::string digest_of(const std::vector<fs::path>& files) {
 
 }  // namespace
 
+std::string settings_sha256(const RunConfig& config) { return base::sha256_hex(settings_text(config)); }
+
 collective::Fingerprint run_fingerprint(const RunConfig& config,
                                         const std::vector<text::TokenRow>& training_rows,
                                         const std::vector<text::TokenRow>& validation_rows) {
@@ -44,7 +46,7 @@ collective::Fingerprint run_fingerprint(const RunConfig& config,
   const std::string engine =
       std::string(FINETUNED_VERSION) + " " + __VERSION__ + " " + tensor::device_class(config.device);
   collective::Fingerprint fingerprint{{"the program or its device", base::sha256_hex(engine)},
-                                      {"the settings", base::sha256_hex(settings_text(config))},
+                                      {"the settings", settings_sha256(config)},
                                       {"the training rows", rows_sha256(training_rows)},
                                       {"the validation rows", rows_sha256(validation_rows)},
                                       {"the base", digest_of(base)}};

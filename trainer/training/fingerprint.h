@@ -7,6 +7,9 @@
 
 namespace finetuned::training {
 
+/// SHA-256 of what of `config` decides the outcome.
+std::string settings_sha256(const RunConfig& config);
+
 /// What all workers of one run must have in common for their sums to mean anything and to have the same bits:
 /// the program and its instruction set, the settings, the rows, the base's weights and the initial adapter,
 /// each as SHA-256. Not what is a worker's own affair: directories, names, threads, memory. Reads the base's

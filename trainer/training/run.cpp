@@ -3,18 +3,22 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/sha256.h"
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/peft.h"
 #include "trainer/model/transformer.h"
 #include "trainer/collective/shared_memory.h"
 #include "trainer/training/batches.h"
+#include "trainer/training/fingerprint.h"
 #include "trainer/training/gradient_sum.h"
 #include "trainer/training/output.h"
 #include "trainer/training/plan.h"
 #include "trainer/training/records.h"
+#include "trainer/training/run_state.h"
 #include "trainer/training/schedule.h"
 #include "trainer/training/speed.h"
 #include "trainer/training/team.h"
@@ -58,6 +62,20 @@ Plan agreed_plan(const RunConfig& config, const formats::ModelConfig& base, cons
   return make_plan(smaller, base, training, validation, workforce);
 }
 
+/// The config of a run that goes on: as many positions go through the model at once as before.
+RunConfig as_before(const RunConfig& config, const std::optional<RunState>& state) {
+  RunConfig same = config;
+  if (!state) return same;
+  same.micro_batch_tokens = state->micro_batch_tokens;
+  same.recompute = state->recompute;
+  return same;
+}
+
+std::optional<RunState> state_to_resume(const RunConfig& config) {
+  if (config.resume_from.empty()) return std::nullopt;
+  return read_run_state(config.resume_from);
+}
+
 /// On a resident base, or on one that is read now: its file is mapped only while the model copies it.
 template <class Device>
 model::Transformer<Device> model_on(const RunConfig& config, const RunResources& resources, const formats::ModelConfig& base,
@@ -88,7 +106,8 @@ struct Prepared {
       : config(run_config), resources(lent), team(lent.collective), base(checked_base(config, lent, team.leads())),
         training(cut_rows(training_rows, "training", row_limit(config, base), base)),
         validation(cut_rows(validation_rows, "validation", row_limit(config, base), base)),
-        plan(agreed_plan(config, base, training, validation, team, lent.base != nullptr)) {}
+        state(state_to_resume(config)),
+        plan(agreed_plan(as_before(config, state), base, training, validation, team, lent.base != nullptr)) {}
 
   const RunConfig& config;
   const RunResources& resources;
@@ -96,6 +115,7 @@ struct Prepared {
   formats::ModelConfig base;
   Rows training;
   Rows validation;
+  std::optional<RunState> state;  ///< to go on from; empty once it has been taken up
   Plan plan;
 };
 
@@ -108,26 +128,86 @@ class Run {
         device_(device), model_(load_model(config_, resources_, base_, plan_, device)),
         gradients_(model_, plan_.told.most_shards, team_.group()),
         batches_(static_cast<std::int64_t>(training_.size()), config_.batch_size, config_.shuffle, config_.seed),
-        sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config_.seed, -1)) {}
+        sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config_.seed, -1)) {
+    if (prepared.state) resume(*std::exchange(prepared.state, std::nullopt));
+  }
 
   RunResult execute() {
-    if (team_.leads()) observer_.on_plan(plan_.told);
-    for (std::int64_t step = 1; step <= plan_.told.total_steps; ++step) {
+    if (team_.leads()) {
+      observer_.on_plan(plan_.told);
+      if (!steps_.empty()) observer_.on_resume(steps_);
+    }
+    if (!validated_ && !conclude()) return finish(true);
+    for (auto step = static_cast<std::int64_t>(steps_.size()) + 1; step <= plan_.told.total_steps; ++step) {
       const steady_clock::time_point start = steady_clock::now();
       std::optional<StepMetrics> metrics = train(step);
       if (!metrics) return finish(true);
       measure(*metrics, seconds_since(start));
-      validate(*metrics);
       steps_.push_back(*metrics);
-      if (team_.leads()) observer_.on_step(*metrics);
-      if (!is_checkpoint(step)) continue;
-      check_finite(model_, step);  // every worker says the same of it
-      if (team_.leads()) observer_.on_checkpoint({write_checkpoint(config_, model_, step), *metrics});
+      if (!conclude()) return finish(true);
     }
     return finish(false);
   }
 
  private:
+  /// What follows the last step's update. False when a stop was asked for: it is then to be done when the run goes on.
+  bool conclude() {
+    StepMetrics& metrics = steps_.back();
+    validated_ = validate(metrics);
+    if (!validated_) return false;
+    if (team_.leads()) observer_.on_step(metrics);
+    if (!is_checkpoint(metrics.step)) return true;
+    check_finite(model_, metrics.step);  // every worker says the same of it
+    if (team_.leads()) observer_.on_checkpoint({write_checkpoint(config_, model_, metrics.step), metrics});
+    return true;
+  }
+
+  void resume(RunState state) {
+    check_origin(state.origin, origin());
+    const auto put = [this](std::span<float> to, const std::vector<float>& from) {
+      if (to.size() != from.size()) throw StateRefused("the run cannot go on from its state, which is of another model; begin it anew");
+      device_.copy_in(to.data(), from.data(), static_cast<std::int64_t>(from.size()));
+    };
+    put(model_.trained_values(), state.values);
+    put(model_.first_moments(), state.first);
+    put(model_.second_moments(), state.second);
+    model_.values_changed();
+    steps_ = std::move(state.steps);
+    validated_ = state.validated;
+    sample_at_ = static_cast<std::size_t>(state.sample_at);
+  }
+
+  RunState state() {
+    const auto take = [this](std::span<const float> from) {
+      std::vector<float> values(from.size());
+      device_.copy_out(values.data(), from.data(), static_cast<std::int64_t>(from.size()));
+      return values;
+    };
+    RunState state;
+    state.origin = origin();
+    state.micro_batch_tokens = plan_.told.micro_batch_tokens;
+    state.recompute = plan_.told.recompute;
+    state.steps = steps_;
+    state.validated = validated_;
+    state.sample_at = sample_at_;
+    state.values = take(model_.trained_values());
+    state.first = take(model_.first_moments());
+    state.second = take(model_.second_moments());
+    return state;
+  }
+
+  const FileHashes& base_hashes() {
+    if (resources_.base_hashes) return *resources_.base_hashes;
+    if (!own_hashes_) own_hashes_ = hash_base(config_.base_directory);
+    return *own_hashes_;
+  }
+
+  RunState::Origin origin() {
+    std::string base;
+    for (const auto& [name, hash] : base_hashes()) base += name + " " + hash + "\n";
+    return {settings_sha256(config_), rows_sha256(training_), rows_sha256(validation_), base::sha256_hex(base)};
+  }
+
   bool ends_epoch(std::int64_t step) const {
     return step % plan_.steps_per_epoch == 0 || step == plan_.told.total_steps;
   }
@@ -192,28 +272,26 @@ class Run {
                           (1e9 * *resources_.gemm_gflops);
   }
 
-  void validate(StepMetrics& metrics) {
-    if (validation_.empty()) return;
+  /// False when a stop was asked for on the way.
+  bool validate(StepMetrics& metrics) {
+    if (validation_.empty()) return true;
     if (ends_epoch(metrics.step)) {
-      if (const auto sums = evaluate(sampled_)) {
-        metrics.full_valid_loss = mean_loss(*sums);
-        metrics.full_valid_mean_token_accuracy = accuracy(*sums);
-      }
+      const auto sums = evaluate(sampled_);
+      if (!sums) return false;
+      metrics.full_valid_loss = mean_loss(*sums);
+      metrics.full_valid_mean_token_accuracy = accuracy(*sums);
     }
-    if (metrics.step % plan_.validation_steps != 0) return;
-    if (const auto sums = evaluate(next_sample())) {
-      metrics.valid_loss = mean_loss(*sums);
-      metrics.valid_mean_token_accuracy = accuracy(*sums);
-    }
-  }
-
-  /// The next rows of the validation set in its drawn order, around and around.
-  std::vector<std::int64_t> next_sample() {
+    if (metrics.step % plan_.validation_steps != 0) return true;
+    // The next rows of the validation set in its drawn order, around and around.
     const std::size_t count = std::min<std::size_t>(sampled_.size(), kSampleRows);
     std::vector<std::int64_t> sample;
     for (std::size_t i = 0; i < count; ++i) sample.push_back(sampled_[(sample_at_ + i) % sampled_.size()]);
+    const auto sums = evaluate(sample);
+    if (!sums) return false;
     sample_at_ = (sample_at_ + count) % sampled_.size();
-    return sample;
+    metrics.valid_loss = mean_loss(*sums);
+    metrics.valid_mean_token_accuracy = accuracy(*sums);
+    return true;
   }
 
   /// Calls begin(shard) for each of this worker's shards and `one` for each of its micro-batches, laid into `batch_`.
@@ -246,7 +324,10 @@ class Run {
   RunResult finish(bool stopped) {
     if (steps_.empty()) return {stopped, {}, config_.out_directory};
     check_finite(model_, static_cast<std::int64_t>(steps_.size()));
-    if (team_.leads()) write(stopped);
+    if (team_.leads()) {
+      write(stopped);
+      if (stopped && !config_.state_file.empty()) write_run_state(config_.state_file, state());
+    }
     team_.meet();  // nobody says that it went well before the result is there
     return {stopped, steps_.back(), config_.out_directory};
   }
@@ -256,9 +337,8 @@ class Run {
     write_result(config_, model_, out);
     base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
     const std::string device = tensor::device_class(device_);
-    const FileHashes hashes = resources_.base_hashes ? *resources_.base_hashes : hash_base(config_.base_directory);
     base::write_durably(out / "manifest.json",
-                        manifest_json(config_, hashes, plan_, device, training_, validation_, steps_, stopped));
+                        manifest_json(config_, base_hashes(), plan_, device, training_, validation_, steps_, stopped));
   }
 
   const RunConfig& config_;
@@ -275,6 +355,8 @@ class Run {
   Batches batches_;
   std::vector<std::int64_t> sampled_;
   std::size_t sample_at_ = 0;
+  bool validated_ = true;  ///< false: the last step's validation was broken off
+  std::optional<FileHashes> own_hashes_;
   model::PackedBatch batch_;
   std::vector<StepMetrics> steps_;
 };

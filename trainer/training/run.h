@@ -61,12 +61,19 @@ struct Diverged : base::UsageError {
   using UsageError::UsageError;
 };
 
+/// RunConfig::resume_from is not of this run: another base, other rows or settings, or another program's.
+struct StateRefused : base::UsageError {
+  using UsageError::UsageError;
+};
+
 /// Hears from a run, on the run's own thread. What an implementation throws ends the run. Of several workers, rank 0's
 /// hears; each one's is asked whether to stop, and one that says so stops all.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
   virtual void on_plan(const RunPlan& plan) = 0;
+  /// After on_plan(), of a run that goes on: the steps that were taken before.
+  virtual void on_resume(const std::vector<StepMetrics>& taken) { static_cast<void>(taken); }
   virtual void on_step(const StepMetrics& step) = 0;
   virtual void on_checkpoint(const CheckpointWritten& checkpoint) = 0;
   /// Asked between micro-batches: true ends the run at once, with what was trained up to the last whole step.
@@ -107,6 +114,8 @@ struct RunConfig {
   formats::Dtype dtype = formats::Dtype::kF32;  ///< of what is written: F32, BF16 or F16
   tensor::DeviceSpec device;             ///< that trains
   int threads = 0;                       ///< of a worker on the processor; 0: all cores
+  std::filesystem::path state_file;      ///< where a run that is stopped leaves what it needs to go on; empty: nowhere
+  std::filesystem::path resume_from;     ///< the `state_file` of this run when it was stopped; empty: begin
 };
 
 /// SHA-256 of files, in hex, by their names.
@@ -132,7 +141,8 @@ struct RunResult {
 /// `max_seq_length`). Deterministic: the same build, device class, rows, config and `RunPlan::micro_batch_tokens` give the
 /// same bytes, whatever `threads` and `resources` are, and however many workers there are. Throws FormatError (base or
 /// initial adapter), UsageError (a config or rows that cannot run, with the figures), Diverged, and whatever the observer
-/// throws. Until the first checkpoint nothing is written.
+/// throws, and StateRefused. Until the first checkpoint nothing is written. A run that was stopped and goes on from its state,
+/// however often, gives the bytes of one that was not, for as long as build and device class are the same.
 ///
 /// With a collective, every rank calls this with the same config and rows (training/fingerprint.h); each computes some of
 /// a step's shards (training/shards.h), and all take the same step. Rank 0 alone writes. Then also throws
