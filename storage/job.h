@@ -37,6 +37,13 @@ struct NewJob {
   std::optional<std::string> suffix;
 };
 
+/// What a stopped run left to go on from: an object of the store, of after so many steps.
+struct SavedState {
+  std::string object_id;
+  std::int64_t step = 0;
+  std::int64_t trained_tokens = 0;
+};
+
 /// A row of `job`.
 struct Job : NewJob {
   JobState state = JobState::kQueued;
@@ -51,6 +58,8 @@ struct Job : NewJob {
   std::int64_t total_steps = 0;
   std::optional<JobError> error;
   bool cancel_requested = false;
+  bool pause_requested = false;
+  std::optional<SavedState> saved;
   std::optional<std::string> worker;
   std::int64_t lease_epoch = 0;
   int attempts = 0;  ///< crashes so far

@@ -17,7 +17,8 @@ namespace {
 constexpr char kClaim[] =
     "UPDATE job SET state = 'running', worker = $1, lease_epoch = lease_epoch + 1,"
     " lease_until = clock_timestamp() + make_interval(secs => $2::double precision),"
-    " started_at = coalesce(started_at, clock_timestamp()), step = 0, trained_tokens = NULL, estimated_finish = NULL"
+    " started_at = coalesce(started_at, clock_timestamp()), step = coalesce(state_step, 0), trained_tokens = state_tokens,"
+    " estimated_finish = NULL"
     " WHERE id = (SELECT q.id FROM job q WHERE q.state = 'queued' ORDER BY q.queued_at, q.seq LIMIT 1"
     "  FOR UPDATE SKIP LOCKED) RETURNING id";
 constexpr char kNextBase[] =
@@ -25,8 +26,10 @@ constexpr char kNextBase[] =
     "  LIMIT 1) AS next JOIN base_model b ON b.name = next.base_model";
 constexpr char kHeartbeat[] =
     "UPDATE job SET lease_until = clock_timestamp() + make_interval(secs => $3::double precision) WHERE" FENCE
-    " RETURNING cancel_requested_at IS NOT NULL AS cancel_requested";
-constexpr char kPeek[] = "SELECT cancel_requested_at IS NOT NULL AS cancel_requested FROM job WHERE" FENCE;
+    " RETURNING cancel_requested_at IS NOT NULL AS cancel_requested, pause_requested_at IS NOT NULL AS pause_requested";
+constexpr char kPeek[] =
+    "SELECT cancel_requested_at IS NOT NULL AS cancel_requested, pause_requested_at IS NOT NULL AS pause_requested"
+    " FROM job WHERE" FENCE;
 constexpr char kLock[] = "SELECT project_id FROM job WHERE" FENCE " FOR NO KEY UPDATE";
 constexpr char kProgress[] =
     "UPDATE job SET step = $3, total_steps = $4, trained_tokens = $5, estimated_finish = to_timestamp($6::bigint)"
@@ -35,23 +38,41 @@ constexpr char kEnd[] =
     "UPDATE job SET state = $3, finished_at = clock_timestamp(), lease_until = NULL, estimated_finish = NULL,"
     " fine_tuned_model = $4, trained_tokens = $5, error_code = $6, error_message = $7, error_param = $8 WHERE" FENCE
     " RETURNING project_id";
-constexpr char kRelease[] =
-    "UPDATE job SET state = 'queued', lease_until = NULL, worker = NULL, step = 0, trained_tokens = NULL,"
-    " estimated_finish = NULL WHERE" FENCE " RETURNING project_id";
+constexpr char kStop[] =
+    "UPDATE job SET state = CASE WHEN $3 = 'paused' AND pause_requested_at IS NULL THEN 'queued' ELSE $3 END,"
+    " lease_until = NULL, worker = NULL, estimated_finish = NULL, pause_requested_at = NULL,"
+    " state_object = coalesce($4, state_object), state_step = coalesce($5, state_step),"
+    " state_tokens = coalesce($6, state_tokens), step = coalesce($5, state_step, 0),"
+    " trained_tokens = coalesce($6, state_tokens) WHERE" FENCE " RETURNING project_id, state";
 #undef FENCE
 
 constexpr char kExpired[] =
-    "SELECT id, project_id, worker, attempts, cancel_requested_at IS NOT NULL AS cancel_requested FROM job"
+    "SELECT id, project_id, worker, attempts, cancel_requested_at IS NOT NULL AS cancel_requested,"
+    " pause_requested_at IS NOT NULL AS pause_requested FROM job"
     " WHERE state = 'running' AND lease_until <= clock_timestamp() ORDER BY lease_until LIMIT $1"
     " FOR UPDATE SKIP LOCKED";
 constexpr char kSweep[] =
     "UPDATE job SET state = $2, attempts = $3, lease_until = NULL, worker = NULL, estimated_finish = NULL,"
-    " trained_tokens = NULL, finished_at = CASE WHEN $2 = 'queued' THEN NULL ELSE clock_timestamp() END,"
+    " pause_requested_at = NULL, trained_tokens = NULL,"
+    " finished_at = CASE WHEN $2 IN ('queued', 'paused') THEN NULL ELSE clock_timestamp() END,"
     " error_code = $4, error_message = $5 WHERE id = $1";
 
 JobLeases::Beat beat_of(const postgres::Result& rows) {
   if (rows.empty()) return {};
-  return {true, rows.row(0).boolean("cancel_requested")};
+  return {true, rows.row(0).boolean("cancel_requested"), rows.row(0).boolean("pause_requested")};
+}
+
+/// A job that is queued then has its outbox row. False where the lease is lost.
+bool stop(postgres::Transaction& tx, const JobLease& lease, JobState state,
+                                const std::optional<SavedState>& saved) {
+  std::optional<std::string> object;
+  std::optional<std::int64_t> step, tokens;
+  if (saved) object = saved->object_id, step = saved->step, tokens = saved->trained_tokens;
+  const auto rows = tx.execute(kStop, {lease.job_id, lease.epoch, to_string(state), object, step, tokens});
+  if (rows.empty()) return false;
+  if (rows.row(0).text("state") == to_string(JobState::kQueued))
+    OutboxStore(tx).add(rows.row(0).text("project_id"), kJobsStream, lease.job_id);
+  return true;
 }
 
 }  // namespace
@@ -129,11 +150,12 @@ bool JobLeases::finish_cancelled(const JobLease& lease) {
               .empty();
 }
 
-bool JobLeases::release(const JobLease& lease) {
-  const auto rows = tx_.execute(kRelease, {lease.job_id, lease.epoch});
-  if (rows.empty()) return false;
-  OutboxStore(tx_).add(rows.row(0).text("project_id"), kJobsStream, lease.job_id);
-  return true;
+bool JobLeases::release(const JobLease& lease, const std::optional<SavedState>& saved) {
+  return stop(tx_, lease, JobState::kQueued, saved);
+}
+
+bool JobLeases::finish_paused(const JobLease& lease, const std::optional<SavedState>& saved) {
+  return stop(tx_, lease, JobState::kPaused, saved);
 }
 
 std::vector<SweptJob> JobLeases::sweep(int most_attempts, int most_jobs) {
@@ -148,6 +170,9 @@ std::vector<SweptJob> JobLeases::sweep(int most_attempts, int most_jobs) {
     if (row.boolean("cancel_requested")) {
       job.state = JobState::kCancelled;
       event.message = "The worker went silent while it was cancelling; the job is cancelled";
+    } else if (row.boolean("pause_requested") && attempts < most_attempts) {
+      job.state = JobState::kPaused;
+      event.message = "The worker went silent while it was pausing; the job is paused, and goes on from where it could last";
     } else if (attempts >= most_attempts) {
       job.state = JobState::kFailed;
       error = JobError{"worker_crashed",

@@ -44,6 +44,7 @@ class JobLeases {
   struct Beat {
     bool held = false;
     bool cancel_requested = false;
+    bool pause_requested = false;
   };
   /// Extends the lease and reads whether the job shall stop.
   Beat heartbeat(const JobLease& lease, std::int64_t lease_seconds);
@@ -64,8 +65,11 @@ class JobLeases {
   bool fail(const JobLease& lease, const JobError& error);
   /// running -> cancelled, after cancel was requested.
   bool finish_cancelled(const JobLease& lease);
-  /// running -> queued, without a crash counted: the worker shuts down. With its outbox row.
-  bool release(const JobLease& lease);
+  /// running -> queued, without a crash counted: the worker shuts down. With its outbox row. `saved`: what the next worker
+  /// goes on from, in the place of what the job had before; empty: that stays.
+  bool release(const JobLease& lease, const std::optional<SavedState>& saved);
+  /// running -> paused, after a pause was requested; running -> queued where that was taken back meanwhile.
+  bool finish_paused(const JobLease& lease, const std::optional<SavedState>& saved);
 
   /// Running jobs whose lease is over: -> queued with a crash counted and an outbox row; at `most_attempts` crashes
   /// -> failed `worker_crashed`; asked to cancel -> cancelled. With an event each. System scope; settle those that

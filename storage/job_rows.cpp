@@ -19,7 +19,8 @@ const char* const kJobColumns =
     " extract(epoch FROM job.estimated_finish)::bigint AS estimated_finish, job.fine_tuned_model,"
     " (SELECT coalesce(jsonb_agg(r.file_id ORDER BY r.position), '[]') FROM job_result_file r WHERE r.job_id = job.id)"
     " AS result_files, job.trained_tokens, job.step, job.total_steps, job.error_code, job.error_message,"
-    " job.error_param, job.cancel_requested_at IS NOT NULL AS cancel_requested, job.worker, job.lease_epoch,"
+    " job.error_param, job.cancel_requested_at IS NOT NULL AS cancel_requested,"
+    " job.pause_requested_at IS NOT NULL AS pause_requested, job.state_object, job.state_step, job.state_tokens, job.worker, job.lease_epoch,"
     " job.attempts, job.price_version, job.quoted_tokens, job.quoted_nano, job.hold_transfer_id,"
     " job.settled_at IS NOT NULL AS settled";
 
@@ -88,6 +89,9 @@ Job read_job_row(const postgres::Row& row) {
   if (!row.is_null("error_code"))
     job.error = JobError{row.text("error_code"), row.text("error_message"), row.maybe_text("error_param")};
   job.cancel_requested = row.boolean("cancel_requested");
+  job.pause_requested = row.boolean("pause_requested");
+  if (!row.is_null("state_object"))
+    job.saved = SavedState{row.text("state_object"), row.integer("state_step"), row.integer("state_tokens")};
   job.worker = row.maybe_text("worker");
   job.lease_epoch = row.integer("lease_epoch");
   job.attempts = static_cast<int>(row.integer("attempts"));

@@ -118,10 +118,59 @@ std::optional<Job> JobStore::request_cancel(const std::string& id) {
         "UPDATE job SET state = 'cancelled', cancel_requested_at = clock_timestamp(), finished_at = clock_timestamp(),"
         " estimated_finish = NULL WHERE id = $1",
         {id});
-    event.message = "The job was cancelled before it ran; nothing is billed";
+    event.message = job->state == JobState::kPaused
+                        ? "The paused job was cancelled"
+                        : "The job was cancelled before it ran; nothing is billed";
   }
   insert_events(tx_, id, job->project_id, {event});
   return find(id);
+}
+
+std::optional<Job> JobStore::request_pause(const std::string& id) {
+  const auto job = find_locked(id);
+  if (!job) return job;
+  NewEvent event;
+  if (job->state == JobState::kRunning && !job->cancel_requested && !job->pause_requested) {
+    tx_.execute("UPDATE job SET pause_requested_at = clock_timestamp() WHERE id = $1", {id});
+    event.message = "Pausing: the worker stops within a step";
+  } else if (job->state == JobState::kQueued) {
+    tx_.execute("UPDATE job SET state = 'paused', estimated_finish = NULL WHERE id = $1", {id});
+    event.message = "The job is paused";
+  } else {
+    return job;
+  }
+  insert_events(tx_, id, job->project_id, {event});
+  return find(id);
+}
+
+std::optional<Job> JobStore::resume(const std::string& id) {
+  const auto job = find_locked(id);
+  if (!job) return job;
+  NewEvent event;
+  if (job->state == JobState::kPaused) {
+    tx_.execute("UPDATE job SET state = 'queued', queued_at = clock_timestamp() WHERE id = $1", {id});
+    OutboxStore(tx_).add(job->project_id, kJobsStream, id);
+    event.message = "The job is queued again";
+  } else if (job->state == JobState::kRunning && job->pause_requested) {
+    tx_.execute("UPDATE job SET pause_requested_at = NULL WHERE id = $1", {id});
+    event.message = "The job is not paused after all";
+  } else {
+    return job;
+  }
+  insert_events(tx_, id, job->project_id, {event});
+  return find(id);
+}
+
+std::vector<std::string> JobStore::take_states_of_ended(int most) {
+  const auto rows = tx_.execute(
+      "WITH ended AS (SELECT id, state_object FROM job WHERE finished_at IS NOT NULL AND state_object IS NOT NULL"
+      "  ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED)"
+      " UPDATE job SET state_object = NULL, state_step = NULL, state_tokens = NULL FROM ended WHERE job.id = ended.id"
+      " RETURNING ended.state_object",
+      {most});
+  std::vector<std::string> objects;
+  for (std::size_t i = 0; i < rows.size(); ++i) objects.push_back(rows.row(i).text("state_object"));
+  return objects;
 }
 
 bool JobStore::fail_before_start(const std::string& id, const JobError& error) {

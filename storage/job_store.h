@@ -38,9 +38,17 @@ class JobStore {
   Page<Job> list(const std::string& project_id, const PageRequest& request,
                  const std::optional<boost::json::object>& metadata = std::nullopt);
 
-  /// validating_files, queued -> cancelled at once; running -> asks the worker to stop. Empty: no such job. A job that
+  /// validating_files, queued, paused -> cancelled at once; running -> asks the worker to stop. Empty: no such job. A job that
   /// has ended already comes back unchanged. Settle it where it is terminal now (billing::settle_job).
   std::optional<Job> request_cancel(const std::string& id);
+  /// queued -> paused at once; running -> asks the worker to stop there. Empty: no such job. One in another state comes back
+  /// unchanged.
+  std::optional<Job> request_pause(const std::string& id);
+  /// paused -> queued, behind those that wait, with its outbox row; takes back a pause that was asked for and has not come
+  /// about. Empty: no such job. One in another state comes back unchanged.
+  std::optional<Job> resume(const std::string& id);
+  /// The states of ended jobs, whose objects the caller removes after the commit; they are forgotten here. System scope.
+  std::vector<std::string> take_states_of_ended(int most);
   /// validating_files, queued -> failed. False when in another state.
   bool fail_before_start(const std::string& id, const JobError& error);
 

@@ -121,6 +121,10 @@ JobData load_job_data(postgres::Pool& pool, objects::ObjectStore& store, const s
   data.config.run.base_name = sources.base.name;
   data.config.run.out_directory = scratch / "out";
   if (sources.parent) go_on_from(store, *sources.parent, scratch / "parent", data.config.run);
+  if (job.saved) {
+    data.config.run.resume_from = scratch / "saved";
+    objects::fetch_file(store, job.saved->object_id, data.config.run.resume_from);
+  }
   const auto encoder = bases.encoder(sources.base.directory);
   data.training = read_rows(store, sources.training, "training_file", *encoder, data.config.supervised, scratch);
   if (sources.validation)

@@ -38,6 +38,7 @@ struct JobLink::State {
 
   std::atomic<bool> lease_lost{false};
   std::atomic<bool> cancelled{false};
+  std::atomic<bool> paused{false};
   std::atomic<Clock::duration> lease_end;  ///< on this machine's monotonic clock
 
   std::mutex mutex;
@@ -81,6 +82,7 @@ struct JobLink::State {
 void JobLink::State::take(const JobLeases::Beat& beat, std::optional<Clock::time_point> renewed_at) {
   if (!beat.held) return lose();
   if (beat.cancel_requested) cancelled = true;
+  paused = beat.pause_requested;
   if (renewed_at) lease_end = end_after(*renewed_at);
 }
 
@@ -181,6 +183,7 @@ JobLink::~JobLink() {
 
 bool JobLink::lost() const { return state_->lost(); }
 bool JobLink::cancel_requested() const { return state_->cancelled; }
+bool JobLink::pause_requested() const { return state_->paused; }
 const storage::JobLease& JobLink::lease() const { return state_->lease; }
 
 void JobLink::post(NewEvent event) {

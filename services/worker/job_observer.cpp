@@ -29,6 +29,11 @@ void JobObserver::on_plan(const training::RunPlan& plan) {
              {.step = 0, .total_steps = plan.total_steps, .trained_tokens = 0, .left = std::nullopt});
 }
 
+void JobObserver::on_resume(const std::vector<training::StepMetrics>& taken) {
+  link_.post(message("The run goes on after step " + std::to_string(taken.back().step)));
+  for (const training::StepMetrics& step : taken) weigh_validation(step);
+}
+
 void JobObserver::on_step(const training::StepMetrics& step) {
   pace_.add(step);
   storage::NewEvent event = message(step_message(step));
@@ -41,12 +46,20 @@ void JobObserver::on_step(const training::StepMetrics& step) {
   watch_validation(step);
 }
 
-void JobObserver::watch_validation(const training::StepMetrics& step) {
-  if (!options_.early_stopping_patience || !step.full_valid_loss) return;
+void JobObserver::weigh_validation(const training::StepMetrics& step) {
+  if (!step.full_valid_loss) return;
   if (*step.full_valid_loss < best_valid_loss_) {
     best_valid_loss_ = *step.full_valid_loss;
     epochs_without_better_ = 0;
-  } else if (++epochs_without_better_ >= *options_.early_stopping_patience && step.step < step.total_steps) {
+  } else {
+    ++epochs_without_better_;
+  }
+}
+
+void JobObserver::watch_validation(const training::StepMetrics& step) {
+  if (!options_.early_stopping_patience || !step.full_valid_loss) return;
+  weigh_validation(step);
+  if (epochs_without_better_ >= *options_.early_stopping_patience && step.step < step.total_steps) {
     stopped_early_ = true;
     link_.post(message("Stopping early: the validation loss has not improved for " +
                        std::to_string(epochs_without_better_) + " epochs"));
@@ -78,7 +91,8 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
 }
 
 bool JobObserver::stop_requested() {
-  return stopped_early_ || stop_.stop_requested() || link_.cancel_requested() || link_.lost();
+  return stopped_early_ || stop_.stop_requested() || link_.cancel_requested() || link_.pause_requested() ||
+         link_.lost();
 }
 
 }  // namespace finetuned::worker

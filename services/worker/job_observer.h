@@ -25,15 +25,17 @@ class JobObserver final : public training::RunObserver {
   JobObserver(JobLink& link, objects::ObjectStore& store, Options options, std::stop_token stop);
 
   void on_plan(const training::RunPlan& plan) override;
+  void on_resume(const std::vector<training::StepMetrics>& taken) override;
   void on_step(const training::StepMetrics& step) override;
   /// Returns when the checkpoint is committed: what it trained is paid for from then on. Throws LeaseLost.
   void on_checkpoint(const training::CheckpointWritten& checkpoint) override;
-  /// True for a lost lease, a cancel request, the worker's own end, and once early stopping has struck.
+  /// True for a lost lease, a request to cancel or to pause, the worker's own end, and once early stopping has struck.
   bool stop_requested() override;
 
   bool stopped_early() const { return stopped_early_; }
 
  private:
+  void weigh_validation(const training::StepMetrics& step);
   void watch_validation(const training::StepMetrics& step);
 
   JobLink& link_;

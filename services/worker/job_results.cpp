@@ -62,6 +62,36 @@ class StoredResults {
   bool kept_ = false;
 };
 
+/// A run's state as an object: in the place of the job's earlier one once it is kept, removed again otherwise.
+class StoredState {
+ public:
+  StoredState(objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
+              const std::filesystem::path& file)
+      : store_(store), earlier_(job.saved) {
+    if (!std::filesystem::exists(file)) return;
+    saved_ = storage::SavedState{objects::store_file(store, file).id, result.last.step, result.last.trained_tokens};
+  }
+  ~StoredState() {
+    const std::optional<storage::SavedState>& unused = kept_ ? earlier_ : saved_;
+    if (!unused || !saved_) return;
+    try {
+      store_.remove(unused->object_id);
+    } catch (const std::exception& error) {
+      base::log_warn("an unused state stays on disk", {{"object", unused->object_id}, {"why", error.what()}});
+    }
+  }
+  StoredState(const StoredState&) = delete;
+  StoredState& operator=(const StoredState&) = delete;
+
+  void keep() { kept_ = true; }
+  const std::optional<storage::SavedState>& saved() const { return saved_; }
+
+ private:
+  objects::ObjectStore& store_;
+  std::optional<storage::SavedState> earlier_, saved_;
+  bool kept_ = false;
+};
+
 storage::NewEvent message(storage::EventLevel level, std::string text) {
   storage::NewEvent event;
   event.level = level;
@@ -133,15 +163,32 @@ void publish_failure(JobLink& link, const storage::Job& job, const storage::JobE
   link.write(finish, is_in_state(link, storage::JobState::kFailed));
 }
 
-void publish_release(JobLink& link, const storage::Job&) {
+void publish_release(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
+                     const std::filesystem::path& state_file) {
+  StoredState state(store, job, result, state_file);
   link.flush();
   const std::vector<storage::NewEvent> events{
       message(storage::EventLevel::kInfo, "The worker is shutting down; the job goes back to the queue")};
   const auto finish = [&](Transaction& tx) {
     JobLeases leases(tx);
-    return leases.append_events(link.lease(), events) && leases.release(link.lease());
+    return leases.append_events(link.lease(), events) && leases.release(link.lease(), state.saved());
   };
   link.write(finish, is_in_state(link, storage::JobState::kQueued));
+  state.keep();
+}
+
+void publish_pause(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
+                   const std::filesystem::path& state_file) {
+  StoredState state(store, job, result, state_file);
+  link.flush();
+  const std::vector<storage::NewEvent> events{
+      message(storage::EventLevel::kInfo, "The job is paused after step " + std::to_string(result.last.step))};
+  const auto finish = [&](Transaction& tx) {
+    JobLeases leases(tx);
+    return leases.append_events(link.lease(), events) && leases.finish_paused(link.lease(), state.saved());
+  };
+  link.write(finish, is_in_state(link, storage::JobState::kPaused));
+  state.keep();
 }
 
 }  // namespace finetuned::worker

@@ -24,7 +24,11 @@ void publish_cancelled(JobLink& link, const storage::Job& job);
 /// Ends the job as failed. Throws LeaseLost.
 void publish_failure(JobLink& link, const storage::Job& job, const storage::JobError& error);
 
-/// Hands the job back to the queue: this worker shuts down. Throws LeaseLost.
-void publish_release(JobLink& link, const storage::Job& job);
+/// Hands the job back to the queue, for this worker shuts down, or lays it aside as paused; with the state that the run left in
+/// `state_file`, where it left one, to go on from. Throws LeaseLost, having left no object behind.
+void publish_release(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
+                     const std::filesystem::path& state_file);
+void publish_pause(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
+                   const std::filesystem::path& state_file);
 
 }  // namespace finetuned::worker

@@ -11,6 +11,7 @@
 #include "services/worker/job_results.h"
 #include "services/worker/ranks.h"
 #include "services/worker/scratch.h"
+#include "storage/job_store.h"
 #include "trainer/training/speed.h"
 
 namespace finetuned::worker {
@@ -21,6 +22,7 @@ using postgres::Scope;
 using postgres::Transaction;
 
 constexpr std::chrono::milliseconds kSweepPause{1'000};
+constexpr int kMostStates = 100;  // removed at once
 constexpr std::chrono::seconds kPatience{2};  // with a base that is read ahead
 
 storage::JobError refusal(const JobRefused& error) {
@@ -56,6 +58,7 @@ void Worker::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     try {
       if (run_one(stop)) continue;
+      remove_old_states();
     } catch (const tensor::CudaFailed&) {
       throw;  // no later job could use the GPU either: the process is to be begun anew
     } catch (const std::exception& error) {
@@ -64,6 +67,18 @@ void Worker::run(const std::stop_token& stop) {
     std::unique_lock lock(waker_->mutex);
     waker_->changed.wait_for(lock, stop, kSweepPause, [this] { return waker_->awake; });
     waker_->awake = false;
+  }
+}
+
+/// Of jobs that have ended, to go on from no more.
+void Worker::remove_old_states() {
+  const auto objects = pool_.transact(Scope::system(), [](Transaction& tx) { return storage::JobStore(tx).take_states_of_ended(kMostStates); });
+  for (const std::string& object : objects) {
+    try {
+      store_.remove(object);
+    } catch (const std::exception& error) {
+      base::log_warn("an unused state stays on disk", {{"object", object}, {"why", error.what()}});
+    }
   }
 }
 
@@ -141,6 +156,7 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     data.config.run.device = options_.devices.front();
     data.config.run.threads = options_.threads;
     data.config.run.memory_limit_bytes = memory_bytes_;
+    data.config.run.state_file = scratch.path() / "state";
     const std::string model_name =
         fine_tuned_model_name(job.base_model, data.organization, job.suffix.value_or(""), job.id);
     const JobObserver::Options options{.model_name = model_name,
@@ -154,8 +170,11 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     } else if (link.cancel_requested()) {
       publish_cancelled(link, job);
       base::log_info("job cancelled", {{"job", job.id}, {"step", result.last.step}});
+    } else if (link.pause_requested()) {
+      publish_pause(link, store_, job, result, data.config.run.state_file);
+      base::log_info("job paused", {{"job", job.id}, {"step", result.last.step}});
     } else {
-      publish_release(link, job);
+      publish_release(link, store_, job, result, data.config.run.state_file);
       base::log_info("job handed back", {{"job", job.id}, {"step", result.last.step}});
     }
   } catch (const JobRefused& error) {
@@ -164,6 +183,8 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     fail({.code = "invalid_format", .message = error.what(), .param = std::nullopt});
   } catch (const training::Diverged& error) {
     fail({.code = "training_diverged", .message = error.what(), .param = "hyperparameters"});
+  } catch (const training::StateRefused& error) {  // its base was replaced, or this program is another: no doing of the job's owner
+    fail({.code = "internal_error", .message = error.what(), .param = std::nullopt});
   } catch (const base::UsageError& error) {
     fail({.code = "invalid_hyperparameters", .message = error.what(), .param = "hyperparameters"});
   }

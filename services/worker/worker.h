@@ -34,7 +34,7 @@ struct WorkerOptions {
 /// that follow, and the one that the next job wants is read while a job trains.
 ///
 /// How a job ends here: trained (`succeeded`); cancelled; failed, where the job's own data or settings cannot be
-/// trained on; handed back, when this worker shuts down; abandoned, where the lease was lost. Any other exception is
+/// trained on; paused or handed back, when its owner asks or this worker shuts down; abandoned, where the lease was lost. Any other exception is
 /// ours: the lease is given up as crashed, and the scheduler's sweep counts it and queues the job again.
 class Worker {
  public:
@@ -43,7 +43,7 @@ class Worker {
   ~Worker();
 
   /// Until `stop`: runs what is queued, then sleeps until wake() or a second has passed. A running job stops at a
-  /// step boundary and is handed back. What the database throws is logged, and tried again. Throws tensor::CudaFailed: the GPU
+  /// step boundary and is handed back, with what the next worker needs to go on from there. What the database throws is logged, and tried again. Throws tensor::CudaFailed: the GPU
   /// is of no more use to this process.
   void run(const std::stop_token& stop);
 
@@ -61,6 +61,7 @@ class Worker {
 
   training::RunResult train(const JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
   double gemm_gflops();
+  void remove_old_states();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);
   void give_up(const storage::ClaimedJob& claimed, JobLink& link, const std::string& why);
 

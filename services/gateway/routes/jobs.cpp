@@ -28,6 +28,11 @@ storage::Job find_job(Transaction& tx, const std::string& id) {
   return *job;
 }
 
+base::ApiError ended(const storage::Job& job) {
+  return base::bad_request("job_already_ended", "Job '" + job.id + "' has ended already: " + to_string(job.state) + ".",
+                           "fine_tuning_job_id");
+}
+
 /// `metadata[k]=v` pairs; nullopt where there are none.
 std::optional<json::object> metadata_filter(const Request& request) {
   if (request.query_value("metadata"))
@@ -62,14 +67,43 @@ Response cancel_job(const Platform& platform, const Request& request) {
   const std::string& id = request.params.at(0);
   const auto job = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
     const storage::Job before = find_job(tx, id);
-    if (before.state == storage::JobState::kSucceeded || before.state == storage::JobState::kFailed)
-      throw base::bad_request("job_already_ended", "Job '" + id + "' has ended already: " + to_string(before.state) + ".",
-                              "fine_tuning_job_id");
+    if (before.state == storage::JobState::kSucceeded || before.state == storage::JobState::kFailed) throw ended(before);
     storage::JobStore jobs(tx);
     const auto after = jobs.request_cancel(id);
     if (!after) throw no_job(id);
     if (is_terminal(after->state)) billing::settle_job(tx, id);
     return find_job(tx, id);
+  });
+  return json_response(job_shape(job));
+}
+
+/// A queued job is paused now; a running one within a step, with all that it needs to go on. Pausing a paused job changes nothing.
+Response pause_job(const Platform& platform, const Request& request) {
+  const std::string& id = request.params.at(0);
+  const auto job = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
+    find_job(tx, id);
+    const auto after = storage::JobStore(tx).request_pause(id);
+    if (!after) throw no_job(id);
+    if (is_terminal(after->state)) throw ended(*after);
+    if (after->state == storage::JobState::kValidatingFiles)
+      throw base::bad_request("job_not_started", "Job '" + id + "' still waits for its files to be checked; pause it once it is queued.",
+                              "fine_tuning_job_id");
+    if (after->cancel_requested)
+      throw base::bad_request("job_cancelling", "Job '" + id + "' is being cancelled; it cannot be paused.", "fine_tuning_job_id");
+    return *after;
+  });
+  return json_response(job_shape(job));
+}
+
+/// Behind the jobs that wait. Resuming a job that is not paused changes nothing.
+Response resume_job(const Platform& platform, const Request& request) {
+  const std::string& id = request.params.at(0);
+  const auto job = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
+    find_job(tx, id);
+    const auto after = storage::JobStore(tx).resume(id);
+    if (!after) throw no_job(id);
+    if (is_terminal(after->state)) throw ended(*after);
+    return *after;
   });
   return json_response(job_shape(job));
 }
@@ -104,6 +138,8 @@ void add_job_routes(Router& router, const Platform& platform) {
   add("GET", "/v1/fine_tuning/jobs", list_jobs);
   add("GET", "/v1/fine_tuning/jobs/{fine_tuning_job_id}", get_job);
   add("POST", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel", cancel_job);
+  add("POST", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/pause", pause_job);
+  add("POST", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/resume", resume_job);
   add("GET", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", list_events);
   add("GET", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints", list_checkpoints);
 }

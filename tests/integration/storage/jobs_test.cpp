@@ -163,7 +163,7 @@ TEST_F(Jobs, AStaleLeaseChangesNothing) {
     EXPECT_FALSE(leases.succeed(stale, "ft:x", {}, 100));
     EXPECT_FALSE(leases.fail(stale, {"internal_error", "x", std::nullopt}));
     EXPECT_FALSE(leases.finish_cancelled(stale));
-    EXPECT_FALSE(leases.release(stale));
+    EXPECT_FALSE(leases.release(stale, std::nullopt));
   });
   const auto after = find(id);
   EXPECT_EQ(after.state, JobState::kRunning);
@@ -207,7 +207,7 @@ TEST_F(Jobs, ASweepLeavesLiveLeasesAlone) {
 TEST_F(Jobs, ReleaseQueuesAgainWithoutACrash) {
   const auto id = queue_job();
   const auto lease = claim();
-  EXPECT_TRUE(system([&](Transaction& tx) { return JobLeases(tx).release(lease); }));
+  EXPECT_TRUE(system([&](Transaction& tx) { return JobLeases(tx).release(lease, std::nullopt); }));
   EXPECT_EQ(find(id).state, JobState::kQueued);
   EXPECT_EQ(find(id).attempts, 0);
   EXPECT_EQ(claim().epoch, lease.epoch + 1);
