@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +33,52 @@ auto read_page(postgres::Transaction& tx, const PageRequest& request, const std:
   page.has_more = rows.size() > static_cast<std::size_t>(request.limit);
   for (std::size_t i = 0; i < rows.size() && i < static_cast<std::size_t>(request.limit); ++i)
     page.data.push_back(map(rows.row(i)));
+  return page;
+}
+
+/// A list whose cursors count only where their row has the same owner, gone or not: no one learns of another's rows,
+/// and a page may be read on from a row that has been removed meanwhile.
+struct Listing {
+  std::string table;    ///< or its alias: has the growing `seq`
+  std::string key;      ///< the column of `table` that cursors name a row by
+  std::string columns;
+  std::string from;
+  std::string owner;    ///< a condition on $1..$n: `owner_values`
+  std::string shown;    ///< a condition on $n+1.., `shown_values`; empty: all
+  std::vector<postgres::Value> owner_values;
+  std::vector<postgres::Value> shown_values = {};
+};
+
+/// Reads one page. Throws ApiError 400 `invalid_cursor`.
+template <class Map>
+auto read_listing(postgres::Transaction& tx, const PageRequest& request, const Listing& list, Map map) {
+  using T = decltype(map(std::declval<postgres::Row>()));
+  const std::string source = " FROM " + list.from + " WHERE (" + list.owner + ")";
+  std::vector<postgres::Value> values = list.owner_values;
+  values.insert(values.end(), list.shown_values.begin(), list.shown_values.end());
+  std::string select = "SELECT " + list.columns + source;
+  if (!list.shown.empty()) select += " AND (" + list.shown + ")";
+  const bool forward = !request.before;
+  const bool ascending = request.ascending == forward;
+  if (const auto& cursor = forward ? request.after : request.before) {
+    std::vector<postgres::Value> named = list.owner_values;
+    named.emplace_back(*cursor);
+    const auto found = tx.execute("SELECT max(" + list.table + ".seq) AS seq" + source + " AND " + list.table + "." +
+                                      list.key + " = $" + std::to_string(named.size()),
+                                  named);
+    if (found.row(0).is_null("seq"))
+      throw base::bad_request("invalid_cursor", "No object '" + *cursor + "' to list from.", forward ? "after" : "before");
+    values.emplace_back(found.row(0).integer("seq"));
+    select += " AND " + list.table + ".seq " + (ascending ? ">" : "<") + " $" + std::to_string(values.size());
+  }
+  values.emplace_back(request.limit + 1);
+  select += " ORDER BY " + list.table + ".seq " + (ascending ? "ASC" : "DESC") + " LIMIT $" + std::to_string(values.size());
+  const auto rows = tx.execute(select, values);
+  Page<T> page;
+  page.has_more = rows.size() > static_cast<std::size_t>(request.limit);
+  for (std::size_t i = 0; i < rows.size() && i < static_cast<std::size_t>(request.limit); ++i)
+    page.data.push_back(map(rows.row(i)));
+  if (!forward) std::reverse(page.data.begin(), page.data.end());
   return page;
 }
 

@@ -6,6 +6,7 @@
 
 #include "storage/page.h"
 #include "storage/postgres/transaction.h"
+#include "storage/service_account_store.h"
 
 namespace finetuned::storage {
 
@@ -21,6 +22,8 @@ struct ApiKey {
   std::int64_t created_at = 0;
   std::optional<std::int64_t> last_used_at;
   std::optional<std::int64_t> revoked_at;
+  std::optional<std::int64_t> expires_at;         ///< of admin keys; opens nothing from then on
+  std::optional<ServiceAccount> service_account;  ///< whose key it is; none: made by the operator for the project
 };
 
 /// A key as it is shown once, at creation.
@@ -35,18 +38,27 @@ class KeyStore {
   explicit KeyStore(postgres::Transaction& tx) : tx_(tx) {}
 
   NewKey create_project_key(const std::string& project_id, const std::string& name);
-  NewKey create_admin_key(const std::string& organization_id, const std::string& name);
+  NewKey create_admin_key(const std::string& organization_id, const std::string& name,
+                          std::optional<std::int64_t> seconds = std::nullopt);
+  NewKey create_account_key(const ServiceAccount& account, const std::string& name);
   /// Stores the hash of a secret that exists already (bootstrap with a kept key). Idempotent.
   ApiKey ensure_key(KeyKind kind, const std::string& organization_id, const std::optional<std::string>& project_id,
                     const std::string& name, const std::string& secret);
 
-  /// The live (not revoked) key whose secret this is, of a project that is not archived.
+  /// The live key (neither revoked nor expired) whose secret this is, of a project that is not archived.
   std::optional<ApiKey> authenticate(const std::string& secret);
   /// Notes use, at most once a minute a key.
   void touch(const std::string& id);
   /// False when there is no such live key.
   bool revoke(const std::string& id);
   Page<ApiKey> list(const std::optional<std::string>& project_id, const PageRequest& request);
+
+  std::optional<ApiKey> find(const std::string& id);
+  /// Keys that are not revoked; expired ones are among them.
+  std::optional<ApiKey> find_admin_key(const std::string& organization_id, const std::string& id);
+  std::optional<ApiKey> find_project_key(const std::string& project_id, const std::string& id);
+  Page<ApiKey> list_admin_keys(const std::string& organization_id, const PageRequest& request);
+  Page<ApiKey> list_project_keys(const std::string& project_id, const PageRequest& request);
 
  private:
   postgres::Transaction& tx_;

@@ -36,6 +36,16 @@ class OrganizationStore {
   std::optional<Organization> find_organization(const std::string& id);
   std::optional<Organization> find_organization_by_name(const std::string& name);
   std::optional<Project> find_project(const std::string& id);
+  /// The organization's project; nullopt for another's.
+  std::optional<Project> find_project_of(const std::string& organization_id, const std::string& id);
+  /// The same, locked until the transaction ends: what depends on `archived_at` stays true.
+  std::optional<Project> lock_project_of(const std::string& organization_id, const std::string& id);
+  /// nullopt where the organization has a project of that name, archived or not.
+  std::optional<Project> create_project(const std::string& organization_id, const std::string& name);
+  /// False where another project has that name.
+  bool rename_project(const std::string& id, const std::string& name);
+  void archive_project(const std::string& id);
+  Page<Project> list_projects_of(const std::string& organization_id, bool with_archived, const PageRequest& request);
   /// Of one organization, or of all.
   Page<Project> list_projects(const std::optional<std::string>& organization_id, const PageRequest& request);
 

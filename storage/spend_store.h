@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/page.h"
+#include "storage/postgres/transaction.h"
+
+namespace finetuned::storage {
+
+/// Whose spending it is: a project's, or without one the whole organization's.
+struct Spender {
+  std::string organization_id;
+  std::optional<std::string> project_id;
+};
+
+struct NewSpendAlert {
+  std::int64_t threshold_cents = 0;     ///< of US dollars a calendar month
+  std::vector<std::string> recipients;  ///< e-mail addresses
+  std::optional<std::string> subject_prefix;
+};
+
+struct SpendAlert {
+  std::string id;  ///< `alert-...`
+  NewSpendAlert alert;
+};
+
+/// Limits and alerts of one spender. System scope.
+class SpendStore {
+ public:
+  SpendStore(postgres::Transaction& tx, Spender spender) : tx_(tx), spender_(std::move(spender)) {}
+
+  /// The limit in cents a calendar month.
+  std::optional<std::int64_t> limit();
+  void set_limit(std::int64_t cents);
+  /// False where there is none.
+  bool remove_limit();
+
+  SpendAlert add_alert(const NewSpendAlert& alert);
+  std::optional<SpendAlert> find_alert(const std::string& id);
+  Page<SpendAlert> list_alerts(const PageRequest& request);
+  /// Replaces it whole. nullopt where there is no such alert.
+  std::optional<SpendAlert> replace_alert(const std::string& id, const NewSpendAlert& alert);
+  bool remove_alert(const std::string& id);
+
+ private:
+  postgres::Transaction& tx_;
+  Spender spender_;
+};
+
+}  // namespace finetuned::storage
