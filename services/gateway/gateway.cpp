@@ -62,6 +62,17 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_job_creation_routes(router, platform);
   add_model_routes(router, platform);
   add_billing_routes(router, platform);
+  add_admin_key_routes(router, platform);
+  add_project_routes(router, platform);
+  add_project_key_routes(router, platform);
+  add_service_account_routes(router, platform);
+  add_project_user_routes(router, platform);
+  add_user_routes(router, platform);
+  add_rate_limit_routes(router, platform);
+  add_spend_limit_routes(router, platform);
+  add_spend_alert_routes(router, platform);
+  add_quota_routes(router, platform);
+  add_audit_log_routes(router, platform);
   return router;
 }
 

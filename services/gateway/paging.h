@@ -10,6 +10,16 @@ namespace finetuned::gateway {
 /// `invalid_value` naming the parameter.
 storage::PageRequest page_request(const Request& request, int default_limit, int most);
 
+/// How a list pages where the specification says it differently.
+struct ListRules {
+  int default_limit = 20;
+  int most = 100;
+  int least = 1;
+  bool ascending = false;    ///< without `order`
+  bool with_before = false;  ///< reads `before` as well; with `after` at once it is refused
+};
+storage::PageRequest page_request(const Request& request, const ListRules& rules);
+
 /// OpenAI's cursor list: {"object":"list","data","has_more","first_id","last_id"}; the ids are null for an empty page.
 template <class T, class Shape>
 base::json::object cursor_list(const storage::Page<T>& page, Shape shape) {

@@ -4,11 +4,11 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "billing/ledger.h"
+#include "services/gateway/admin.h"
 #include "services/gateway/job_request.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
-#include "storage/organization_store.h"
 #include "storage/postgres/errors.h"
 #include "storage/postgres/pool.h"
 
@@ -123,12 +123,11 @@ Response credit(const Platform& platform, const Request& request) {
   const std::string& project_id = request.params.at(0);
   json::object shape;
   platform.database.transact(Scope::system(), [&](Transaction& tx) {
-    const auto project = storage::OrganizationStore(tx).find_project(project_id);
-    if (!project || project->organization_id != request.principal.organization_id)
-      throw base::ApiError(404, "invalid_request_error", "project_not_found", "No such project: " + project_id, "project_id");
+    own_project(tx, request);
     billing::Ledger ledger(tx);
+    bool is_new = false;
     try {
-      ledger.credit(id, project_id, amount, reason);
+      is_new = ledger.credit(id, project_id, amount, reason);
     } catch (const billing::TransferConflict& conflict) {
       throw base::ApiError(409, "invalid_request_error", "transfer_conflict", conflict.what(), "transfer_id");
     } catch (const postgres::SqlError& error) {
@@ -141,6 +140,8 @@ Response credit(const Platform& platform, const Request& request) {
     shape["project_id"] = project_id;
     shape["transfer"] = transfer ? json::value(transfer_shape(*transfer)) : json::value(nullptr);
     shape["balance"] = balance_shape(ledger.balance(project_id));
+    if (is_new)
+      audit(tx, request, "credit.created", {{"id", id}, {"data", {{"amount", nano(amount)}, {"reason", reason}}}}, project_id);
   });
   base::log_info("credit was added", {{"project", project_id}, {"nano", amount.value}, {"key", request.principal.key_id}});
   return json_response(shape);

@@ -15,4 +15,17 @@ void add_job_creation_routes(Router& router, const Platform& platform);
 void add_model_routes(Router& router, const Platform& platform);
 void add_billing_routes(Router& router, const Platform& platform);
 
+// Under /v1/organization, for admin keys.
+void add_admin_key_routes(Router& router, const Platform& platform);
+void add_project_routes(Router& router, const Platform& platform);
+void add_project_key_routes(Router& router, const Platform& platform);
+void add_service_account_routes(Router& router, const Platform& platform);
+void add_project_user_routes(Router& router, const Platform& platform);
+void add_user_routes(Router& router, const Platform& platform);
+void add_rate_limit_routes(Router& router, const Platform& platform);
+void add_spend_limit_routes(Router& router, const Platform& platform);
+void add_spend_alert_routes(Router& router, const Platform& platform);
+void add_quota_routes(Router& router, const Platform& platform);
+void add_audit_log_routes(Router& router, const Platform& platform);
+
 }  // namespace finetuned::gateway
