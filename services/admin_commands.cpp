@@ -7,6 +7,7 @@
 #include "billing/ledger.h"
 #include "services/bootstrap.h"
 #include "services/operator_commands.h"
+#include "storage/audit_store.h"
 #include "storage/key_store.h"
 #include "storage/organization_store.h"
 
@@ -23,6 +24,12 @@ constexpr int kPageRows = 1'000;
 
 /// A connection for one command.
 Pool connect(const ProgramOptions& options) { return Pool(pool_options(options.settings(), "operator", 1)); }
+
+/// Into the log, without an actor: the operator stands outside every organization.
+void audit(Transaction& tx, const std::string& organization_id, const std::optional<std::string>& project_id,
+           const std::string& type, boost::json::object payload) {
+  storage::AuditStore(tx).record({organization_id, project_id, type, std::nullopt, std::move(payload)});
+}
 
 /// Every row of a cursor list.
 template <class Row, class List>
@@ -115,7 +122,10 @@ void add_credit(CLI::App& admin, const ProgramOptions& options) {
       const storage::Project project = find_project(tx, arguments->project);
       billing::Ledger ledger(tx);
       ledger.credit(transfer, project.id, amount, arguments->reason);
-      return ledger.balance(project.id);
+      const billing::Balance left = ledger.balance(project.id);
+      audit(tx, project.organization_id, project.id, "credit.created",
+            {{"id", transfer}, {"data", {{"amount", std::to_string(amount.value)}, {"reason", arguments->reason}}}});
+      return left;
     });
     std::cout << "credited " << base::format_dollars(amount) << " (transfer " << transfer << "); available "
               << base::format_dollars(balance.available) << "\n";
@@ -137,9 +147,13 @@ void add_key_creation(CLI::App& keys, const ProgramOptions& options) {
     Pool pool = connect(options);
     const storage::NewKey made = pool.transact(Scope::system(), [&](Transaction& tx) {
       storage::KeyStore store(tx);
-      if (arguments->project.empty())
-        return store.create_admin_key(find_organization(tx, arguments->organization).id, arguments->name);
-      return store.create_project_key(find_project(tx, arguments->project).id, arguments->name);
+      const storage::NewKey key =
+          arguments->project.empty()
+              ? store.create_admin_key(find_organization(tx, arguments->organization).id, arguments->name)
+              : store.create_project_key(find_project(tx, arguments->project).id, arguments->name);
+      audit(tx, key.key.organization_id, key.key.project_id, "api_key.created",
+            {{"id", key.key.id}, {"data", {{"name", key.key.name}}}});
+      return key;
     });
     std::cout << made.key.id << " " << made.secret << "\n";
     std::cerr << "The key is shown this once only.\n";
@@ -155,8 +169,12 @@ void add_keys(CLI::App& admin, const ProgramOptions& options) {
   revoke.add_option("id", *revoked, "key-...")->required();
   revoke.callback([revoked, &options] {
     Pool pool = connect(options);
-    const bool done = pool.transact(Scope::system(),
-                                    [&](Transaction& tx) { return storage::KeyStore(tx).revoke(*revoked); });
+    const bool done = pool.transact(Scope::system(), [&](Transaction& tx) {
+      const auto key = storage::KeyStore(tx).find(*revoked);
+      if (!key || !storage::KeyStore(tx).revoke(key->id)) return false;
+      audit(tx, key->organization_id, key->project_id, "api_key.deleted", {{"id", key->id}});
+      return true;
+    });
     if (!done) throw base::UsageError("there is no live key '" + *revoked + "' (admin keys list)");
     std::cout << "revoked " << *revoked << "\n";
   });
@@ -208,7 +226,11 @@ void add_projects(CLI::App& admin, const ProgramOptions& options) {
     Pool pool = connect(options);
     const storage::Project project = pool.transact(Scope::system(), [&](Transaction& tx) {
       const std::string organization = find_organization(tx, arguments->organization).id;
-      return OrganizationStore(tx).ensure_project(organization, arguments->name);
+      const auto made = OrganizationStore(tx).create_project(organization, arguments->name);
+      if (!made) return OrganizationStore(tx).ensure_project(organization, arguments->name);
+      audit(tx, organization, made->id, "project.created",
+            {{"id", made->id}, {"data", {{"name", made->name}, {"title", made->name}}}});
+      return *made;
     });
     std::cout << project.id << "\n";
   });

@@ -7,6 +7,7 @@
 #include "base/errors.h"
 #include "billing/ledger.h"
 #include "services/model_import.h"
+#include "storage/audit_store.h"
 
 namespace finetuned::services {
 
@@ -49,6 +50,17 @@ void verify(const ProgramOptions& options) {
   if (!found.faults.empty()) throw std::runtime_error("the ledger does not add up");
 }
 
+void verify_audit(const ProgramOptions& options) {
+  Pool pool(pool_options(options.settings(), "operator", 1));
+  const storage::AuditVerification found = pool.transact(
+      Scope::system(), [](Transaction& tx) { return storage::verify_audit_log(tx); }, kReplayLimit);
+  for (const storage::AuditFault& fault : found.faults)
+    std::cout << fault.organization_id << ": " << fault.entry_id << ": " << fault.detail << "\n";
+  std::cout << found.chains << " chains, " << found.entries << " entries hashed again: " << found.faults.size()
+            << " faults\n";
+  if (!found.faults.empty()) throw std::runtime_error("the audit log was altered");
+}
+
 }  // namespace
 
 void add_model_commands(CLI::App& app, const ProgramOptions& options) {
@@ -77,10 +89,19 @@ void add_ledger_commands(CLI::App& app, const ProgramOptions& options) {
   verify_command.callback([&options] { verify(options); });
 }
 
+void add_audit_commands(CLI::App& app, const ProgramOptions& options) {
+  CLI::App& log = *app.add_subcommand("audit", "the log of what administrators changed");
+  log.require_subcommand(1);
+  CLI::App& verify_command = *log.add_subcommand(
+      "verify", "compute every entry's hash again; names the first altered one of each organization; exit 1 on a fault");
+  verify_command.callback([&options] { verify_audit(options); });
+}
+
 void add_operator_commands(CLI::App& app, const ProgramOptions& options) {
   add_model_commands(app, options);
   add_admin_commands(app, options);
   add_ledger_commands(app, options);
+  add_audit_commands(app, options);
 }
 
 }  // namespace finetuned::services

@@ -9,7 +9,8 @@ class App;
 namespace finetuned::services {
 
 /// Adds the operator's commands, which reach the database and the data directory by themselves: `models
-/// import|list`, `admin bootstrap|credit|keys|projects`, `ledger verify`.
+/// import|list`, `admin bootstrap|credit|keys|projects`, `ledger verify`,
+/// `audit verify`.
 ///
 /// A chosen command runs while `app` parses, and writes its result to stdout. It throws UsageError and FormatError for
 /// what the operator has to change (exit 2), anything else for what went wrong on the way (exit 1). `options` outlives
@@ -20,5 +21,6 @@ void add_operator_commands(CLI::App& app, const ProgramOptions& options);
 void add_model_commands(CLI::App& app, const ProgramOptions& options);
 void add_admin_commands(CLI::App& app, const ProgramOptions& options);
 void add_ledger_commands(CLI::App& app, const ProgramOptions& options);
+void add_audit_commands(CLI::App& app, const ProgramOptions& options);
 
 }  // namespace finetuned::services

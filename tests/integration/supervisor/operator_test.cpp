@@ -26,7 +26,7 @@ TEST(Program, SaysWhatItIsAndWhatItCan) {
   const Outcome help = run_program({"--help"});
   EXPECT_EQ(help.status, 0);
   for (const char* command : {"serve", "gateway", "intake", "scheduler", "worker", "metering", "migrate", "models",
-                              "admin", "ledger", "train", "generate", "tokenize", "files", "jobs", "balance"})
+                              "admin", "ledger", "audit", "train", "generate", "tokenize", "files", "jobs", "balance"})
     EXPECT_THAT(help.out, HasSubstr(command));
 }
 
@@ -190,6 +190,27 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   EXPECT_EQ(site_.run({"admin", "keys", "revoke", id}).status, 0);
   EXPECT_EQ(site_.run({"admin", "keys", "revoke", id}).status, 2);
   EXPECT_EQ(site_.run({"ledger", "verify"}).status, 0);
+  const Outcome whole = site_.run({"audit", "verify"});
+  EXPECT_EQ(whole.status, 0) << whole.err;
+  EXPECT_THAT(whole.out, HasSubstr("1 chains, 4 entries hashed again: 0 faults"));
+}
+
+TEST_F(OperatorTest, AuditVerifyNamesTheAlteredEntry) {
+  site_.run({"admin", "bootstrap", "--organization", "local", "--project", "default"});
+  for (const char* name : {"a", "b", "c"})
+    EXPECT_EQ(site_.run({"admin", "projects", "create", "--organization", "local", "--name", name}).status, 0);
+  const std::string altered = site_.pool().transact(Scope::system(), [](Transaction& tx) {
+    tx.execute("ALTER TABLE audit_log DISABLE TRIGGER USER");
+    const auto changed = tx.execute("UPDATE audit_log SET payload = replace(payload::text, '\"b\"', '\"c\"')::jsonb"
+                                    " WHERE position = 2 RETURNING id");
+    tx.execute("ALTER TABLE audit_log ENABLE TRIGGER USER");
+    return changed.row(0).text("id");
+  });
+  const Outcome outcome = site_.run({"audit", "verify"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.out, HasSubstr(altered));
+  EXPECT_THAT(outcome.out, HasSubstr("3 entries hashed again: 1 faults"));
+  EXPECT_THAT(outcome.err, HasSubstr("altered"));
 }
 
 }  // namespace
