@@ -1,0 +1,81 @@
+// The official `openai` client, unmodified, administers an organization.
+// Needs FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY and MODEL in the environment.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "openai";
+
+const { FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL } = process.env;
+const client = (keys) => new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, apiKey: FINETUNED_API_KEY, ...keys });
+const organization = client({ adminAPIKey: FINETUNED_ADMIN_KEY }).admin.organization;
+
+async function all(pages) {
+  const items = [];
+  for await (const item of pages) items.push(item);
+  return items;
+}
+
+let project;
+
+test("a project is created, renamed and listed page by page", async () => {
+  project = await organization.projects.create({ name: "vision" });
+  project = await organization.projects.update(project.id, { name: "speech" });
+  assert.deepEqual(await organization.projects.retrieve(project.id), project);
+  assert.ok((await all(organization.projects.list({ limit: 1 }))).some((one) => one.id === project.id));
+});
+
+test("an admin key works until it is deleted", async () => {
+  const key = await organization.adminAPIKeys.create({ name: "ops", expires_in_seconds: 3600 });
+  const own = client({ adminAPIKey: key.value }).admin.organization;
+  assert.equal((await own.adminAPIKeys.retrieve(key.id)).name, "ops");
+  assert.ok((await all(own.adminAPIKeys.list({ limit: 1 }))).every((one) => !("value" in one)));
+  await own.adminAPIKeys.delete(key.id);
+  await assert.rejects(own.adminAPIKeys.list(), AuthenticationError);
+});
+
+test("a service account's key opens its project until the account is deleted", async () => {
+  const account = await organization.projects.serviceAccounts.create(project.id, { name: "ci" });
+  const its = client({ apiKey: account.api_key.value });
+  assert.ok((await all(its.models.list())).some((model) => model.id === MODEL));
+  const [key] = await all(organization.projects.apiKeys.list(project.id));
+  assert.equal(key.owner.service_account.id, account.id);
+  await assert.rejects(organization.projects.apiKeys.delete(key.id, { project_id: project.id }), BadRequestError);
+  await organization.projects.serviceAccounts.delete(account.id, { project_id: project.id });
+  await assert.rejects(its.models.list(), AuthenticationError);
+});
+
+test("people have roles in the organization and in projects", async () => {
+  for (const email of ["ada@example.org", "bob@example.org"])
+    await organization.projects.users.create(project.id, { role: "member", email });
+  const [ada] = await all(organization.users.list({ emails: ["ada@example.org"] }));
+  assert.equal((await organization.users.update(ada.id, { role: "owner" })).role, "owner");
+  await organization.projects.users.update(ada.id, { project_id: project.id, role: "owner" });
+  assert.equal((await organization.users.retrieve(ada.id)).projects.data[0].role, "owner");
+  assert.equal((await all(organization.projects.users.list(project.id, { limit: 1 }))).length, 2);
+  await organization.users.delete(ada.id);
+  await assert.rejects(organization.projects.users.retrieve(ada.id, { project_id: project.id }), NotFoundError);
+});
+
+test("limits and alerts are set", async () => {
+  const limit = `rl-${MODEL}`;
+  await organization.projects.rateLimits.updateRateLimit(limit, { project_id: project.id, max_requests_per_1_minute: 3 });
+  const limits = await all(organization.projects.rateLimits.listRateLimits(project.id));
+  assert.equal(limits.find((one) => one.id === limit).max_requests_per_1_minute, 3);
+  const monthly = { threshold_amount: 100, currency: "USD", interval: "month" };
+  await organization.projects.spendLimit.update(project.id, monthly);
+  assert.equal((await organization.projects.spendLimit.retrieve(project.id)).threshold_amount, 100);
+  await assert.rejects(organization.spendLimit.retrieve(), NotFoundError);
+  const channel = { type: "email", recipients: ["ada@example.org"] };
+  const alert = await organization.spendAlerts.create({ ...monthly, notification_channel: channel });
+  assert.deepEqual(await all(organization.spendAlerts.list()), [alert]);
+  await organization.spendAlerts.delete(alert.id);
+});
+
+test("what was done is in the audit log", async () => {
+  await organization.projects.archive(project.id);
+  const types = (await all(organization.auditLogs.list({ limit: 3, project_ids: [project.id] }))).map((one) => one.type);
+  assert.equal(types.at(0), "project.archived");
+  assert.equal(types.at(-1), "project.created");
+  assert.ok(types.includes("service_account.deleted") && types.includes("rate_limit.updated"));
+  const page = await organization.auditLogs.list({ event_types: ["project.archived"], effective_at: { gt: 1 } });
+  assert.equal(page.data[0]["project.archived"].id, project.id);
+});
