@@ -19,6 +19,26 @@ auto text(Section Settings::*section, std::string Section::*field) {
   return [=](Settings& s, const std::string& value) { s.*section.*field = value; };
 }
 
+std::vector<ConfigKey> webhooks_keys() {
+  using S = Settings;
+  return {
+      {"webhooks.secret_key", Type::kText, "", {}, {}, true,
+       "32 bytes in base64 that seal the endpoints' signing secrets, the same for every process; empty: made once and kept in "
+       "the data directory, as webhooks.key.",
+       text(&S::webhooks, &S::Webhooks::secret_key)},
+      {"webhooks.allowed_hosts", Type::kText, "", {}, {}, false,
+       "HOST:PORT,HOST:PORT: receivers that may have private addresses. Others must have public ones only.",
+       text(&S::webhooks, &S::Webhooks::allowed_hosts)},
+      {"webhooks.ca_file", Type::kText, "", {}, {}, false, "Certificates (PEM) that receivers' are trusted by, beside the system's.",
+       text(&S::webhooks, &S::Webhooks::ca_file)},
+  };
+}
+
+std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& more) {
+  keys.insert(keys.end(), more.begin(), more.end());
+  return keys;
+}
+
 }  // namespace
 
 const std::vector<ConfigKey>& config_table() {
@@ -88,7 +108,8 @@ const std::vector<ConfigKey>& config_table() {
       {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
        integer(&S::metering, &S::Metering::reconcile_seconds)},
   };
-  return table;
+  static const std::vector<ConfigKey> all = joined(table, webhooks_keys());
+  return all;
 }
 
 }  // namespace finetuned::base

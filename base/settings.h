@@ -63,6 +63,12 @@ struct Settings {
   struct Metering {
     int reconcile_seconds = 0;
   } metering;
+
+  struct Webhooks {
+    std::string secret_key;     ///< 32 bytes in base64; empty: kept in the data directory
+    std::string allowed_hosts;  ///< HOST:PORT,HOST:PORT
+    std::string ca_file;
+  } webhooks;
 };
 
 /// Reads the TOML file (where given), then FINETUNED_* variables over it. Unknown keys fail. Throws ConfigError with
