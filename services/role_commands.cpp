@@ -27,6 +27,7 @@ constexpr Role kRoles[] = {
     {"scheduler", "wake the roles, admit jobs, take jobs back from dead workers", run_scheduler, true},
     {"worker", "train queued jobs", run_worker, true},
     {"metering", "settle what was left open and replay the ledger", run_metering, true},
+    {"webhooks", "tell projects' webhook endpoints when jobs end", run_webhooks, true},
     {"migrate", "bring the database to this program's version, and end", run_migrate, false},
 };
 

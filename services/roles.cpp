@@ -13,6 +13,7 @@
 #include "services/parts.h"
 #include "services/scheduler/scheduler.h"
 #include "services/shutdown.h"
+#include "services/webhooks/deliverer.h"
 #include "services/worker/worker.h"
 #include "storage/objects/local_store.h"
 #include "storage/outbox_store.h"
@@ -31,6 +32,7 @@ constexpr milliseconds kDrain{25'000};  // below the supervisor's own deadline
 constexpr seconds kGatewayClosing{3};  // beyond its own drain, to close what is left
 constexpr milliseconds kDatabasePause{1'000};
 constexpr int kWorkerNiceness = 10;
+constexpr std::size_t kWebhookConnections = 4;  // its threads wait for receivers, hardly ever for the database
 
 std::string names_of(const std::vector<tensor::DeviceSpec>& devices) {
   std::string names;
@@ -161,6 +163,27 @@ int run_metering(const base::Settings& settings) {
   postgres::Pool pool(pool_options(settings, "metering", 1));
   if (!wait_for_database(pool, shutdown.token())) return 0;
   metering::Metering role(pool, seconds(settings.metering.reconcile_seconds));
+  base::log_info("ready");
+  role.run(shutdown.token());
+  base::log_info("drained");
+  return 0;
+}
+
+int run_webhooks(const base::Settings& settings) {
+  webhooks::DelivererOptions options;
+  try {
+    options.sender.allowed_hosts = webhooks::parse_allowed_hosts(settings.webhooks.allowed_hosts);
+  } catch (const base::UsageError& error) {
+    throw base::ConfigError(std::string("webhooks.allowed_hosts: ") + error.what());
+  }
+  options.sender.ca_file = settings.webhooks.ca_file;
+  if (!options.sender.ca_file.empty() && ::access(options.sender.ca_file.c_str(), R_OK) != 0)
+    throw base::ConfigError("webhooks.ca_file: '" + options.sender.ca_file + "' cannot be read");
+  const base::SealingKey key = base::webhooks_key(settings);
+  const Shutdown shutdown(kDrain);
+  postgres::Pool pool(pool_options(settings, "webhooks", kWebhookConnections));
+  if (!wait_for_database(pool, shutdown.token())) return 0;
+  webhooks::Deliverer role(pool, key, options);
   base::log_info("ready");
   role.run(shutdown.token());
   base::log_info("drained");

@@ -12,6 +12,7 @@ int run_intake(const base::Settings& settings);
 int run_scheduler(const base::Settings& settings);
 int run_worker(const base::Settings& settings);
 int run_metering(const base::Settings& settings);
+int run_webhooks(const base::Settings& settings);
 
 /// Brings the database to this program's version. Returns 0.
 int run_migrate(const base::Settings& settings);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/offload.h"
+#include "base/sealing.h"
 #include "base/settings.h"
 #include "services/gateway/auth.h"
 #include "services/gateway/platform.h"
@@ -73,6 +74,7 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_spend_alert_routes(router, platform);
   add_quota_routes(router, platform);
   add_audit_log_routes(router, platform);
+  add_webhook_routes(router, platform);
   return router;
 }
 
@@ -83,7 +85,8 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
 struct Gateway::State {
   explicit State(const base::Settings& all)
       : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(all.data_directory / "objects"),
-        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes)},
+        webhooks_key(base::webhooks_key(all)),
+        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key},
         router(make_router(settings, platform)),
         door{router, [this](Request& request, Access access) { authenticate(database, request, access); }, pool,
              door_limits(settings), false},
@@ -94,6 +97,7 @@ struct Gateway::State {
   postgres::Pool database;
   redis::Client redis;
   objects::LocalStore objects;
+  base::SealingKey webhooks_key;
   Platform platform;
   Router router;
   Door door;

@@ -2,6 +2,9 @@
 
 #include <cstdint>
 
+namespace finetuned::base {
+class SealingKey;
+}
 namespace finetuned::postgres {
 class Pool;
 }
@@ -20,6 +23,7 @@ struct Platform {
   redis::Client& redis;
   objects::LocalStore& objects;
   std::uint64_t most_upload_bytes = 0;
+  const base::SealingKey& webhooks_key;
 };
 
 }  // namespace finetuned::gateway

@@ -14,6 +14,7 @@ void add_job_routes(Router& router, const Platform& platform);
 void add_job_creation_routes(Router& router, const Platform& platform);
 void add_model_routes(Router& router, const Platform& platform);
 void add_billing_routes(Router& router, const Platform& platform);
+void add_webhook_routes(Router& router, const Platform& platform);
 
 // Under /v1/organization, for admin keys.
 void add_admin_key_routes(Router& router, const Platform& platform);

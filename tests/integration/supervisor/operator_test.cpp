@@ -25,8 +25,9 @@ TEST(Program, SaysWhatItIsAndWhatItCan) {
   EXPECT_EQ(run_program({"--version"}).status, 0);
   const Outcome help = run_program({"--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* command : {"serve", "gateway", "intake", "scheduler", "worker", "metering", "migrate", "models",
-                              "admin", "ledger", "audit", "train", "generate", "tokenize", "files", "jobs", "balance"})
+  for (const char* command :
+       {"serve", "gateway", "intake", "scheduler", "worker", "metering", "webhooks", "migrate", "models", "admin",
+        "ledger", "audit", "train", "generate", "tokenize", "files", "jobs", "balance"})
     EXPECT_THAT(help.out, HasSubstr(command));
 }
 

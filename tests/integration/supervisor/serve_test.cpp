@@ -93,7 +93,7 @@ TEST_F(ServeTest, RunsAJobFromUploadToBillAndDrains) {
 
 TEST_F(ServeTest, RestartsAKilledRole) {
   serve_until_ready();
-  for (const std::string role : {"intake", "scheduler", "worker", "metering", "gateway"}) {
+  for (const std::string role : {"intake", "scheduler", "worker", "metering", "webhooks", "gateway"}) {
     const pid_t first = site_.pid_of(role);
     ASSERT_GT(first, 0) << role;
     ::kill(first, SIGKILL);
