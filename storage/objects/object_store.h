@@ -36,6 +36,8 @@ struct StoredObject {
 class ObjectWriter {
  public:
   virtual ~ObjectWriter() = default;
+  /// The object's, from the beginning: a row can tell of it before it exists.
+  virtual const std::string& id() const = 0;
   /// Throws ObjectTooLarge, StorageFull.
   virtual void write(std::string_view data) = 0;
   virtual std::uint64_t bytes_written() const = 0;
