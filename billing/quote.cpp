@@ -28,7 +28,7 @@ constexpr FileRole kValidation{"validation_file", "invalid_validation_file"};
 std::optional<storage::TokenCounts> usable_counts(postgres::Transaction& tx, const std::string& file_id,
                                                   const storage::BaseModel& base, const FileRole& role,
                                                   std::optional<std::int64_t> cut) {
-  const auto file = storage::FileStore(tx).find(file_id);
+  const auto file = storage::FileStore(tx).find_even_expired(file_id);
   if (!file) refuse(role, "File '" + file_id + "' does not exist.");
   if (file->purpose != "fine-tune")
     refuse(role, "File '" + file_id + "' has purpose '" + file->purpose + "'. Upload it with purpose 'fine-tune'.");

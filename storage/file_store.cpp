@@ -3,12 +3,14 @@
 #include "storage/cursor.h"
 #include "storage/file_rows.h"
 #include "storage/outbox_store.h"
+#include "storage/removal_store.h"
 
 namespace finetuned::storage {
 
 namespace {
 
 const std::string kSelectFile = std::string("SELECT ") + kFileColumns + " FROM file WHERE ";
+const std::string kLive = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())";
 
 }  // namespace
 
@@ -40,17 +42,24 @@ File read_file_row(const postgres::Row& row) {
 
 File FileStore::create(const NewFile& file) {
   const auto rows = tx_.execute(
-      std::string("INSERT INTO file (id, project_id, purpose, filename, bytes, sha256, object_id, status, expires_at)"
-                  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::bigint)) RETURNING ") +
+      std::string("INSERT INTO file (id, project_id, purpose, filename, bytes, sha256, object_id, status, created_at,"
+                  " expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, statement_timestamp(),"
+                  " statement_timestamp() + make_interval(secs => $9::double precision)) RETURNING ") +
           kFileColumns,
       {file.id, file.project_id, file.purpose, file.filename, file.bytes, file.sha256, file.object_id,
-       to_string(file.status), file.expires_at});
+       to_string(file.status), file.expires_after_seconds});
   if (file.purpose == "fine-tune" && file.status == FileStatus::kUploaded)
     OutboxStore(tx_).add(file.project_id, kFilesStream, file.id);
   return read_file_row(rows.row(0));
 }
 
 std::optional<File> FileStore::find(const std::string& id) {
+  const auto rows = tx_.execute(kSelectFile + "id = $1 AND " + kLive, {id});
+  if (rows.empty()) return std::nullopt;
+  return read_file_row(rows.row(0));
+}
+
+std::optional<File> FileStore::find_even_expired(const std::string& id) {
   const auto rows = tx_.execute(kSelectFile + "id = $1 AND deleted_at IS NULL", {id});
   if (rows.empty()) return std::nullopt;
   return read_file_row(rows.row(0));
@@ -65,30 +74,58 @@ std::optional<File> FileStore::find_even_deleted(const std::string& id) {
 Page<File> FileStore::list(const std::string& project_id, const std::optional<std::string>& purpose,
                            const PageRequest& request) {
   return read_page(tx_, request, "file", "id",
-                   kSelectFile + "project_id = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR purpose = $2)",
+                   kSelectFile + "project_id = $1 AND " + kLive + " AND ($2::text IS NULL OR purpose = $2)",
                    {project_id, purpose}, read_file_row);
 }
 
 std::int64_t FileStore::total_bytes(const std::string& project_id) {
   return tx_
-      .execute("SELECT coalesce(sum(bytes), 0)::bigint AS total FROM file WHERE project_id = $1 AND deleted_at IS NULL",
-               {project_id})
+      .execute("SELECT coalesce(sum(bytes), 0)::bigint AS total FROM file WHERE project_id = $1 AND " + kLive, {project_id})
       .row(0)
       .integer("total");
 }
 
 std::optional<FileStore::Removed> FileStore::remove(const std::string& id) {
-  const auto found =
-      tx_.execute("SELECT object_id FROM file WHERE id = $1 AND deleted_at IS NULL FOR UPDATE", {id});
+  const auto found = tx_.execute("SELECT object_id FROM file WHERE id = $1 AND " + kLive + " FOR UPDATE", {id});
   if (found.empty()) return std::nullopt;
-  const std::string object_id = found.row(0).text("object_id");
-  const auto users = tx_.execute(
-      "SELECT id FROM job WHERE (training_file = $1 OR validation_file = $1) AND finished_at IS NULL LIMIT 1", {id});
-  if (!users.empty())
+  if (const auto job = job_in_need(id))
     throw base::ApiError(409, "invalid_request_error", "file_in_use",
-                         "File '" + id + "' is needed by job '" + users.row(0).text("id") +
+                         "File '" + id + "' is needed by job '" + *job +
                              "'. Cancel the job or wait for its end, then delete the file.",
                          "file_id");
+  return mark_deleted(id, found.row(0).text("object_id"));
+}
+
+std::vector<std::string> FileStore::remove_expired(int most) {
+  // The minute is for requests that found the file in time.
+  const auto expired = tx_.execute(
+      "SELECT id, project_id, object_id FROM file"
+      " WHERE deleted_at IS NULL AND expires_at <= clock_timestamp() - interval '1 minute'"
+      " AND NOT EXISTS (SELECT FROM job WHERE training_file = file.id AND finished_at IS NULL)"
+      " AND NOT EXISTS (SELECT FROM job WHERE validation_file = file.id AND finished_at IS NULL)"
+      " ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED",
+      {most});
+  std::vector<std::string> ids;
+  for (std::size_t i = 0; i < expired.size(); ++i) {
+    const auto row = expired.row(i);
+    const std::string id = row.text("id");
+    if (job_in_need(id)) continue;  // created between the statement's snapshot and the lock
+    const Removed removed = mark_deleted(id, row.text("object_id"));
+    if (removed.object_to_remove) RemovalStore(tx_).add(row.text("project_id"), *removed.object_to_remove);
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+std::optional<std::string> FileStore::job_in_need(const std::string& id) {
+  const auto users = tx_.execute(
+      "SELECT id FROM job WHERE (training_file = $1 OR validation_file = $1) AND finished_at IS NULL LIMIT 1", {id});
+  if (users.empty()) return std::nullopt;
+  return users.row(0).text("id");
+}
+
+/// The row is locked.
+FileStore::Removed FileStore::mark_deleted(const std::string& id, const std::string& object_id) {
   tx_.execute("UPDATE file SET deleted_at = clock_timestamp() WHERE id = $1", {id});
   const bool needed = tx_.execute(
                              "SELECT EXISTS (SELECT FROM file WHERE object_id = $1 AND deleted_at IS NULL)"
@@ -99,7 +136,7 @@ std::optional<FileStore::Removed> FileStore::remove(const std::string& id) {
                              {object_id})
                           .row(0)
                           .boolean("needed");
-  return Removed{id, needed ? std::nullopt : std::optional(object_id)};
+  return {id, needed ? std::nullopt : std::optional(object_id)};
 }
 
 }  // namespace finetuned::storage

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "storage/page.h"
 #include "storage/postgres/transaction.h"
@@ -35,10 +36,11 @@ struct NewFile {
   std::string sha256;
   std::string object_id;
   FileStatus status = FileStatus::kUploaded;  ///< kProcessed for purposes that intake does not read
-  std::optional<std::int64_t> expires_at;
+  std::optional<std::int64_t> expires_after_seconds = std::nullopt;  ///< from its creation, by the database's clock
 };
 
-/// Uploaded and made files. A deleted file is as absent everywhere here; its row stays for the jobs that used it.
+/// Uploaded and made files. A deleted file is as absent everywhere here; its row stays for the jobs that used it. So is
+/// an expired one, by the database's clock, although it is deleted only some time later (remove_expired).
 class FileStore {
  public:
   explicit FileStore(postgres::Transaction& tx) : tx_(tx) {}
@@ -46,6 +48,8 @@ class FileStore {
   /// A `fine-tune` file that is `uploaded` also gets its outbox row for stream `finetuned:files`.
   File create(const NewFile& file);
   std::optional<File> find(const std::string& id);
+  /// Also finds an expired file that is not deleted yet: for a job that was created in time.
+  std::optional<File> find_even_expired(const std::string& id);
   /// Also finds deleted files: for a job that began before the deletion.
   std::optional<File> find_even_deleted(const std::string& id);
   Page<File> list(const std::string& project_id, const std::optional<std::string>& purpose,
@@ -58,8 +62,13 @@ class FileStore {
   };
   /// Empty when there is no such file. Throws ApiError 409 `file_in_use` while an unfinished job needs it.
   std::optional<Removed> remove(const std::string& id);
+  /// Deletes at most `most` files that expired a minute ago or earlier and that no unfinished job needs, oldest first;
+  /// others' are skipped. Objects that nothing else needs are noted for removal. Returns the files' ids. System scope.
+  std::vector<std::string> remove_expired(int most);
 
  private:
+  std::optional<std::string> job_in_need(const std::string& id);
+  Removed mark_deleted(const std::string& id, const std::string& object_id);
   postgres::Transaction& tx_;
 };
 

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "services/gateway/file_request.h"
 #include "services/gateway/multipart.h"
 #include "services/gateway/uri.h"
 #include "services/gateway/utf8.h"
@@ -81,16 +82,11 @@ Parameters parse_parameters(std::string_view text) {
   return parsed;
 }
 
-/// The label that a file is shown by: its last path component, without control characters.
-std::string label_of(std::string_view filename) {
-  const auto slash = filename.find_last_of("/\\");
-  if (slash != std::string_view::npos) filename.remove_prefix(slash + 1);
-  std::string label;
-  for (const char c : filename)
-    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) label.push_back(c);
+std::string checked_label(std::string_view filename) {
+  std::string label = label_of(filename);
   if (label.size() > kMostNameBytes) refuse("a filename is longer than 256 bytes");
   if (!is_utf8(label)) refuse("a filename is not in UTF-8");
-  return label.empty() ? "upload" : label;
+  return label;
 }
 
 void read_disposition(std::string_view value, PartHead& head) {
@@ -103,9 +99,9 @@ void read_disposition(std::string_view value, PartHead& head) {
     if (!lower(*extended).starts_with("utf-8''")) refuse("a filename* is not in UTF-8");
     const auto decoded = percent_decode(std::string_view(*extended).substr(7), false);
     if (!decoded) refuse("a filename* has a broken escape");
-    head.filename = label_of(*decoded);
+    head.filename = checked_label(*decoded);
   } else if (const auto plain = parameters.find("filename")) {
-    head.filename = label_of(*plain);
+    head.filename = checked_label(*plain);
   }
 }
 
@@ -146,10 +142,10 @@ std::string multipart_boundary(std::optional<std::string_view> content_type) {
                           message);
   };
   if (!content_type || !lower(*content_type).starts_with("multipart/form-data"))
-    throw fault(415, "Send this request as multipart/form-data with the parts `file` and `purpose`.");
+    throw fault(415, "Send this request's body as multipart/form-data.");
   const Parameters parameters = parse_parameters(*content_type);
   if (parameters.kind != "multipart/form-data")
-    throw fault(415, "Send this request as multipart/form-data with the parts `file` and `purpose`.");
+    throw fault(415, "Send this request's body as multipart/form-data.");
   const auto boundary = parameters.find("boundary").value_or("");
   const auto allowed = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||

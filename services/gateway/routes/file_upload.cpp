@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <ctime>
 
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "services/gateway/file_request.h"
 #include "services/gateway/multipart.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
@@ -20,8 +20,6 @@ namespace {
 
 constexpr std::uint64_t kMultipartOverhead = 64 * 1024;  // delimiters, part heads and the small parts
 constexpr std::size_t kMostFieldBytes = 1024;
-constexpr std::int64_t kLeastExpiry = 3600, kMostExpiry = 2592000;
-constexpr std::array<std::string_view, 6> kPurposes{"assistants", "batch", "fine-tune", "vision", "user_data", "evals"};
 
 [[noreturn]] void refuse(const char* code, const std::string& message, const char* param) {
   throw base::bad_request(code, message, param);
@@ -42,7 +40,7 @@ class Upload final : public BodyConsumer, private PartSink {
   void on_data(std::string_view data) override;
   void on_part_end() override;
   storage::NewFile describe() const;
-  std::optional<std::int64_t> expires_at() const;
+  std::optional<std::int64_t> expires_after() const;
   storage::File store(const storage::NewFile& file);
 
   const Platform& platform_;
@@ -89,15 +87,13 @@ void Upload::on_part_end() {
     throw base::bad_request("invalid_value", "A form field is not in UTF-8.", fields_.back().first);
 }
 
-std::optional<std::int64_t> Upload::expires_at() const {
+std::optional<std::int64_t> Upload::expires_after() const {
   const auto anchor = field("expires_after[anchor]"), seconds = field("expires_after[seconds]");
   if (anchor.empty() && seconds.empty()) return std::nullopt;
-  if (anchor != "created_at") refuse("invalid_value", "expires_after.anchor must be created_at.", "expires_after.anchor");
   std::int64_t after = 0;
   const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), after);
-  if (error != std::errc() || end != seconds.data() + seconds.size() || after < kLeastExpiry || after > kMostExpiry)
-    refuse("invalid_value", "expires_after.seconds must be an integer from 3600 to 2592000.", "expires_after.seconds");
-  return static_cast<std::int64_t>(std::time(nullptr)) + after;
+  const bool whole = error == std::errc() && end == seconds.data() + seconds.size();
+  return checked_expiry(anchor, whole ? std::optional(after) : std::nullopt);
 }
 
 /// Everything but the object, checked.
@@ -105,9 +101,7 @@ storage::NewFile Upload::describe() const {
   if (!writer_) refuse("missing_required_parameter", "Missing required parameter: file.", "file");
   const auto purpose = field("purpose");
   if (purpose.empty()) refuse("missing_required_parameter", "Missing required parameter: purpose.", "purpose");
-  if (std::find(kPurposes.begin(), kPurposes.end(), purpose) == kPurposes.end())
-    refuse("invalid_value",
-           "'" + std::string(purpose) + "' is not one of assistants, batch, fine-tune, vision, user_data, evals.", "purpose");
+  check_purpose(purpose);
   if (purpose == "fine-tune" && writer_->bytes_written() == 0) refuse("empty_file", "The file is empty.", "file");
   storage::NewFile file;
   file.id = base::make_id("file");
@@ -115,7 +109,7 @@ storage::NewFile Upload::describe() const {
   file.purpose = purpose;
   file.filename = filename_;
   file.status = purpose == "fine-tune" ? storage::FileStatus::kUploaded : storage::FileStatus::kProcessed;
-  file.expires_at = expires_at();
+  file.expires_after_seconds = expires_after();
   return file;
 }
 

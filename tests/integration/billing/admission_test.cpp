@@ -158,6 +158,19 @@ TEST_F(Admission, AnUncountedFileWaitsAndIsAdmittedByTheScheduler) {
   EXPECT_EQ(balance().held.value, 50 * kNanoPerToken);
 }
 
+TEST_F(Admission, AJobWhoseFileExpiresWhileItWaitsIsAdmitted) {
+  tests::give_credit(pool(), project, 1'000'000'000);
+  const auto file = tests::make_counted_file(pool(), project, model, std::vector<std::uint32_t>(10, 100));
+  const auto job = tests::new_job(project, model, file);
+  in_project([&](Transaction& tx) { JobStore(tx).insert(job); });  // as before intake has counted the file
+  system([&](Transaction& tx) {
+    tx.execute("UPDATE file SET expires_at = clock_timestamp() - interval '1 h' WHERE id = $1", {file.id});
+    EXPECT_TRUE(storage::FileStore(tx).remove_expired(100).empty());
+  });
+  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10); }), 1u);
+  EXPECT_EQ(find(job.id).state, JobState::kQueued);
+}
+
 /// The oldest ones were looked at again and again, and no other project's job was admitted meanwhile.
 TEST_F(Admission, JobsThatWaitForIntakeHoldUpNoOthers) {
   const auto slow = tests::make_file(pool(), project);

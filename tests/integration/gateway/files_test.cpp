@@ -125,5 +125,18 @@ TEST_F(FilesTest, AReportShowsWhatIntakeFound) {
   EXPECT_EQ(get("/v1/files/" + id).json().at("status_details"), "line 1: not JSON");
 }
 
+TEST_F(FilesTest, AnExpiredFileIsAbsentAtOnce) {
+  const std::string id = upload("{\"a\":1}\n"), stays = upload("{\"b\":1}\n");
+  pool().transact(postgres::Scope::system(), [&](postgres::Transaction& tx) {
+    tx.execute("UPDATE file SET expires_at = clock_timestamp() WHERE id = $1", {id});
+  });
+  for (const std::string& path : {"/v1/files/" + id, "/v1/files/" + id + "/content", "/v1/files/" + id + "/report"})
+    EXPECT_EQ(get(path).code(), "file_not_found") << path;
+  EXPECT_EQ(send("DELETE", "/v1/files/" + id).status, 404);
+  const json::value list = get("/v1/files").json();
+  ASSERT_EQ(list.at("data").as_array().size(), 1u);
+  EXPECT_EQ(text(list.at("data").at(0).at("id")), stays);
+}
+
 }  // namespace
 }  // namespace finetuned::tests
