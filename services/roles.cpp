@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <iostream>
+#include <thread>
 
 #include "base/errors.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "services/gateway/gateway.h"
+#include "services/intake/expiry_sweep.h"
 #include "services/intake/intake.h"
 #include "services/metering/metering.h"
 #include "services/parts.h"
@@ -31,6 +33,7 @@ using std::chrono::seconds;
 constexpr milliseconds kDrain{25'000};  // below the supervisor's own deadline
 constexpr seconds kGatewayClosing{3};  // beyond its own drain, to close what is left
 constexpr milliseconds kDatabasePause{1'000};
+constexpr milliseconds kExpiryPause{5'000};
 constexpr int kWorkerNiceness = 10;
 constexpr std::size_t kWebhookConnections = 4;  // its threads wait for receivers, hardly ever for the database
 
@@ -96,7 +99,7 @@ int run_gateway(const base::Settings& settings) {
 
 int run_intake(const base::Settings& settings) {
   const Shutdown shutdown(kDrain);
-  postgres::Pool pool(pool_options(settings, "intake", 2));
+  postgres::Pool pool(pool_options(settings, "intake", 3));
   objects::LocalStore store(objects_directory(settings));
   if (!wait_for_database(pool, shutdown.token())) return 0;
   sweep_objects(store);
@@ -108,6 +111,8 @@ int run_intake(const base::Settings& settings) {
   intake::Intake role(pool, store, options);
   const redis::StreamReader reader(reader_options(settings, storage::kFilesStream, "intake"),
                                    [&role](const std::string&) { role.wake(); });
+  intake::ExpirySweep sweep(pool, store, kExpiryPause);
+  const std::jthread sweeper([&sweep](const std::stop_token& stop) { sweep.run(stop); });
   base::log_info("ready");
   role.run(shutdown.token());
   base::log_info("drained");

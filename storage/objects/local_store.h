@@ -21,7 +21,7 @@ class LocalStore final : public ObjectStore {
   std::unique_ptr<ObjectReader> open(const std::string& id) override;
   bool remove(const std::string& id) override;
 
-  /// Removes half-written objects whose writer's process is gone. Returns how many. For a role's start.
+  /// Removes half-written objects whose writer's process is gone. Returns how many.
   std::size_t remove_leftovers();
   /// Whether the root can be written: /readyz.
   bool writable() const noexcept;
