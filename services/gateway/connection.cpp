@@ -236,6 +236,8 @@ asio::awaitable<Response> Connection::State::answer_stream(const Route& route) {
   std::exception_ptr failure;
   try {
     co_await take_stream(route, *consumer);
+    auto work = [&consumer] { return consumer->work_on(); };
+    for (bool more = true; more;) more = co_await base::offload(door.pool, work);
     auto finish = [&consumer] { return consumer->finish(); };
     response = co_await base::offload(door.pool, std::move(finish));
   } catch (...) {

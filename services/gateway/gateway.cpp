@@ -75,6 +75,9 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_quota_routes(router, platform);
   add_audit_log_routes(router, platform);
   add_webhook_routes(router, platform);
+  add_upload_routes(router, platform);
+  add_upload_part_route(router, platform);
+  add_upload_completion_route(router, platform, static_cast<std::uint64_t>(settings.max_json_bytes));
   return router;
 }
 

@@ -67,6 +67,9 @@ class BodyConsumer {
   virtual ~BodyConsumer() = default;
   /// Throws ApiError to end the request early.
   virtual void consume(std::string_view bytes) = 0;
+  /// After the last byte: a piece of long work, again and again until it returns false. Others' work gets the threads in
+  /// between, so a piece takes a fraction of a second.
+  virtual bool work_on() { return false; }
   virtual Response finish() = 0;
 };
 

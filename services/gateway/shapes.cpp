@@ -97,6 +97,29 @@ json::object fine_tuned_model_shape(const storage::FineTunedModel& model, const 
   return shape;
 }
 
+json::object upload_shape(const storage::Upload& upload, const std::optional<storage::File>& file) {
+  json::object shape;
+  shape["object"] = "upload";
+  shape["id"] = upload.id;
+  shape["created_at"] = upload.created_at;
+  shape["filename"] = upload.filename;
+  shape["bytes"] = upload.bytes;
+  shape["purpose"] = upload.purpose;
+  shape["status"] = to_string(upload.status);
+  shape["expires_at"] = upload.expires_at;
+  shape["file"] = file ? json::value(file_shape(*file)) : json::value(nullptr);
+  return shape;
+}
+
+json::object upload_part_shape(const storage::UploadPart& part) {
+  json::object shape;
+  shape["object"] = "upload.part";
+  shape["id"] = part.id;
+  shape["created_at"] = part.created_at;
+  shape["upload_id"] = part.upload_id;
+  return shape;
+}
+
 json::object deleted_shape(const std::string& id, const std::string& object) {
   json::object shape;
   shape["id"] = id;

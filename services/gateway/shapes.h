@@ -6,6 +6,7 @@
 #include "storage/file_store.h"
 #include "storage/job.h"
 #include "storage/model_store.h"
+#include "storage/upload_store.h"
 
 namespace finetuned::gateway {
 
@@ -17,6 +18,9 @@ base::json::object event_shape(const storage::Event& event);
 base::json::object checkpoint_shape(const storage::Checkpoint& checkpoint);
 base::json::object base_model_shape(const storage::BaseModel& model);
 base::json::object fine_tuned_model_shape(const storage::FineTunedModel& model, const std::string& owner);
+/// `file` is null before the upload is completed, and once its file is gone.
+base::json::object upload_shape(const storage::Upload& upload, const std::optional<storage::File>& file);
+base::json::object upload_part_shape(const storage::UploadPart& part);
 /// {"id","object","deleted":true}
 base::json::object deleted_shape(const std::string& id, const std::string& object);
 

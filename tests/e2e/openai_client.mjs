@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import OpenAI, { AuthenticationError, NotFoundError } from "openai";
+import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "openai";
 
 globalThis.File ??= (await import("node:buffer")).File; // Debian 12's Node.js 18 has it, but not as a global
 
@@ -41,6 +41,35 @@ test("a dataset is uploaded and processed", async () => {
   const content = await client.files.content(file.id);
   assert.equal(await content.text(), fs.readFileSync(DATASET, "utf8"));
   assert.ok((await all(client.files.list())).some((f) => f.id === file.id));
+});
+
+test("a dataset is uploaded in parts, and its file expires", async () => {
+  const bytes = fs.readFileSync(DATASET);
+  const cut = Math.floor(bytes.length / 3);
+  const upload = await client.uploads.create({
+    bytes: bytes.length,
+    filename: "parts.jsonl",
+    mime_type: "text/jsonl",
+    purpose: "fine-tune",
+    expires_after: { anchor: "created_at", seconds: 3600 },
+  });
+  assert.equal(upload.status, "pending");
+  assert.equal(upload.file, null);
+  const parts = await Promise.all([bytes.subarray(0, cut), bytes.subarray(cut)].map((data) =>
+    client.uploads.parts.create(upload.id, { data: new File([data], "part") })));
+  assert.ok(parts.every((p) => p.object === "upload.part" && p.upload_id === upload.id));
+  const done = await client.uploads.complete(upload.id, {
+    part_ids: parts.map((p) => p.id),
+    md5: createHash("md5").update(bytes).digest("hex"),
+  });
+  assert.equal(done.status, "completed");
+  assert.equal(done.file.expires_at - done.file.created_at, 3600);
+  const checked = await until(() => client.files.retrieve(done.file.id), (f) => f.status !== "uploaded");
+  assert.equal(checked.status, "processed");
+  await client.files.delete(checked.id);
+  const other = await client.uploads.create({ bytes: 1, filename: "a", mime_type: "text/jsonl", purpose: "fine-tune" });
+  assert.equal((await client.uploads.cancel(other.id)).status, "cancelled");
+  await assert.rejects(client.uploads.complete(other.id, { part_ids: parts.map((p) => p.id) }), BadRequestError);
 });
 
 test("a base model is listed", async () => {

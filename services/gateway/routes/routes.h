@@ -15,6 +15,9 @@ void add_job_creation_routes(Router& router, const Platform& platform);
 void add_model_routes(Router& router, const Platform& platform);
 void add_billing_routes(Router& router, const Platform& platform);
 void add_webhook_routes(Router& router, const Platform& platform);
+void add_upload_routes(Router& router, const Platform& platform);
+void add_upload_part_route(Router& router, const Platform& platform);
+void add_upload_completion_route(Router& router, const Platform& platform, std::uint64_t most_json_bytes);
 
 // Under /v1/organization, for admin keys.
 void add_admin_key_routes(Router& router, const Platform& platform);
