@@ -1,44 +1,20 @@
-#include "services/gateway/connection.h"
-
-#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/buffer_body.hpp>
-#include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
-#include <optional>
 #include <vector>
 
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
-#include "services/gateway/head.h"
+#include "services/gateway/connection_state.h"
 #include "services/gateway/render.h"
 #include "services/gateway/uri.h"
 
 namespace finetuned::gateway {
 
-namespace asio = boost::asio;
-namespace beast = boost::beast;
-namespace http = boost::beast::http;
-
 namespace {
 
-using Steady = std::chrono::steady_clock;
-using Parser = http::request_parser<http::buffer_body>;
-using boost::system::error_code;
-
-constexpr std::size_t kChunkBytes = 128 * 1024;
-constexpr std::size_t kReceiveBytes = 64 * 1024;
 constexpr std::uint64_t kMostDiscardedBytes = 64 * 1024;  // of an unread body, to keep the connection
 constexpr std::chrono::seconds kDiscardTime{2};
-constexpr std::chrono::seconds kLingerTime{5};  // so that a client still sending can read its error
-
-/// The client went away: nothing to answer.
-struct ClientGone {};
-
-auto into(error_code& ec) { return asio::redirect_error(asio::use_awaitable, ec); }
 
 base::ApiError too_slow() {
   return {408, "invalid_request_error", "request_timeout", "The request arrived too slowly.", std::nullopt, true};
@@ -50,41 +26,6 @@ base::ApiError too_large(std::uint64_t most) {
 }
 
 }  // namespace
-
-struct Connection::State {
-  State(asio::ip::tcp::socket socket, Door& shared)
-      : stream(std::move(socket)), door(shared), buffer(shared.limits.head_bytes + kReceiveBytes) {}
-
-  asio::awaitable<bool> serve_one();
-  asio::awaitable<bool> read_head();
-  asio::awaitable<std::size_t> receive(bool waiting_for_first, Steady::time_point deadline);
-  void begin_body(std::string_view head_text);
-  asio::awaitable<Response> answer();
-  asio::awaitable<Response> answer_stream(const Route& route);
-  asio::awaitable<void> take_stream(const Route& route, BodyConsumer& consumer);
-  asio::awaitable<void> read_whole_body(const Route& route);
-  asio::awaitable<void> send_continue();
-  asio::awaitable<std::size_t> read_body_some(char* buffer_begin, std::size_t size);
-  asio::awaitable<bool> discard_body();
-  asio::awaitable<bool> send(Response response);
-  asio::awaitable<bool> send_source(BodySource& source, std::uint64_t bytes);
-  asio::awaitable<void> linger();
-  void note(const Response& response, Steady::duration spent) const;
-
-  beast::tcp_stream stream;
-  Door& door;
-  /// Bounded: Beast gathers a chunk's extension, or the trailer, whole before it looks at it.
-  beast::flat_buffer buffer;
-  bool first = true;  // no request has been answered on this connection yet
-  bool idle = false;
-
-  // Of the request at hand:
-  Request request;
-  Head head;
-  std::optional<Parser> parser;
-  bool continue_owed = false;
-  Steady::time_point started;
-};
 
 Connection::Connection(asio::ip::tcp::socket socket, Door& door)
     : state_(std::make_unique<State>(std::move(socket), door)) {}
@@ -125,6 +66,7 @@ asio::awaitable<bool> Connection::State::serve_one() {
     const bool arrived = co_await read_head();
     if (!arrived) co_return false;
     response = co_await answer();
+    if (response.pending) response = co_await settled(std::move(response));
   } catch (const ClientGone&) {
     co_return false;
   } catch (...) {
@@ -243,12 +185,7 @@ asio::awaitable<Response> Connection::State::answer_stream(const Route& route) {
   } catch (...) {
     failure = std::current_exception();
   }
-  // What a consumer leaves behind is removed where blocking is allowed. A full queue removes it here instead.
-  auto drop = [dropped = std::move(consumer)]() mutable { dropped.reset(); };
-  try {
-    co_await base::offload(door.pool, std::move(drop));
-  } catch (const base::Overloaded&) {
-  }
+  co_await drop(std::move(consumer));
   if (failure) std::rethrow_exception(failure);
   co_return response;
 }
@@ -325,74 +262,6 @@ asio::awaitable<bool> Connection::State::discard_body() {
   stream.expires_after(kDiscardTime);
   while (!parser->is_done()) co_await read_body_some(scrap.data(), scrap.size());
   co_return true;
-}
-
-/// Sends the answer. True when the connection serves on.
-asio::awaitable<bool> Connection::State::send(Response response) {
-  const auto spent = Steady::now() - started;
-  const bool consumed = co_await discard_body();
-  AnswerContext context;
-  context.request_id = request.id;
-  context.organization = request.principal.organization_name;
-  context.processing = spent;
-  context.keep_alive = head.keep_alive && consumed && !door.draining;
-  std::string text = render_head(response, context);
-  const bool bodiless = request.method == "HEAD";
-  if (!response.source && !bodiless) text += response.body;
-  error_code ec;
-  stream.expires_after(door.limits.request);
-  const auto bytes = asio::buffer(text.data(), text.size());
-  co_await asio::async_write(stream, bytes, into(ec));
-  note(response, spent);
-  if (ec) co_return false;
-  if (response.source && !bodiless) {
-    const bool sent = co_await send_source(*response.source, response.source_bytes);
-    if (!sent) co_return false;
-  }
-  if (context.keep_alive) co_return true;
-  if (!consumed) co_await linger();
-  co_return false;
-}
-
-asio::awaitable<bool> Connection::State::send_source(BodySource& source, std::uint64_t bytes) {
-  std::vector<char> chunk(kChunkBytes);
-  while (bytes > 0) {
-    const std::size_t want = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, chunk.size()));
-    auto read = [&source, &chunk, want] { return source.read(chunk.data(), want); };
-    std::size_t got = 0;
-    try {
-      got = co_await base::offload(door.pool, std::move(read));
-    } catch (const std::exception& error) {
-      base::log_error("a download was cut off", {{"request", request.id}, {"error", error.what()}});
-    }
-    if (got == 0) co_return false;
-    error_code ec;
-    stream.expires_after(door.limits.request);
-    const auto piece = asio::buffer(chunk.data(), got);
-    co_await asio::async_write(stream, piece, into(ec));
-    if (ec) co_return false;
-    bytes -= got;
-  }
-  co_return true;
-}
-
-/// Closing with unread bytes resets the connection, and the client may lose its answer: read on for a moment.
-asio::awaitable<void> Connection::State::linger() {
-  error_code ec;
-  stream.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ec);
-  std::vector<char> scrap(64 * 1024);
-  stream.expires_after(kLingerTime);
-  const auto space = asio::buffer(scrap.data(), scrap.size());
-  while (!ec) co_await stream.async_read_some(space, into(ec));
-}
-
-void Connection::State::note(const Response& response, Steady::duration spent) const {
-  const auto path = std::string_view(head.target).substr(0, head.target.find('?'));
-  const auto level = response.status >= 500 ? base::LogLevel::kWarn : base::LogLevel::kDebug;
-  base::log(level, "request",
-            {{"id", request.id}, {"method", head.method}, {"path", path}, {"status", response.status},
-             {"project", request.principal.project_id},
-             {"ms", static_cast<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(spent).count())}});
 }
 
 }  // namespace finetuned::gateway

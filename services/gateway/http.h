@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -52,12 +53,44 @@ class BodySource {
   virtual std::size_t read(char* into, std::size_t size) = 0;
 };
 
+/// What to wait for before looking again: until the file descriptor `readable` (-1: none) has bytes, or `at_most`.
+struct Wait {
+  int readable = -1;
+  std::chrono::milliseconds at_most{1000};
+};
+
+/// A body that comes as it comes, of no known length: server-sent events. The connection waits without a thread;
+/// read() runs on pool threads, one call at a time, and returns soon. Destroyed there too, also when the client goes.
+class LiveBody {
+ public:
+  virtual ~LiveBody() = default;
+  /// The next piece; empty where there is none yet, nullopt at the end. Throws where the rest cannot be had: the
+  /// connection is then cut, so that the body never looks whole.
+  virtual std::optional<std::string> read() = 0;
+  virtual Wait wait() const = 0;
+  /// Whether it is ended, as if it were whole, when the process is to stop: its client asks another then.
+  virtual bool ends_on_drain() const { return false; }
+};
+
+class PendingAnswer;
+
 struct Response {
   int status = 200;
   StringPairs headers;                 ///< names in lower case
   std::string body;
   std::unique_ptr<BodySource> source;  ///< where set, the body is `source_bytes` bytes from here
   std::uint64_t source_bytes = 0;
+  std::unique_ptr<LiveBody> live;         ///< where set, the body comes from here, in chunks
+  std::unique_ptr<PendingAnswer> pending; ///< where set, this gives the whole answer, later
+};
+
+/// An answer that another process works on. Waited for, called and destroyed as a LiveBody is.
+class PendingAnswer {
+ public:
+  virtual ~PendingAnswer() = default;
+  /// The answer, which may be pending again; nullopt where there is none yet. Throws as a handler does.
+  virtual std::optional<Response> look() = 0;
+  virtual Wait wait() const = 0;
 };
 
 /// Takes a request body as it arrives. Called on pool threads, one call at a time. Destroyed without `finish` when the

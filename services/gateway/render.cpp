@@ -84,7 +84,11 @@ std::string render_head(const Response& response, const AnswerContext& context) 
   };
   for (const auto& [name, value] : response.headers) add(name, value);
   const std::uint64_t bytes = response.source ? response.source_bytes : response.body.size();
-  if (response.status != 304) add("content-length", std::to_string(bytes));
+  if (response.live) {
+    if (context.chunks) add("transfer-encoding", "chunked");
+  } else if (response.status != 304) {
+    add("content-length", std::to_string(bytes));
+  }
   add("connection", context.keep_alive ? "keep-alive" : "close");
   add("date", http_date());
   add("x-request-id", context.request_id);

@@ -23,10 +23,11 @@ struct AnswerContext {
   std::string organization;  ///< empty before the key is known
   std::chrono::steady_clock::duration processing{};
   bool keep_alive = true;
+  bool chunks = true;  ///< the client reads them: HTTP/1.1
 };
 
 /// The head of the answer, up to and with its empty line: status, the response's own headers and those of every
-/// answer (content-length, connection, date, x-request-id, openai-*).
+/// answer (content-length or transfer-encoding, connection, date, x-request-id, openai-*).
 std::string render_head(const Response& response, const AnswerContext& context);
 
 }  // namespace finetuned::gateway

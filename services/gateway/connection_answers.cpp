@@ -1,0 +1,181 @@
+#include <sys/socket.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/write.hpp>
+#include <cerrno>
+#include <vector>
+
+#include "base/log.h"
+#include "services/gateway/connection_state.h"
+#include "services/gateway/render.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+constexpr std::chrono::seconds kLingerTime{5};  // so that a client still sending can read its error
+
+/// Of the chunked coding; an empty piece is its end.
+std::string as_chunk(const std::string& piece) {
+  if (piece.empty()) return "0\r\n\r\n";
+  char size[24];
+  std::snprintf(size, sizeof size, "%zx\r\n", piece.size());
+  return size + piece + "\r\n";
+}
+
+}  // namespace
+
+/// Sends the answer. True when the connection serves on.
+asio::awaitable<bool> Connection::State::send(Response response) {
+  const auto spent = Steady::now() - started;
+  const bool consumed = co_await discard_body();
+  AnswerContext context;
+  context.request_id = request.id;
+  context.organization = request.principal.organization_name;
+  context.processing = spent;
+  context.keep_alive = head.keep_alive && consumed && !door.draining;
+  context.chunks = head.minor_version > 0;
+  if (response.live && !context.chunks) context.keep_alive = false;
+  std::string text = render_head(response, context);
+  const bool bodiless = request.method == "HEAD";
+  if (!response.source && !bodiless) text += response.body;
+  bool sent = co_await write(std::move(text));
+  note(response, spent);
+  if (sent && response.source && !bodiless) sent = co_await send_source(*response.source, response.source_bytes);
+  if (response.live) sent = co_await send_live(std::move(response.live), context.chunks, sent && !bodiless);
+  if (!sent) co_return false;
+  if (context.keep_alive) co_return true;
+  if (!consumed) co_await linger();
+  co_return false;
+}
+
+asio::awaitable<bool> Connection::State::send_source(BodySource& source, std::uint64_t bytes) {
+  std::vector<char> chunk(kChunkBytes);
+  while (bytes > 0) {
+    const std::size_t want = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, chunk.size()));
+    auto read = [&source, &chunk, want] { return source.read(chunk.data(), want); };
+    std::size_t got = 0;
+    try {
+      got = co_await base::offload(door.pool, std::move(read));
+    } catch (const std::exception& error) {
+      base::log_error("a download was cut off", {{"request", request.id}, {"error", error.what()}});
+    }
+    if (got == 0) co_return false;
+    error_code ec;
+    stream.expires_after(door.limits.request);
+    const auto piece = asio::buffer(chunk.data(), got);
+    co_await asio::async_write(stream, piece, into(ec));
+    if (ec) co_return false;
+    bytes -= got;
+  }
+  co_return true;
+}
+
+asio::awaitable<bool> Connection::State::write(std::string text) {
+  error_code ec;
+  stream.expires_after(door.limits.request);
+  const auto bytes = asio::buffer(text.data(), text.size());
+  co_await asio::async_write(stream, bytes, into(ec));
+  co_return !ec;
+}
+
+/// Waits for an answer that is pending until it is there. Throws what making it throws.
+asio::awaitable<Response> Connection::State::settled(Response response) {
+  while (response.pending) {
+    std::optional<Response> next;
+    std::exception_ptr failure;
+    bool here = true;
+    auto look = [&pending = *response.pending] { return pending.look(); };
+    try {
+      next = co_await base::offload(door.pool, look);
+    } catch (const base::Overloaded&) {  // a later look will do
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    if (!next && !failure) here = co_await pause(response.pending->wait());
+    if (!next && !failure && here) continue;
+    co_await drop(std::move(response.pending));
+    if (failure) std::rethrow_exception(failure);
+    if (!here) throw ClientGone();
+    response = std::move(*next);
+  }
+  co_return response;
+}
+
+/// Waits without a thread. False when the client has gone meanwhile, or is to be cut off.
+asio::awaitable<bool> Connection::State::pause(Wait wait) {
+  const auto executor = stream.get_executor();
+  const auto timer = std::make_shared<asio::steady_timer>(executor, wait.at_most);
+  std::optional<asio::posix::stream_descriptor> readable;
+  if (wait.readable >= 0) {
+    readable.emplace(executor, wait.readable);
+    readable->async_wait(asio::posix::stream_descriptor::wait_read, [timer](error_code) { timer->cancel(); });
+  }
+  error_code ec;
+  stream.expires_never();
+  co_await timer->async_wait(into(ec));
+  if (readable) readable->release();  // whose it is, whoever waits
+  if (!stream.socket().is_open()) co_return false;
+  char byte = 0;
+  const auto seen = ::recv(stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  co_return seen > 0 || (seen < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
+}
+
+/// Sends a body that comes as it comes; where `wanted` is false, none of it. Returns whether it went out whole.
+asio::awaitable<bool> Connection::State::send_live(std::unique_ptr<LiveBody> body, bool chunks, bool wanted) {
+  bool whole = wanted;
+  if (wanted) whole = co_await send_pieces(*body, chunks);
+  co_await drop(std::move(body));
+  co_return whole;
+}
+
+asio::awaitable<bool> Connection::State::send_pieces(LiveBody& body, bool chunks) {
+  for (;;) {
+    std::optional<std::string> piece = std::string();
+    auto read = [&body] { return body.read(); };
+    bool failed = false;
+    try {
+      if (door.draining && body.ends_on_drain()) {
+        piece.reset();
+      } else {
+        piece = co_await base::offload(door.pool, read);
+      }
+    } catch (const base::Overloaded&) {  // a later look will do
+    } catch (const std::exception& error) {
+      base::log_error("a live answer was cut off", {{"request", request.id}, {"error", error.what()}});
+      failed = true;
+    }
+    if (failed) co_return false;
+    if (piece && piece->empty()) {
+      const bool here = co_await pause(body.wait());
+      if (!here) co_return false;
+      continue;
+    }
+    std::string text = piece ? std::move(*piece) : std::string();
+    if (chunks) text = as_chunk(text);
+    const bool written = text.empty() || co_await write(std::move(text));
+    if (!written || !piece) co_return written;
+  }
+}
+
+/// Closing with unread bytes resets the connection, and the client may lose its answer: read on for a moment.
+asio::awaitable<void> Connection::State::linger() {
+  error_code ec;
+  stream.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ec);
+  std::vector<char> scrap(64 * 1024);
+  stream.expires_after(kLingerTime);
+  const auto space = asio::buffer(scrap.data(), scrap.size());
+  while (!ec) co_await stream.async_read_some(space, into(ec));
+}
+
+void Connection::State::note(const Response& response, Steady::duration spent) const {
+  const auto path = std::string_view(head.target).substr(0, head.target.find('?'));
+  const auto level = response.status >= 500 ? base::LogLevel::kWarn : base::LogLevel::kDebug;
+  base::log(level, "request",
+            {{"id", request.id}, {"method", head.method}, {"path", path}, {"status", response.status},
+             {"project", request.principal.project_id},
+             {"ms", static_cast<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(spent).count())}});
+}
+
+}  // namespace finetuned::gateway

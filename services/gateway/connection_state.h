@@ -1,0 +1,87 @@
+#pragma once
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <optional>
+#include <string>
+
+#include "services/gateway/connection.h"
+#include "services/gateway/head.h"
+
+namespace finetuned::gateway {
+
+// Of connection*.cpp alone.
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+using Steady = std::chrono::steady_clock;
+using Parser = http::request_parser<http::buffer_body>;
+using boost::system::error_code;
+
+inline constexpr std::size_t kChunkBytes = 128 * 1024;
+inline constexpr std::size_t kReceiveBytes = 64 * 1024;
+
+/// The client went away: nothing to answer.
+struct ClientGone {};
+
+inline auto into(error_code& ec) { return asio::redirect_error(asio::use_awaitable, ec); }
+
+struct Connection::State {
+  State(asio::ip::tcp::socket socket, Door& shared)
+      : stream(std::move(socket)), door(shared), buffer(shared.limits.head_bytes + kReceiveBytes) {}
+
+  asio::awaitable<bool> serve_one();
+  asio::awaitable<bool> read_head();
+  asio::awaitable<std::size_t> receive(bool waiting_for_first, Steady::time_point deadline);
+  void begin_body(std::string_view head_text);
+  asio::awaitable<Response> answer();
+  asio::awaitable<Response> answer_stream(const Route& route);
+  asio::awaitable<void> take_stream(const Route& route, BodyConsumer& consumer);
+  asio::awaitable<void> read_whole_body(const Route& route);
+  asio::awaitable<void> send_continue();
+  asio::awaitable<std::size_t> read_body_some(char* buffer_begin, std::size_t size);
+  asio::awaitable<bool> discard_body();
+  asio::awaitable<Response> settled(Response response);
+  asio::awaitable<bool> pause(Wait wait);
+  asio::awaitable<bool> send(Response response);
+  asio::awaitable<bool> send_source(BodySource& source, std::uint64_t bytes);
+  asio::awaitable<bool> send_live(std::unique_ptr<LiveBody> body, bool chunks, bool wanted);
+  asio::awaitable<bool> send_pieces(LiveBody& body, bool chunks);
+  asio::awaitable<bool> write(std::string text);
+  template <class Thing>
+  asio::awaitable<void> drop(std::unique_ptr<Thing> thing);
+  asio::awaitable<void> linger();
+  void note(const Response& response, Steady::duration spent) const;
+
+  beast::tcp_stream stream;
+  Door& door;
+  /// Bounded: Beast gathers a chunk's extension, or the trailer, whole before it looks at it.
+  beast::flat_buffer buffer;
+  bool first = true;  // no request has been answered on this connection yet
+  bool idle = false;
+
+  // Of the request at hand:
+  Request request;
+  Head head;
+  std::optional<Parser> parser;
+  bool continue_owed = false;
+  Steady::time_point started;
+};
+
+/// Destroys it where blocking is allowed; a full queue destroys it here instead.
+template <class Thing>
+asio::awaitable<void> Connection::State::drop(std::unique_ptr<Thing> thing) {
+  auto destroy = [dropped = std::move(thing)]() mutable { dropped.reset(); };
+  try {
+    co_await base::offload(door.pool, std::move(destroy));
+  } catch (const base::Overloaded&) {
+  }
+}
+
+}  // namespace finetuned::gateway
