@@ -11,6 +11,12 @@ namespace finetuned::tests {
 using std::chrono::milliseconds;
 using Steady = std::chrono::steady_clock;
 
+namespace {
+
+constexpr milliseconds kPatience{10'000};
+
+}  // namespace
+
 std::string Answer::header(const std::string& name) const {
   const auto found = headers.find(name);
   return found == headers.end() ? "" : found->second;
@@ -57,8 +63,16 @@ bool Wire::fill(milliseconds patience) {
   return true;
 }
 
+std::string Wire::read_until(const std::string& marker) {
+  std::size_t at = 0;
+  while ((at = buffer_.find(marker)) == std::string::npos)
+    if (!fill(kPatience)) return "";
+  const std::string read = buffer_.substr(0, at + marker.size());
+  buffer_.erase(0, read.size());
+  return read;
+}
+
 std::optional<Answer> Wire::read(bool without_body) {
-  constexpr milliseconds kPatience{10'000};
   std::size_t end = 0;
   while ((end = buffer_.find("\r\n\r\n")) == std::string::npos)
     if (!fill(kPatience)) return std::nullopt;

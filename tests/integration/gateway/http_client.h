@@ -40,6 +40,8 @@ class Wire {
   /// nullopt when the connection ends before a whole answer has come. Fails the test after ten seconds.
   /// `without_body`: the answer to HEAD.
   std::optional<Answer> read(bool without_body = false);
+  /// What comes, up to and with `marker`. Empty when the connection ends before. Fails the test after ten seconds.
+  std::string read_until(const std::string& marker);
   /// Whether the server closes within `patience` (what it sends before is dropped).
   bool closes_within(std::chrono::milliseconds patience);
   void close();
