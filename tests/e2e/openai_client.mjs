@@ -153,6 +153,24 @@ test("a job can be cancelled", async () => {
   assert.equal(ended.status, "cancelled");
 });
 
+test("graders are validated and run", async () => {
+  const graders = client.fineTuning.alpha.graders;
+  const exact = { type: "string_check", name: "exact", operation: "ilike", input: "{{ sample.output_text }}", reference: "{{ item.city }}" };
+  const near = { type: "text_similarity", name: "near", evaluation_metric: "rouge_l", input: "{{ sample.output_text }}", reference: "{{ item.sentence }}" };
+  const grader = { type: "multi", name: "both", graders: { exact, near }, calculate_output: "0.5 * exact + 0.5 * near" };
+  assert.deepEqual((await graders.validate({ grader })).grader, grader);
+  const item = { city: "Paris", sentence: "It is Paris." };
+  const both = await graders.run({ grader, item, model_sample: "It is paris, I think." });
+  assert.equal(both.reward, 0.875);
+  assert.deepEqual(both.sub_rewards, { exact: 1, near: 0.75 });
+  assert.equal(both.metadata.errors.other_error, false);
+  const alone = await graders.run({ grader: exact, item: {}, model_sample: "Paris" });
+  assert.equal(alone.reward, 0);
+  assert.equal(alone.metadata.errors.invalid_variable_error, true);
+  await assert.rejects(graders.validate({ grader: { type: "python", name: "code", source: "def grade(sample, item): return 1" } }),
+    (error) => error instanceof BadRequestError && error.code === "unsupported_grader" && error.param === "grader.type");
+});
+
 test("refusals are the client's own error classes", async () => {
   const stranger = new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, apiKey: "sk-ft-wrong", maxRetries: 0 });
   await assert.rejects(stranger.files.list().then(all), AuthenticationError);

@@ -19,6 +19,7 @@ void add_webhook_routes(Router& router, const Platform& platform);
 void add_upload_routes(Router& router, const Platform& platform);
 void add_upload_part_route(Router& router, const Platform& platform);
 void add_upload_completion_route(Router& router, const Platform& platform, std::uint64_t most_json_bytes);
+void add_grader_routes(Router& router, const Platform& platform);
 
 // Under /v1/organization, for admin keys.
 void add_admin_key_routes(Router& router, const Platform& platform);
