@@ -94,6 +94,7 @@ struct NewCheckpoint {
   std::string model_name;           ///< fine_tuned_model_checkpoint: `ft:BASE:ORG:SUFFIX:ID:ckpt-step-N`
   boost::json::value metrics;       ///< object: step, train_loss, ...
   ObjectsByName objects;
+  ObjectsByName sha256 = {};  ///< of the objects, by the same names
 };
 
 struct Checkpoint : NewCheckpoint {

@@ -118,11 +118,11 @@ bool JobLeases::add_checkpoint(const JobLease& lease, const NewCheckpoint& check
   const auto rows = tx_.execute(kLock, {lease.job_id, lease.epoch});
   if (rows.empty()) return false;
   const auto inserted = tx_.execute(
-      "INSERT INTO job_checkpoint (id, job_id, project_id, step, trained_tokens, model_name, metrics, objects)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb) ON CONFLICT (job_id, step) DO NOTHING",
+      "INSERT INTO job_checkpoint (id, job_id, project_id, step, trained_tokens, model_name, metrics, objects, sha256)"
+      " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9::jsonb) ON CONFLICT (job_id, step) DO NOTHING",
       {base::make_id("ftckpt"), lease.job_id, rows.row(0).text("project_id"), checkpoint.step,
        checkpoint.trained_tokens, checkpoint.model_name, json_value(checkpoint.metrics),
-       objects_to_json(checkpoint.objects)});
+       objects_to_json(checkpoint.objects), objects_to_json(checkpoint.sha256)});
   if (already_there) *already_there = inserted.affected_rows() == 0;
   return true;
 }

@@ -46,7 +46,7 @@ Event read_event(const postgres::Row& row) {
 
 constexpr char kSelectCheckpoint[] =
     "SELECT id, job_id, extract(epoch FROM created_at)::bigint AS created_at, step, trained_tokens, model_name, metrics,"
-    " objects FROM job_checkpoint WHERE job_id = $1";
+    " objects, sha256 FROM job_checkpoint WHERE job_id = $1";
 
 Checkpoint read_checkpoint(const postgres::Row& row) {
   Checkpoint checkpoint;
@@ -58,6 +58,7 @@ Checkpoint read_checkpoint(const postgres::Row& row) {
   checkpoint.model_name = row.text("model_name");
   checkpoint.metrics = json_column(row, "metrics");
   checkpoint.objects = objects_from_json(row.text("objects"));
+  checkpoint.sha256 = objects_from_json(row.text("sha256"));
   return checkpoint;
 }
 

@@ -1,5 +1,7 @@
 #include "storage/model_store.h"
 
+#include "base/errors.h"
+#include "base/expects.h"
 #include "storage/json_columns.h"
 
 namespace finetuned::storage {
@@ -32,6 +34,12 @@ FineTunedModel read_fine_tuned(const postgres::Row& row) {
           .objects = objects_from_json(row.text("objects")),
           .created_at = row.integer("created_at")};
 }
+
+constexpr char kTunedHashes[] =
+    "SELECT object_id, sha256 FROM file WHERE object_id = ANY ($1::text[])";
+constexpr char kSelectCheckpoint[] =
+    "SELECT job.base_model, job_checkpoint.objects, job_checkpoint.sha256 FROM job_checkpoint"
+    " JOIN job ON job.id = job_checkpoint.job_id WHERE job_checkpoint.model_name = $1";
 
 }  // namespace
 
@@ -77,6 +85,25 @@ std::vector<FineTunedModel> ModelStore::list_fine_tuned(const std::string& proje
   std::vector<FineTunedModel> models;
   for (std::size_t i = 0; i < rows.size(); ++i) models.push_back(read_fine_tuned(rows.row(i)));
   return models;
+}
+
+std::optional<ServedModel> ModelStore::find_served(const std::string& name) {
+  base::expects(!tx_.scope().is_system(), "models are served to a project");
+  if (find_base(name)) return ServedModel{name, {}, {}};
+  if (const auto own = find_fine_tuned(name)) {
+    ServedModel served{own->base_model, own->objects, {}};
+    std::vector<std::string> ids;
+    for (const auto& [file, object] : own->objects) ids.push_back(object);
+    const auto rows = tx_.execute(kTunedHashes, {postgres::Value::texts(ids)});
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      for (const auto& [file, object] : own->objects)
+        if (object == rows.row(i).text("object_id")) served.sha256[file] = rows.row(i).text("sha256");
+    return served;
+  }
+  const auto rows = tx_.execute(kSelectCheckpoint, {name});
+  if (rows.empty()) return std::nullopt;
+  const auto row = rows.row(0);
+  return ServedModel{row.text("base_model"), objects_from_json(row.text("objects")), objects_from_json(row.text("sha256"))};
 }
 
 bool ModelStore::remove_fine_tuned(const std::string& name) {

@@ -35,6 +35,13 @@ struct FineTunedModel {
   std::int64_t created_at = 0;
 };
 
+/// What answers under a name: a base model alone, or with an adapter.
+struct ServedModel {
+  std::string base_model;
+  ObjectsByName objects;  ///< empty: the base itself
+  ObjectsByName sha256;   ///< of the objects, by the same names
+};
+
 class ModelStore {
  public:
   explicit ModelStore(postgres::Transaction& tx) : tx_(tx) {}
@@ -49,6 +56,10 @@ class ModelStore {
   std::vector<FineTunedModel> list_fine_tuned(const std::string& project_id);
   /// False when there is none. The objects stay while result files or checkpoints name them.
   bool remove_fine_tuned(const std::string& name);
+
+  /// A base, or one of the project's fine-tuned models or its jobs' checkpoints. In a project's scope only, so that no
+  /// other's can be named.
+  std::optional<ServedModel> find_served(const std::string& name);
 
  private:
   postgres::Transaction& tx_;

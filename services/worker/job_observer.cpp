@@ -72,8 +72,11 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
   checkpoint.trained_tokens = written.at.trained_tokens;
   checkpoint.model_name = checkpoint_model_name(options_.model_name, written.at.step);
   checkpoint.metrics = checkpoint_metrics(written.at);
-  for (const char* name : {"adapter_model.safetensors", "adapter_config.json"})
-    checkpoint.objects[name] = objects::store_file(store_, written.directory / name).id;
+  for (const char* name : {"adapter_model.safetensors", "adapter_config.json"}) {
+    const auto stored = objects::store_file(store_, written.directory / name);
+    checkpoint.objects[name] = stored.id;
+    checkpoint.sha256[name] = stored.sha256;
+  }
   link_.flush();
   bool already_there = false;
   int tries = 0;

@@ -249,7 +249,7 @@ TEST_F(Jobs, EventsCheckpointsAndResultsAreKeptInOrder) {
     EXPECT_TRUE(leases.append_events(lease, events));
     EXPECT_TRUE(leases.set_progress(lease, 5, 10, 500, 1'900'000'000));
     bool there = true;
-    const storage::NewCheckpoint checkpoint{5, 500, "ft:m:ckpt-step-5", boost::json::object{{"step", 5}}, {{"a", "o"}}};
+    const storage::NewCheckpoint checkpoint{5, 500, "ft:m:ckpt-step-5", boost::json::object{{"step", 5}}, {{"a", "o"}}, {{"a", "h"}}};
     EXPECT_TRUE(leases.add_checkpoint(lease, checkpoint, &there));
     EXPECT_FALSE(there);
     EXPECT_TRUE(leases.add_checkpoint(lease, checkpoint, &there));
@@ -268,6 +268,7 @@ TEST_F(Jobs, EventsCheckpointsAndResultsAreKeptInOrder) {
     EXPECT_FALSE(rest.has_more);
     EXPECT_EQ(jobs.list_checkpoints(id, {}).data.size(), 1u);
     EXPECT_EQ(jobs.last_checkpoint(id)->trained_tokens, 500);
+    EXPECT_EQ(jobs.last_checkpoint(id)->sha256.at("a"), "h");
     EXPECT_EQ(find(id).estimated_finish, 1'900'000'000);
   });
   system([&](Transaction& tx) { EXPECT_TRUE(JobLeases(tx).succeed(lease, "ft:m", {result.id, file.id}, 1000)); });

@@ -67,6 +67,7 @@ TEST_F(WorkerTest, TellsEachStepOnceAndInOrder) {
   EXPECT_EQ(kept.back().step, 9);
   EXPECT_THAT(kept.back().model_name, testing::EndsWith(":ckpt-step-9"));
   EXPECT_EQ(kept.back().objects.size(), 2u);
+  EXPECT_EQ(kept.back().sha256.size(), 2u);
 }
 
 TEST_F(WorkerTest, GoesOnFromAnOwnModel) {
