@@ -1,6 +1,7 @@
 #include "services/gateway/body_fields.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "base/errors.h"
 
@@ -47,6 +48,18 @@ std::optional<std::int64_t> BodyFields::integer(const char* key, std::int64_t le
   if (!value->is_int64() || value->get_int64() < least || value->get_int64() > most)
     wrong(key, "must be an integer from " + std::to_string(least) + " to " + std::to_string(most));
   return value->get_int64();
+}
+
+std::optional<double> BodyFields::number(const char* key, double least, double most) const {
+  const json::value* value = find(key);
+  if (!value) return std::nullopt;
+  const double number = value->is_number() ? value->to_number<double>() : least - 1;
+  if (!(number >= least && number <= most)) {
+    char bounds[80];
+    std::snprintf(bounds, sizeof bounds, "must be a number from %g to %g", least, most);
+    wrong(key, bounds);
+  }
+  return number;
 }
 
 std::optional<bool> BodyFields::boolean(const char* key) const {

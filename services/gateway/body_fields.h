@@ -20,6 +20,7 @@ class BodyFields {
   /// 1 to `most` characters.
   std::optional<std::string> text(const char* key, std::size_t most) const;
   std::optional<std::int64_t> integer(const char* key, std::int64_t least, std::int64_t most) const;
+  std::optional<double> number(const char* key, double least, double most) const;
   std::optional<bool> boolean(const char* key) const;
   std::optional<std::string> choice(const char* key, std::initializer_list<std::string_view> choices) const;
   std::optional<std::string> email(const char* key) const;
@@ -27,6 +28,7 @@ class BodyFields {
 
   /// Refuses a value of a field that OpenAI has and this platform cannot honour.
   void refuse(const char* key, const std::string& why) const;
+  [[noreturn]] void wrong(const char* key, const std::string& why) const;
 
   /// 400 `missing_required_parameter` where there is none.
   template <class T>
@@ -37,7 +39,6 @@ class BodyFields {
 
  private:
   [[noreturn]] void missing(const char* key) const;
-  [[noreturn]] void wrong(const char* key, const std::string& why) const;
   const base::json::object& body_;
   std::string path_;
 };

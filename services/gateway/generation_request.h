@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+
+namespace finetuned::gateway {
+
+inline constexpr int kMostChoices = 8;            ///< `n`, of one prompt
+inline constexpr std::size_t kMostPrompts = 16;
+inline constexpr std::size_t kMostMessages = 2048;
+
+/// The body of POST /v1/chat/completions or /v1/completions, checked for itself: whether its model exists, and whether
+/// the prompt fits into it, is not known yet.
+struct GenerationRequest {
+  std::string model;
+  bool chat = false;
+  base::json::array messages;                           ///< of a chat: role, content (text) and what else templates read
+  std::vector<std::string> prompts;                     ///< otherwise these,
+  std::vector<std::vector<std::int32_t>> prompt_ids;    ///< or these
+  int n = 1;
+  std::optional<std::int64_t> max_tokens;  ///< nullopt: as many as the context takes
+  double temperature = 1;
+  double top_p = 1;  ///< above 0
+  std::optional<std::uint64_t> seed;
+  std::vector<std::string> stop;
+  std::optional<int> logprobs;  ///< alternatives told with each token
+  bool echo = false;
+  bool stream = false;
+  bool include_usage = false;
+};
+
+/// Read strictly where a value matters, as OpenAI does: throws ApiError 400 `invalid_value`, `missing_required_parameter`
+/// or, for what OpenAI has and this platform cannot honour, `unsupported_parameter`; `param` names the field. Keys that
+/// change nothing about the answer (`user`, `metadata`, `store`, ...) are ignored.
+GenerationRequest parse_chat_request(std::string_view body);
+GenerationRequest parse_text_request(std::string_view body);
+
+}  // namespace finetuned::gateway
