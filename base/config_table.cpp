@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 
 #include "base/config.h"
@@ -34,8 +35,24 @@ std::vector<ConfigKey> webhooks_keys() {
   };
 }
 
+std::vector<ConfigKey> generation_keys() {
+  using S = Settings;
+  return {
+      {"gateway.generation_seconds", Type::kInteger, "300", 1, 600, false, "The longest a model's answer may take.",
+       integer(&S::gateway, &S::Gateway::generation_seconds)},
+      {"gateway.max_generations", Type::kInteger, "256", 1, 100000, false,
+       "Answers of models that are worked on at once at most; a quarter of them for one project.",
+       integer(&S::gateway, &S::Gateway::max_generations)},
+  };
+}
+
+/// Puts more keys in, each behind the others of its section.
 std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& more) {
-  keys.insert(keys.end(), more.begin(), more.end());
+  const auto section = [](const ConfigKey& key) { return key.name.substr(0, key.name.find('.') + 1); };
+  for (const ConfigKey& key : more) {
+    const auto last = std::find_if(keys.rbegin(), keys.rend(), [&](const ConfigKey& one) { return section(one) == section(key); });
+    keys.insert(last == keys.rend() ? keys.end() : last.base(), key);
+  }
   return keys;
 }
 
@@ -108,7 +125,7 @@ const std::vector<ConfigKey>& config_table() {
       {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
        integer(&S::metering, &S::Metering::reconcile_seconds)},
   };
-  static const std::vector<ConfigKey> all = joined(table, webhooks_keys());
+  static const std::vector<ConfigKey> all = joined(joined(table, webhooks_keys()), generation_keys());
   return all;
 }
 

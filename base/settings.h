@@ -39,6 +39,8 @@ struct Settings {
     int idle_timeout_seconds = 0;
     int request_timeout_seconds = 0;
     int drain_seconds = 0;
+    int generation_seconds = 0;
+    int max_generations = 0;
   } gateway;
 
   struct Intake {

@@ -6,11 +6,12 @@
 
 #include "base/errors.h"
 #include "services/gateway/body_fields.h"
-#include "services/gateway/generation_request.h"
+#include "services/inference/wire.h"
 
 namespace finetuned::gateway {
 
 namespace json = base::json;
+using inference::kMostMessages;
 
 namespace {
 

@@ -12,6 +12,7 @@
 #include "base/sealing.h"
 #include "base/settings.h"
 #include "services/gateway/auth.h"
+#include "services/gateway/generation.h"
 #include "services/gateway/platform.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/server.h"
@@ -63,6 +64,7 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_job_stream_route(router, platform);
   add_job_creation_routes(router, platform);
   add_model_routes(router, platform);
+  add_completion_routes(router, platform);
   add_billing_routes(router, platform);
   add_grader_routes(router, platform);
   add_admin_key_routes(router, platform);
@@ -76,6 +78,7 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_spend_alert_routes(router, platform);
   add_quota_routes(router, platform);
   add_audit_log_routes(router, platform);
+  add_usage_routes(router, platform);
   add_webhook_routes(router, platform);
   add_upload_routes(router, platform);
   add_upload_part_route(router, platform);
@@ -91,7 +94,9 @@ struct Gateway::State {
   explicit State(const base::Settings& all)
       : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(all.data_directory / "objects"),
         webhooks_key(base::webhooks_key(all)),
-        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key},
+        directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
+                                      std::chrono::seconds(all.gateway.generation_seconds)),
+        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations},
         router(make_router(settings, platform)),
         door{router, [this](Request& request, Access access) { authenticate(database, request, access); }, pool,
              door_limits(settings), false},
@@ -103,6 +108,8 @@ struct Gateway::State {
   redis::Client redis;
   objects::LocalStore objects;
   base::SealingKey webhooks_key;
+  inference::Directory directory;
+  Generations generations;
   Platform platform;
   Router router;
   Door door;

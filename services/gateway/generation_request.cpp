@@ -6,6 +6,7 @@
 #include "services/gateway/body_fields.h"
 #include "services/gateway/chat_messages.h"
 #include "services/gateway/job_request.h"
+#include "services/inference/wire.h"
 
 namespace finetuned::gateway {
 
@@ -13,9 +14,13 @@ namespace json = base::json;
 
 namespace {
 
-constexpr std::size_t kMostModelName = 300, kMostStops = 4, kMostStopBytes = 1024;
-constexpr std::int64_t kMostTokens = 1 << 24, kDefaultCompletionTokens = 16;
-constexpr int kMostChatLogprobs = 20, kMostLogprobs = 5;
+using inference::kMostPrompts;
+using inference::kMostStops;
+using inference::kMostTokens;
+using inference::kStopBytes;
+
+constexpr std::size_t kMostModelName = 300;
+constexpr std::int64_t kDefaultTokens = 16, kMostLogprobs = 5;  // of a text completion
 
 [[noreturn]] void unsupported(const std::string& param, const std::string& why) {
   throw base::bad_request("unsupported_parameter", param + " is not supported here: " + why + ".", param);
@@ -49,7 +54,7 @@ std::vector<std::string> read_stop(const BodyFields& fields) {
   const json::value* value = fields.find("stop");
   if (!value) return stop;
   const auto add = [&](const json::value& one) {
-    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > kMostStopBytes)
+    if (!one.is_string() || one.get_string().empty() || one.get_string().size() > kStopBytes)
       fields.wrong("stop", "must be a string of 1 to 1024 bytes, or an array of up to 4 such strings");
     stop.emplace_back(one.get_string());
   };
@@ -77,7 +82,7 @@ GenerationRequest read_common(const BodyFields& fields) {
   GenerationRequest request;
   request.model = fields.required("model", fields.text("model", kMostModelName));
   refuse_unsupported(fields);
-  request.n = static_cast<int>(fields.integer("n", 1, kMostChoices).value_or(1));
+  request.n = static_cast<int>(fields.integer("n", 1, inference::kMostChoices).value_or(1));
   request.temperature = fields.number("temperature", 0, 2).value_or(1);
   request.top_p = fields.number("top_p", 0, 1).value_or(1);
   if (request.top_p == 0) {  // the likeliest token alone
@@ -85,7 +90,7 @@ GenerationRequest read_common(const BodyFields& fields) {
     request.temperature = 0;
   }
   const auto seed = fields.integer("seed", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max());
-  if (seed) request.seed = static_cast<std::uint64_t>(*seed) & std::numeric_limits<std::int64_t>::max();
+  if (seed) request.seed = static_cast<std::uint64_t>(*seed);
   request.stop = read_stop(fields);
   read_streaming(fields, request);
   return request;
@@ -138,7 +143,7 @@ GenerationRequest parse_chat_request(std::string_view text) {
   if (older && request.max_tokens && *older != *request.max_tokens)
     fields.wrong("max_tokens", "is the older name of max_completion_tokens: give one of them");
   if (!request.max_tokens) request.max_tokens = older;
-  const auto most = fields.integer("top_logprobs", 0, kMostChatLogprobs);
+  const auto most = fields.integer("top_logprobs", 0, inference::kMostAlternatives);
   const bool wanted = fields.boolean("logprobs").value_or(false);
   if (most && !wanted) fields.wrong("top_logprobs", "is only allowed when logprobs is true");
   if (wanted) request.logprobs = static_cast<int>(most.value_or(0));
@@ -151,8 +156,9 @@ GenerationRequest parse_text_request(std::string_view text) {
   GenerationRequest request = read_common(fields);
   read_prompt(fields, request);
   request.echo = fields.boolean("echo").value_or(false);
-  request.max_tokens = fields.integer("max_tokens", request.echo ? 0 : 1, kMostTokens).value_or(kDefaultCompletionTokens);
+  request.max_tokens = fields.integer("max_tokens", request.echo ? 0 : 1, kMostTokens).value_or(kDefaultTokens);
   if (const auto logprobs = fields.integer("logprobs", 0, kMostLogprobs)) request.logprobs = static_cast<int>(*logprobs);
+  if (request.echo && request.logprobs) unsupported("logprobs", "together with echo; leave one of them out");
   if (fields.integer("best_of", 0, 20).value_or(request.n) != request.n)
     unsupported("best_of", "leave it out, or send as many as n");
   return request;

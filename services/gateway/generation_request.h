@@ -10,10 +10,6 @@
 
 namespace finetuned::gateway {
 
-inline constexpr int kMostChoices = 8;            ///< `n`, of one prompt
-inline constexpr std::size_t kMostPrompts = 16;
-inline constexpr std::size_t kMostMessages = 2048;
-
 /// The body of POST /v1/chat/completions or /v1/completions, checked for itself: whether its model exists, and whether
 /// the prompt fits into it, is not known yet.
 struct GenerationRequest {

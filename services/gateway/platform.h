@@ -17,6 +17,8 @@ class LocalStore;
 
 namespace finetuned::gateway {
 
+struct Generations;
+
 /// What handlers work with. Built by Gateway, outlives the routes; everything in it may be used from any pool thread.
 struct Platform {
   postgres::Pool& database;
@@ -24,6 +26,7 @@ struct Platform {
   objects::LocalStore& objects;
   std::uint64_t most_upload_bytes = 0;
   const base::SealingKey& webhooks_key;
+  Generations& generations;
 };
 
 }  // namespace finetuned::gateway

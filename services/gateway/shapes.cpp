@@ -128,4 +128,9 @@ json::object deleted_shape(const std::string& id, const std::string& object) {
   return shape;
 }
 
+base::ApiError no_such_model(const std::string& name) {
+  return {404, "invalid_request_error", "model_not_found",
+          "The model `" + name + "` does not exist or you do not have access to it.", "model"};
+}
+
 }  // namespace finetuned::gateway

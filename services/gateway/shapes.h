@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "base/errors.h"
 #include "base/json.h"
 #include "storage/file_store.h"
 #include "storage/job.h"
@@ -23,6 +24,9 @@ base::json::object upload_shape(const storage::Upload& upload, const std::option
 base::json::object upload_part_shape(const storage::UploadPart& part);
 /// {"id","object","deleted":true}
 base::json::object deleted_shape(const std::string& id, const std::string& object);
+
+/// 404 `model_not_found`, also for another project's.
+base::ApiError no_such_model(const std::string& name);
 
 /// The value, or null.
 template <class T>

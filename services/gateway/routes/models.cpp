@@ -11,11 +11,6 @@ using postgres::Transaction;
 
 namespace {
 
-base::ApiError no_model(const std::string& name) {
-  return {404, "invalid_request_error", "model_not_found",
-          "The model `" + name + "` does not exist or you do not have access to it.", "model"};
-}
-
 Response list_models(const Platform& platform, const Request& request) {
   json::array data;
   platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
@@ -40,7 +35,7 @@ Response get_model(const Platform& platform, const Request& request) {
       shape = base_model_shape(*base);
     } else {
       const auto own = models.find_fine_tuned(name);
-      if (!own) throw no_model(name);
+      if (!own) throw no_such_model(name);
       shape = fine_tuned_model_shape(*own, request.principal.organization_name);
     }
   });
@@ -53,7 +48,7 @@ Response delete_model(const Platform& platform, const Request& request) {
     storage::ModelStore models(tx);
     if (models.find_base(name))
       throw base::ApiError(403, "invalid_request_error", "model_not_owned", "Base models belong to the platform.", "model");
-    if (!models.remove_fine_tuned(name)) throw no_model(name);
+    if (!models.remove_fine_tuned(name)) throw no_such_model(name);
   });
   return json_response(deleted_shape(name, "model"));
 }

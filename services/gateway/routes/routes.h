@@ -14,6 +14,7 @@ void add_job_routes(Router& router, const Platform& platform);
 void add_job_stream_route(Router& router, const Platform& platform);
 void add_job_creation_routes(Router& router, const Platform& platform);
 void add_model_routes(Router& router, const Platform& platform);
+void add_completion_routes(Router& router, const Platform& platform);
 void add_billing_routes(Router& router, const Platform& platform);
 void add_webhook_routes(Router& router, const Platform& platform);
 void add_upload_routes(Router& router, const Platform& platform);
@@ -33,5 +34,6 @@ void add_spend_limit_routes(Router& router, const Platform& platform);
 void add_spend_alert_routes(Router& router, const Platform& platform);
 void add_quota_routes(Router& router, const Platform& platform);
 void add_audit_log_routes(Router& router, const Platform& platform);
+void add_usage_routes(Router& router, const Platform& platform);
 
 }  // namespace finetuned::gateway

@@ -29,6 +29,8 @@ base::Settings test_settings(const fs::path& data) {
   settings.gateway.idle_timeout_seconds = 30;
   settings.gateway.request_timeout_seconds = 10;
   settings.gateway.drain_seconds = 10;
+  settings.gateway.generation_seconds = 10;
+  settings.gateway.max_generations = 8;
   return settings;
 }
 

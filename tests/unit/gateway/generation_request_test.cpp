@@ -75,7 +75,7 @@ TEST(ChatRequest, ReadsWhatMeansTheSame) {
   EXPECT_EQ(likeliest.temperature, 0);
   EXPECT_GT(likeliest.top_p, 0);
   const auto negative = parse_chat_request(chat(R"("seed":-1)"));
-  EXPECT_EQ(negative.seed, 0x7fffffffffffffffu) << "what JSON readers take for an integer";
+  EXPECT_EQ(negative.seed, 0xffffffffffffffffu);
   EXPECT_EQ(chat_refusal(chat(R"("temperature":null,"n":null,"stop":null,"stream":null,"stream_options":null,"tools":null)")).code,
             "accepted");
 }
@@ -182,10 +182,11 @@ TEST(TextRequest, HasItsOwnDefaultsAndBounds) {
   const auto request = parse_text_request(completion(""));
   EXPECT_FALSE(request.chat || request.echo || request.logprobs);
   EXPECT_EQ(request.max_tokens, 16);
-  const auto scored = parse_text_request(completion(R"("echo":true,"max_tokens":0,"logprobs":5,"best_of":1)"));
+  const auto scored = parse_text_request(completion(R"("echo":true,"max_tokens":0,"best_of":1)"));
   EXPECT_TRUE(scored.echo);
   EXPECT_EQ(scored.max_tokens, 0);
-  EXPECT_EQ(scored.logprobs, 5);
+  EXPECT_EQ(parse_text_request(completion(R"("logprobs":5)")).logprobs, 5);
+  EXPECT_EQ(completion_refusal(completion(R"("logprobs":0,"echo":true)")), (Refusal{"unsupported_parameter", "logprobs"}));
   EXPECT_EQ(completion_refusal(completion(R"("max_tokens":0)")), (Refusal{"invalid_value", "max_tokens"}));
   EXPECT_EQ(completion_refusal(completion(R"("logprobs":6)")), (Refusal{"invalid_value", "logprobs"}));
   EXPECT_EQ(completion_refusal(completion(R"("echo":1)")), (Refusal{"invalid_value", "echo"}));

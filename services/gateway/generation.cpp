@@ -1,0 +1,165 @@
+#include "services/gateway/generation.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "storage/postgres/pool.h"
+
+namespace finetuned::gateway {
+
+using inference::AnswerLine;
+using inference::Done;
+using inference::Failure;
+using inference::TextPiece;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Steady = std::chrono::steady_clock;
+
+namespace {
+
+constexpr int kMostLost = 2;  // a request that workers die of is not handed to all of them
+constexpr seconds kWorkerWanted{5};  // within which another worker may have come
+
+base::ApiError as_refusal(const Failure& failure) {
+  const bool retryable = failure.status == 429 || failure.status == 503;
+  return {failure.status, failure.type, failure.code, failure.message, failure.param, retryable};
+}
+
+}  // namespace
+
+Generations::Generations(inference::Directory& workers, std::size_t most, seconds longest_time)
+    : directory(workers), longest(longest_time), of_all(most), of_project(std::max<std::size_t>(1, most / 4)) {}
+
+TryLater::TryLater(int http_status, std::string error_type, std::string error_code, const std::string& message, seconds after)
+    : ApiError(http_status, std::move(error_type), std::move(error_code), message, std::nullopt, true), retry_after(after) {}
+
+namespace {
+
+Slots::Slot take(Slots& slots, const std::string& key, const char* whose) {
+  auto slot = slots.take(key);
+  if (!slot)
+    throw TryLater(429, "requests", "too_many_generations",
+                   std::string("Too many answers are being generated at once ") + whose + ". Try again when one has ended.",
+                   seconds(1));
+  return std::move(*slot);
+}
+
+}  // namespace
+
+GenerationPlace::GenerationPlace(Generations& generations, const std::string& project_id)
+    : of_all(take(generations.of_all, "", "by this server")),
+      of_project(take(generations.of_project, project_id, "for your project")) {}
+
+Generation::Generation(postgres::Pool& pool, Generations& generations, GenerationPlace place,
+                       inference::InferenceRequest request, storage::InferenceUsage usage)
+    : pool_(pool), place_(std::move(place)), request_(std::move(request)), usage_(std::move(usage)),
+      deadline_(Steady::now() + generations.longest), workers_(generations.directory.find(request_.base)) {
+  std::reverse(workers_.begin(), workers_.end());
+  usage_.prompt_tokens = usage_.completion_tokens = 0;
+  usage_.whole = false;
+}
+
+Generation::~Generation() {
+  link_.reset();
+  if (begun_ && !written_) write_usage();
+}
+
+std::vector<AnswerLine> Generation::read() {
+  if (Steady::now() >= deadline_)
+    throw base::ApiError(504, "server_error", "generation_timeout",
+                         "The answer took longer than this server allows. Ask for fewer tokens, or stream it.");
+  auto lines = ask_workers();
+  note(lines);
+  return lines;
+}
+
+Wait Generation::wait() const { return link_ ? link_->wait() : Wait{.at_most = milliseconds(0)}; }
+
+/// What the worker at hand says; another is asked where it can't begin the answer. Each turn uses one of workers_ up.
+std::vector<AnswerLine> Generation::ask_workers() {
+  for (;;) {
+    if (!link_) connect_next();
+    try {
+      auto lines = link_->read();
+      const Failure* failure = begun_ || lines.empty() ? nullptr : std::get_if<Failure>(&lines.front());
+      if (!failure) return lines;
+      if (failure->status < 500 && failure->status != 429) throw as_refusal(*failure);
+      refusal_ = *failure;
+      if (failure->status >= 500) ++lost_;
+    } catch (const WorkerGone& error) {
+      base::log_warn("an inference worker was lost", {{"worker", worker_}, {"request", request_.request_id}, {"why", error.what()}});
+      if (begun_)
+        throw base::ApiError(500, "server_error", "generation_failed", "The model's worker went away in the middle of the answer.",
+                             std::nullopt, true);
+      ++lost_;
+    }
+    link_.reset();
+    if (lost_ >= kMostLost) give_up();
+  }
+}
+
+void Generation::connect_next() {
+  while (!link_) {
+    if (workers_.empty()) give_up();
+    const auto next = std::move(workers_.back());
+    workers_.pop_back();
+    const auto left = std::chrono::duration_cast<milliseconds>(deadline_ - Steady::now()).count();
+    request_.deadline_ms = std::clamp<std::int64_t>(left, 1, inference::kLongestDeadlineMs);
+    try {
+      link_ = std::make_unique<InferenceLink>(next.socket, request_);
+      worker_ = next.name;
+    } catch (const WorkerGone& error) {
+      base::log_info("an inference worker cannot be reached", {{"worker", next.name}, {"why", error.what()}});
+    }
+  }
+}
+
+void Generation::give_up() const {
+  if (refusal_ && refusal_->status == 429)
+    throw TryLater(429, refusal_->type, refusal_->code, refusal_->message,
+                   std::chrono::ceil<seconds>(milliseconds(refusal_->retry_after_ms.value_or(1000))));
+  if (refusal_) throw as_refusal(*refusal_);
+  throw TryLater(503, "server_error", "model_not_available",
+                 lost_ > 0 ? "The workers that answer for this model went away. Try again shortly."
+                           : "No worker answers for this model now. Try again shortly.",
+                 kWorkerWanted);
+}
+
+/// Counts what has come, and sees to its end.
+void Generation::note(const std::vector<AnswerLine>& lines) {
+  for (const AnswerLine& line : lines) {
+    begun_ = true;
+    if (const auto* text = std::get_if<TextPiece>(&line)) {
+      usage_.completion_tokens += std::max<std::int64_t>(1, static_cast<std::int64_t>(text->tokens.size()));
+    } else if (const auto* failure = std::get_if<Failure>(&line)) {
+      throw as_refusal(*failure);
+    } else if (const auto* done = std::get_if<Done>(&line)) {
+      usage_.prompt_tokens = done->prompt_tokens;
+      usage_.completion_tokens = done->completion_tokens;
+      usage_.whole = true;
+      link_.reset();
+      write_usage();
+      return;
+    }
+  }
+}
+
+/// An answer is not taken back where the database is away: the log then has what it took.
+void Generation::write_usage() {
+  written_ = true;
+  std::string why;
+  for (int tries = 0; tries < 2; ++tries) {
+    try {
+      pool_.transact(postgres::Scope::project(usage_.project_id),
+                     [&](postgres::Transaction& tx) { storage::InferenceUsageStore(tx).add(usage_); });
+      return;
+    } catch (const std::exception& error) {
+      why = error.what();
+    }
+  }
+  base::log_error("what an answer took could not be written down",
+                  {{"request", usage_.request_id}, {"project", usage_.project_id}, {"model", usage_.model},
+                   {"prompt_tokens", usage_.prompt_tokens}, {"completion_tokens", usage_.completion_tokens}, {"why", why}});
+}
+
+}  // namespace finetuned::gateway
