@@ -68,6 +68,7 @@ std::vector<AnswerLine> Generation::read() {
   if (Steady::now() >= deadline_)
     throw base::ApiError(504, "server_error", "generation_timeout",
                          "The answer took longer than this server allows. Ask for fewer tokens, or stream it.");
+  if (failure_) throw as_refusal(*failure_);
   auto lines = ask_workers();
   note(lines);
   return lines;
@@ -125,15 +126,20 @@ void Generation::give_up() const {
                  kWorkerWanted);
 }
 
-/// Counts what has come, and sees to its end.
-void Generation::note(const std::vector<AnswerLine>& lines) {
-  for (const AnswerLine& line : lines) {
+/// Counts what has come, and sees to its end: nothing counts behind it.
+void Generation::note(std::vector<AnswerLine>& lines) {
+  for (auto line = lines.begin(); line != lines.end(); ++line) {
     begun_ = true;
-    if (const auto* text = std::get_if<TextPiece>(&line)) {
+    if (const auto* text = std::get_if<TextPiece>(&*line)) {
       usage_.completion_tokens += std::max<std::int64_t>(1, static_cast<std::int64_t>(text->tokens.size()));
-    } else if (const auto* failure = std::get_if<Failure>(&line)) {
-      throw as_refusal(*failure);
-    } else if (const auto* done = std::get_if<Done>(&line)) {
+    } else if (const auto* failure = std::get_if<Failure>(&*line)) {
+      if (line == lines.begin()) throw as_refusal(*failure);
+      failure_ = *failure;
+      link_.reset();
+      lines.erase(line, lines.end());
+      return;
+    } else if (const auto* done = std::get_if<Done>(&*line)) {
+      lines.erase(line + 1, lines.end());
       usage_.prompt_tokens = done->prompt_tokens;
       usage_.completion_tokens = done->completion_tokens;
       usage_.whole = true;

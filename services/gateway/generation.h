@@ -65,7 +65,7 @@ class Generation {
  private:
   std::vector<inference::AnswerLine> ask_workers();
   void connect_next();
-  void note(const std::vector<inference::AnswerLine>& lines);
+  void note(std::vector<inference::AnswerLine>& lines);
   void write_usage();
   [[noreturn]] void give_up() const;
 
@@ -79,6 +79,7 @@ class Generation {
   std::optional<inference::Failure> refusal_;  ///< the last one's, that may be another worker's no longer
   std::unique_ptr<InferenceLink> link_;
   std::string worker_;  ///< its name
+  std::optional<inference::Failure> failure_;  ///< came behind lines that are told first
   bool begun_ = false;  ///< something of the answer has come
   bool written_ = false;
 };

@@ -59,7 +59,7 @@ bool InferenceLink::receive_some() {
   char piece[kReceiveBytes];
   const ssize_t got = ::recv(socket_.get(), piece, sizeof piece, MSG_DONTWAIT);
   if (got < 0 && would_block()) return false;
-  if (got <= 0) closed_ = true;
+  if (got <= 0) fault_ = "it went away before its answer's end";
   else buffer_.append(piece, static_cast<std::size_t>(got));
   return got > 0;
 }
@@ -71,23 +71,27 @@ std::vector<AnswerLine> InferenceLink::take_lines() {
     try {
       lines.push_back(inference::parse_answer(std::string_view(buffer_).substr(begin, end - begin)));
     } catch (const inference::WireError& error) {
-      throw gone("it does not keep to the protocol", error.what());
+      fault_ = error.what();
+      buffer_.clear();
+      return lines;
     }
   }
   buffer_.erase(0, begin);
-  if (buffer_.size() > inference::kAnswerBytes) throw gone("it does not keep to the protocol", "a line without an end");
+  if (buffer_.size() > inference::kAnswerBytes) fault_ = "it sends a line without an end";
   return lines;
 }
 
 std::vector<AnswerLine> InferenceLink::read() {
   send_some();
-  for (int i = 0; i < kMostReceives && !closed_ && receive_some(); ++i) {
+  for (int i = 0; i < kMostReceives && fault_.empty() && receive_some(); ++i) {
   }
   auto lines = take_lines();
-  if (lines.empty() && closed_) throw gone("it went away", "before its answer's end");
+  if (lines.empty() && !fault_.empty()) throw WorkerGone(fault_);
   return lines;
 }
 
-Wait InferenceLink::wait() const { return {.readable = socket_.get(), .at_most = sent_ < unsent_.size() ? kSendPause : kSilence}; }
+Wait InferenceLink::wait() const {
+  return {.readable = socket_.get(), .at_most = sent_ < unsent_.size() ? kSendPause : kSilence};
+}
 
 }  // namespace finetuned::gateway

@@ -35,7 +35,7 @@ class InferenceLink {
   std::string unsent_;
   std::size_t sent_ = 0;
   std::string buffer_;  ///< received, without a line's end yet
-  bool closed_ = false;  ///< by the worker
+  std::string fault_;    ///< why no more lines can come; told behind those that did
 };
 
 }  // namespace finetuned::gateway
