@@ -1,5 +1,5 @@
-// The official `openai` client, unmodified, goes the whole way: upload, create, poll, events, checkpoints, download.
-// Needs FINETUNED_URL, FINETUNED_API_KEY, MODEL and DATASET in the environment.
+// The official `openai` client, unmodified, goes the whole way: upload, create, poll, events, checkpoints, download, try.
+// Needs FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL and DATASET in the environment.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
@@ -9,7 +9,7 @@ import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "ope
 
 globalThis.File ??= (await import("node:buffer")).File; // Debian 12's Node.js 18 has it, but not as a global
 
-const { FINETUNED_URL, FINETUNED_API_KEY, MODEL, DATASET } = process.env;
+const { FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL, DATASET } = process.env;
 const client = new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, apiKey: FINETUNED_API_KEY, timeout: 60_000 });
 
 async function until(ask, done, seconds = 180) {
@@ -126,6 +126,117 @@ test("the adapter is downloaded and is what the manifest says", async () => {
   assert.ok(manifest.includes(sha256(byName.get("adapter_model.safetensors"))), "the adapter's hash is in the manifest");
   assert.ok(manifest.includes(sha256(byName.get("adapter_config.json"))), "its config's hash, too");
   assert.equal(JSON.parse(byName.get("adapter_config.json")).peft_type, "LORA");
+});
+
+const greeting = [{ role: "user", content: "w1 w2 w3" }];
+const greedy = { messages: greeting, temperature: 0, seed: 7, max_tokens: 12 };
+let requests = 0;
+const chat = (body) => (requests += 1, client.chat.completions.create(body));
+const complete = (body) => (requests += 1, client.completions.create(body));
+
+function checkUsage(usage, most) {
+  assert.ok(usage.prompt_tokens > 0 && usage.completion_tokens > 0 && usage.completion_tokens <= most, JSON.stringify(usage));
+  assert.equal(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens);
+}
+
+test("the base, the tuned model and its checkpoints chat", async () => {
+  const [checkpoint] = await all(client.fineTuning.jobs.checkpoints.list(job.id));
+  for (const model of [MODEL, job.fine_tuned_model, checkpoint.fine_tuned_model_checkpoint]) {
+    const answer = await chat({ ...greedy, model });
+    assert.match(answer.id, /^chatcmpl-/);
+    assert.equal(answer.object, "chat.completion");
+    assert.equal(answer.model, model);
+    assert.match(answer.system_fingerprint, /^fp_[0-9a-f]{16}$/);
+    const [choice] = answer.choices;
+    assert.equal(choice.message.role, "assistant");
+    assert.equal(typeof choice.message.content, "string");
+    assert.equal(choice.message.refusal, null);
+    assert.equal(choice.logprobs, null);
+    assert.ok(["stop", "length"].includes(choice.finish_reason));
+    checkUsage(answer.usage, 12);
+    assert.deepEqual((await chat({ ...greedy, model })).choices, answer.choices, "temperature 0 repeats itself");
+  }
+});
+
+test("a streamed chat is the same answer", async () => {
+  const model = job.fine_tuned_model;
+  const whole = await chat({ ...greedy, model });
+  const stream = await chat({ ...greedy, model, stream: true, stream_options: { include_usage: true } });
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  assert.ok(chunks.every((c) => c.object === "chat.completion.chunk" && c.id === chunks[0].id && c.model === model));
+  assert.deepEqual(chunks[0].choices[0].delta, { role: "assistant", content: "", refusal: null });
+  const deltas = chunks.flatMap((c) => c.choices);
+  assert.equal(deltas.map((c) => c.delta.content ?? "").join(""), whole.choices[0].message.content);
+  assert.deepEqual(deltas.map((c) => c.finish_reason).filter(Boolean), [whole.choices[0].finish_reason]);
+  assert.deepEqual(chunks.at(-1).choices, []);
+  assert.deepEqual(chunks.at(-1).usage, whole.usage);
+  assert.ok(chunks.slice(0, -1).every((c) => c.usage === null));
+  const runner = client.chat.completions.stream({ ...greedy, model });
+  requests += 1;
+  assert.equal(await runner.finalContent(), whole.choices[0].message.content);
+});
+
+test("chats have choices, log-probabilities and stops", async () => {
+  const many = await chat({ model: MODEL, messages: greeting, n: 3, seed: 1, max_completion_tokens: 5, logprobs: true, top_logprobs: 2 });
+  assert.deepEqual(many.choices.map((c) => c.index), [0, 1, 2]);
+  for (const { logprobs } of many.choices) {
+    assert.equal(logprobs.refusal, null);
+    for (const token of logprobs.content) {
+      assert.ok(token.logprob <= 0 && Array.isArray(token.bytes) && typeof token.token === "string");
+      assert.equal(token.top_logprobs.length, 2);
+      assert.ok(token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob);
+    }
+  }
+  const [{ text }] = (await complete({ model: MODEL, prompt: "w1 w2", temperature: 0, max_tokens: 12 })).choices;
+  const at = [...text].findIndex((character, i) => i > 0 && character !== "\uFFFD");
+  assert.ok(at > 0, `a text to stop in: ${JSON.stringify(text)}`);
+  const stop = [...text][at];
+  const stopped = await complete({ model: MODEL, prompt: "w1 w2", temperature: 0, max_tokens: 12, stop: [stop] });
+  assert.equal(stopped.choices[0].text, text.slice(0, text.indexOf(stop)));
+  assert.equal(stopped.choices[0].finish_reason, "stop");
+});
+
+test("prompts are completed", async () => {
+  const answer = await complete({ model: MODEL, prompt: ["w1", "w2"], n: 2, max_tokens: 4, seed: 3 });
+  assert.match(answer.id, /^cmpl-/);
+  assert.equal(answer.object, "text_completion");
+  assert.deepEqual(answer.choices.map((c) => c.index), [0, 1, 2, 3]);
+  assert.ok(answer.choices.every((c) => c.logprobs === null));
+  checkUsage(answer.usage, 16);
+  const scored = await complete({ model: MODEL, prompt: "w1", max_tokens: 4, temperature: 0, logprobs: 2 });
+  const { tokens, token_logprobs, top_logprobs, text_offset } = scored.choices[0].logprobs;
+  assert.ok(tokens.length > 0 && token_logprobs.every((l) => l <= 0) && text_offset[0] === 0);
+  assert.ok(tokens.length === token_logprobs.length && tokens.length === top_logprobs.length && tokens.length === text_offset.length);
+  assert.ok(tokens.every((token, i) => token in top_logprobs[i]));
+  const echoed = await complete({ model: MODEL, prompt: "w1", max_tokens: 4, temperature: 0, echo: true });
+  assert.equal(echoed.choices[0].text, "w1" + scored.choices[0].text);
+  assert.equal((await complete({ model: MODEL, prompt: [[1, 2], [3]], max_tokens: 1 })).choices.length, 2);
+  let streamed = "";
+  const stream = await complete({ model: MODEL, prompt: "w1", max_tokens: 4, temperature: 0, stream: true });
+  for await (const chunk of stream) streamed += chunk.choices[0].text;
+  assert.equal(streamed, scored.choices[0].text);
+});
+
+test("a chat that a client breaks off, and what cannot be answered", async () => {
+  const stream = await chat({ model: MODEL, messages: greeting, stream: true, max_tokens: 40 });
+  for await (const chunk of stream) if (chunk.choices.length > 0) break;
+  await assert.rejects(client.chat.completions.create({ ...greedy, model: "none" }), NotFoundError);
+  await assert.rejects(client.chat.completions.create({ ...greedy, model: MODEL, response_format: { type: "json_object" } }), BadRequestError);
+  const long = [{ role: "user", content: "w1 ".repeat(5000) }];
+  await assert.rejects(client.chat.completions.create({ ...greedy, model: MODEL, messages: long }), BadRequestError);
+});
+
+test("administrators read what the answers took", async () => {
+  const { organization } = new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, adminAPIKey: FINETUNED_ADMIN_KEY }).admin;
+  const read = () => organization.usage.completions({ start_time: Math.floor(Date.now() / 1000) - 3600, group_by: ["model"] });
+  const sums = (page) => page.data.flatMap((bucket) => bucket.results);
+  const page = await until(read, (p) => sums(p).reduce((n, r) => n + r.num_model_requests, 0) >= requests, 10);
+  assert.equal(page.object, "page");
+  const own = sums(page).filter((r) => r.model === job.fine_tuned_model);
+  assert.equal(own.length, 1);
+  assert.ok(own[0].input_tokens > 0 && own[0].output_tokens > 0);
+  assert.equal(own[0].project_id, null);
 });
 
 test("the tuned model is listed and can be deleted", async () => {
