@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conformance")
 
 
 def has(command):
@@ -21,7 +21,7 @@ def install_or_skip(test):
     for command in ("node", "npm"):
         if not has(command):
             skip(f"there is no {command}: deploy/install-packages --test")
-    if os.path.isdir(os.path.join(HERE, "node_modules", "openai")):
+    if os.path.isdir(os.path.join(HERE, "node_modules", ".package-lock.json")):
         return
     installed = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE, stdin=subprocess.DEVNULL,
                                capture_output=True, text=True, timeout=300)
@@ -30,7 +30,7 @@ def install_or_skip(test):
 
 
 def run(scripts, environment, timeout):
-    """Runs the SCRIPTS' tests and prints a line each; the exit status."""
+    """Runs the SCRIPTS' tests (tests/conformance) and prints a line each; the exit status."""
     ran = subprocess.run(["node", "--test", "--test-reporter=tap", *scripts], cwd=HERE, timeout=timeout,
                          env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True)
     print(ran.stdout, file=sys.stderr)
@@ -42,3 +42,8 @@ def run(scripts, environment, timeout):
     if not results:
         print("not ok - the client's tests ran")
     return ran.returncode
+
+
+def validate(specification, exchanges):
+    """Holds what client.mjs kept against OpenAI's specification, a line for each of its operations; the exit status."""
+    return subprocess.run(["node", "validate.mjs", specification, exchanges], cwd=HERE, timeout=300).returncode

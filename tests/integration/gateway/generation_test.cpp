@@ -7,7 +7,7 @@
 #include "tests/integration/support/services.h"
 
 // What becomes of a request when a worker of the inference service is full, slow, broken or gone. That sound workers
-// answer well is proven with real ones: tests/e2e/openai_client.mjs.
+// answer well is proven with real ones: tests/conformance/openai_client.mjs.
 
 namespace finetuned::tests {
 namespace {

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { test } from "node:test";
-import OpenAI, { InvalidWebhookSignatureError } from "openai";
+import { InvalidWebhookSignatureError, connect } from "./client.mjs";
 
 const { REQUESTS, SECRET, JOB, ENDPOINT } = process.env;
-const client = new OpenAI({ apiKey: "not used" });
+const client = connect({ baseURL: "http://localhost", apiKey: "not used" });
 const requests = fs.readFileSync(REQUESTS, "utf8").trim().split("\n").map((line) => JSON.parse(line));
 const typed = (type) => requests.find((request) => JSON.parse(request.body).type === type);
 const refused = (body, headers, secret = SECRET) =>

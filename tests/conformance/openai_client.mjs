@@ -5,12 +5,10 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "openai";
-
-globalThis.File ??= (await import("node:buffer")).File; // Debian 12's Node.js 18 has it, but not as a global
+import { AuthenticationError, BadRequestError, NotFoundError, connect } from "./client.mjs";
 
 const { FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL, DATASET } = process.env;
-const client = new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, apiKey: FINETUNED_API_KEY, timeout: 60_000 });
+const client = connect();
 
 async function until(ask, done, seconds = 180) {
   const deadline = Date.now() + seconds * 1000;
@@ -228,7 +226,7 @@ test("a chat that a client breaks off, and what cannot be answered", async () =>
 });
 
 test("administrators read what the answers took", async () => {
-  const { organization } = new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, adminAPIKey: FINETUNED_ADMIN_KEY }).admin;
+  const { organization } = connect({ adminAPIKey: FINETUNED_ADMIN_KEY }).admin;
   const read = () => organization.usage.completions({ start_time: Math.floor(Date.now() / 1000) - 3600, group_by: ["model"] });
   const sums = (page) => page.data.flatMap((bucket) => bucket.results);
   const page = await until(read, (p) => sums(p).reduce((n, r) => n + r.num_model_requests, 0) >= requests, 10);
@@ -283,7 +281,7 @@ test("graders are validated and run", async () => {
 });
 
 test("refusals are the client's own error classes", async () => {
-  const stranger = new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, apiKey: "sk-ft-wrong", maxRetries: 0 });
+  const stranger = connect({ apiKey: "sk-ft-wrong", maxRetries: 0 });
   await assert.rejects(stranger.files.list().then(all), AuthenticationError);
   await assert.rejects(client.files.retrieve("file-000000000000000000000000"), NotFoundError);
 });

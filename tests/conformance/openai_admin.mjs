@@ -2,11 +2,10 @@
 // Needs FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY and MODEL in the environment.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "openai";
+import { AuthenticationError, BadRequestError, NotFoundError, connect } from "./client.mjs";
 
 const { FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL } = process.env;
-const client = (keys) => new OpenAI({ baseURL: `${FINETUNED_URL}/v1`, apiKey: FINETUNED_API_KEY, ...keys });
-const organization = client({ adminAPIKey: FINETUNED_ADMIN_KEY }).admin.organization;
+const organization = connect({ adminAPIKey: FINETUNED_ADMIN_KEY }).admin.organization;
 
 async function all(pages) {
   const items = [];
@@ -25,7 +24,7 @@ test("a project is created, renamed and listed page by page", async () => {
 
 test("an admin key works until it is deleted", async () => {
   const key = await organization.adminAPIKeys.create({ name: "ops", expires_in_seconds: 3600 });
-  const own = client({ adminAPIKey: key.value }).admin.organization;
+  const own = connect({ adminAPIKey: key.value }).admin.organization;
   assert.equal((await own.adminAPIKeys.retrieve(key.id)).name, "ops");
   assert.ok((await all(own.adminAPIKeys.list({ limit: 1 }))).every((one) => !("value" in one)));
   await own.adminAPIKeys.delete(key.id);
@@ -34,7 +33,7 @@ test("an admin key works until it is deleted", async () => {
 
 test("a service account's key opens its project until the account is deleted", async () => {
   const account = await organization.projects.serviceAccounts.create(project.id, { name: "ci" });
-  const its = client({ apiKey: account.api_key.value });
+  const its = connect({ apiKey: account.api_key.value });
   assert.ok((await all(its.models.list())).some((model) => model.id === MODEL));
   const [key] = await all(organization.projects.apiKeys.list(project.id));
   assert.equal(key.owner.service_account.id, account.id);
