@@ -102,7 +102,7 @@ UsagePage read_usage_page(const Request& request, std::int64_t now) {
   const auto start = time_of(request, "start_time");
   if (!start) throw base::bad_request("missing_required_parameter", "Missing required parameter: start_time.", "start_time");
   const Width& width = width_of(request);
-  const auto end = time_of(request, "end_time").value_or(std::max(*start, bucket_of(now, width.seconds)) + width.seconds);
+  const auto end = time_of(request, "end_time").value_or(bucket_of(std::max(*start, now), width.seconds) + width.seconds);
   if (end <= *start) refuse("end_time", "must be later than start_time");
   std::int64_t limit = width.default_limit;
   if (const auto text = request.query_value("limit")) {

@@ -44,6 +44,9 @@ TEST(UsagePage, EndsWithTheBucketThatRunsNow) {
   const auto page = page_of({{"start_time", at(kMidnight - kDay)}}, kMidnight + 7);
   EXPECT_EQ(page.starts, (std::vector<std::int64_t>{kMidnight - kDay, kMidnight}));
   EXPECT_EQ(page.query.end, kMidnight + kDay);
+  const auto within = page_of({{"start_time", at(kMidnight + 5)}}, kMidnight + 7);
+  EXPECT_EQ(within.starts, std::vector<std::int64_t>{kMidnight + 5});
+  EXPECT_EQ(within.query.end, kMidnight + kDay);
 }
 
 TEST(UsagePage, PagesWithoutGapsOrRepeats) {
