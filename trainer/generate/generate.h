@@ -6,20 +6,10 @@
 #include <span>
 #include <vector>
 
-#include "trainer/generate/sampling.h"
+#include "trainer/generate/request.h"
 #include "trainer/model/transformer.h"
 
 namespace finetuned::generate {
-
-struct Request {
-  std::int64_t max_tokens = 256;  ///< new tokens at most
-  Sampling sampling;
-  std::vector<std::int32_t>
-      stop_ids;           ///< a chosen one ends the answer and is not part of it: the model's eos
-  bool use_cache = true;  ///< false: everything is computed anew for each token; the same bits, for proof
-};
-
-enum class Finish { kStop, kLength };  ///< a stop id, or max_tokens or the context's end
 
 struct Answer {
   std::vector<std::int32_t> ids;  ///< without the prompt
