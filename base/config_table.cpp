@@ -46,6 +46,24 @@ std::vector<ConfigKey> generation_keys() {
   };
 }
 
+std::vector<ConfigKey> inference_keys() {
+  using S = Settings;
+  return {
+      {"inference.enabled", Type::kFlag, "true", {}, {}, false, "Whether a worker answers chats and completions beside training.",
+       [](S& s, const std::string& value) { s.inference.enabled = value == "true"; }},
+      {"inference.batch", Type::kInteger, "16", 1, 256, false, "Answers of one model that are written side by side at most.",
+       integer(&S::inference, &S::Inference::batch)},
+      {"inference.queue", Type::kInteger, "64", 1, 1024, false, "Requests that wait at most; others are told to try again.",
+       integer(&S::inference, &S::Inference::queue)},
+      {"inference.memory_bytes", Type::kInteger, "0", 0, 1e15, false,
+       "What bases, adapters and answers may take of the memory of the worker's first device; 0: a quarter of the machine's, or "
+       "of the GPU's that is free. Where worker.memory_bytes is 0 too, training leaves it alone.",
+       integer(&S::inference, &S::Inference::memory_bytes)},
+      {"inference.threads", Type::kInteger, "0", 0, 1024, false, "Threads that write answers on the processor; 0: as worker.threads.",
+       integer(&S::inference, &S::Inference::threads)},
+  };
+}
+
 /// Puts more keys in, each behind the others of its section.
 std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& more) {
   const auto section = [](const ConfigKey& key) { return key.name.substr(0, key.name.find('.') + 1); };
@@ -120,12 +138,12 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::worker, &S::Worker::heartbeat_seconds)},
       {"worker.memory_bytes", Type::kInteger, "0", 0, 1e15, false,
        "What a run and the bases kept beside it may take of the device's memory; 0: the machine's, less a tenth, or a GPU's "
-       "free memory, less a twentieth.",
+       "free memory, less a twentieth, and less what inference may take.",
        integer(&S::worker, &S::Worker::memory_bytes)},
       {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
        integer(&S::metering, &S::Metering::reconcile_seconds)},
   };
-  static const std::vector<ConfigKey> all = joined(joined(table, webhooks_keys()), generation_keys());
+  static const std::vector<ConfigKey> all = joined(joined(joined(table, webhooks_keys()), generation_keys()), inference_keys());
   return all;
 }
 

@@ -62,6 +62,14 @@ struct Settings {
     std::int64_t memory_bytes = 0;  ///< 0: what the machine has free
   } worker;
 
+  struct Inference {
+    bool enabled = true;
+    int batch = 0;
+    int queue = 0;
+    std::int64_t memory_bytes = 0;  ///< 0: a quarter of what the device has
+    int threads = 0;                ///< 0: as worker.threads
+  } inference;
+
   struct Metering {
     int reconcile_seconds = 0;
   } metering;

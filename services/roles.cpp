@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "services/gateway/gateway.h"
+#include "services/inference_part.h"
 #include "services/intake/expiry_sweep.h"
 #include "services/intake/intake.h"
 #include "services/metering/metering.h"
@@ -153,8 +154,11 @@ int run_worker(const base::Settings& settings) {
   options.devices = devices;
   options.program = "/proc/self/exe";  // this very build, even where its file was replaced meanwhile
   options.threads = settings.worker.threads;
-  options.memory_bytes = static_cast<std::uint64_t>(settings.worker.memory_bytes);
+  const MemoryShares memory = share_memory(settings, devices.front());
+  options.memory_bytes = memory.training;
   worker::Worker role(pool, store, options);
+  InferencePart inference(settings, store, devices.front(), memory.inference);
+  const std::stop_callback drain_inference(shutdown.token(), [&inference] { inference.stop(); });
   const redis::StreamReader reader(reader_options(settings, storage::kJobsStream, "workers"),
                                    [&role](const std::string&) { role.wake(); });
   base::log_info("ready", {{"device", names_of(devices)}});
