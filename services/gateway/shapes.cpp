@@ -14,9 +14,9 @@ json::object file_shape(const storage::File& file) {
   shape["filename"] = file.filename;
   shape["bytes"] = file.bytes;
   shape["created_at"] = file.created_at;
-  shape["expires_at"] = or_null(file.expires_at);
+  if (file.expires_at) shape["expires_at"] = *file.expires_at;
   shape["status"] = to_string(file.status);
-  shape["status_details"] = or_null(file.status_details);
+  if (file.status_details) shape["status_details"] = *file.status_details;
   return shape;
 }
 

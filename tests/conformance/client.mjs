@@ -12,11 +12,11 @@ const { FINETUNED_URL, FINETUNED_API_KEY, EXCHANGES } = process.env;
 const urls = (process.env.FINETUNED_URLS ?? FINETUNED_URL ?? "").split(" ");
 let turn = 0;
 
-async function keep(request, answer) {
+async function keep(request, answer, signal) {
   const type = answer.headers.get("content-type") ?? "";
-  if (!/json|event-stream/.test(type)) return;
-  const body = await answer.text().catch(() => null); // of a stream that was broken off
-  if (body !== null) fs.appendFileSync(EXCHANGES, JSON.stringify({ ...request, status: answer.status, type, body }) + "\n");
+  const body = /json|event-stream/.test(type) ? await answer.text().catch(() => undefined) : null;
+  if (body !== undefined && !signal?.aborted) // else it is a stream that was broken off
+    fs.appendFileSync(EXCHANGES, JSON.stringify({ ...request, status: answer.status, type, body }) + "\n");
 }
 
 /** `fetch`, by turns from each gateway. */
@@ -25,7 +25,7 @@ async function exchange(url, options) {
   const gateway = new URL(urls[turn++ % urls.length]);
   asked.host = gateway.host;
   const answer = await fetch(asked, options);
-  if (EXCHANGES) void keep({ method: (options?.method ?? "get").toLowerCase(), path: asked.pathname }, answer.clone());
+  if (EXCHANGES) void keep({ method: (options?.method ?? "get").toLowerCase(), path: asked.pathname }, answer.clone(), options?.signal);
   return answer;
 }
 

@@ -5,24 +5,39 @@ import fs from "node:fs";
 import { OpenAPIBackend } from "openapi-backend";
 
 const MOST_SHOWN = 5;
+const NOT_SERVED = ["GET /chat/completions"]; // chats are not kept, so that there is no list of them
 
-/** Without what the specification has from an older OpenAPI: `nullable`, which 3.1 does not know. */
-function cleaned(node) {
-  if (Array.isArray(node)) return node.map(cleaned);
+/** In the words of OpenAPI 3.1 what the specification still says in those of 3.0: `nullable`, exclusive bounds as flags. */
+function modern(node) {
+  if (Array.isArray(node)) return node.map(modern);
   if (node === null || typeof node !== "object") return node;
-  return Object.fromEntries(Object.entries(node).filter(([key]) => key !== "nullable").map(([key, value]) => [key, cleaned(value)]));
+  const { nullable, ...kept } = node;
+  if (kept.exclusiveMinimum === true) {
+    kept.exclusiveMinimum = kept.minimum;
+    delete kept.minimum;
+  }
+  const said = Object.fromEntries(Object.entries(kept).map(([key, value]) => [key, modern(value)]));
+  return nullable === true ? { anyOf: [said, { type: "null" }] } : said;
 }
 
-/** `paused` is what OpenAI's own example answers, and its enum lacks: docs/api.md. */
-function withPaused(definition) {
-  definition.components.schemas.FineTuningJob.properties.status.enum.push("paused");
+// What OpenAI's log has no name for: docs/administration.md.
+const OUR_AUDIT_EVENTS = ["credit.created", "quota.updated", "spend_alert.created", "spend_alert.updated", "spend_alert.deleted",
+  "spend_limit.updated", "spend_limit.deleted"];
+
+/** With what is answered on purpose beyond the specification. */
+function widened(definition) {
+  const { schemas } = definition.components;
+  schemas.FineTuningJob.properties.status.enum.push("paused"); // OpenAI's own example has it: docs/api.md
+  schemas.AuditLogEventType.enum.push(...OUR_AUDIT_EVENTS);
+  const one = schemas.GraderMulti.properties.graders; // OpenAI's own guide gives them by name
+  schemas.GraderMulti.properties.graders = { anyOf: [one, { type: "object", additionalProperties: one }] };
   return definition;
 }
 
 const [specification, ...files] = process.argv.slice(2);
-const ajvOpts = { strict: false, allErrors: true, formats: { unixtime: true } };
+const ajvOpts = { strict: false, allErrors: true, formats: { unixtime: true, date: true, int64: true, binary: true, uri: true } };
 const api = new OpenAPIBackend({
-  definition: withPaused(cleaned(JSON.parse(fs.readFileSync(specification)))),
+  definition: widened(modern(JSON.parse(fs.readFileSync(specification)))),
   quick: true,
   ajvOpts,
 });
@@ -55,6 +70,9 @@ for (const line of files.flatMap((file) => fs.readFileSync(file, "utf8").split("
   let faults;
   if (status >= 400) {
     faults = faultsOfError(JSON.parse(body));
+  } else if (body === null) {
+    faults = []; // a file's bytes
+    known.count++;
   } else if (type.startsWith("text/event-stream")) {
     faults = faultsOfStream(operation, body);
     known.count++;
@@ -69,6 +87,7 @@ let failed = 0;
 for (const operation of operations) {
   const { count, faults } = seen.get(operation.operationId);
   const name = `${operation.method.toUpperCase()} ${operation.path}`;
+  if (NOT_SERVED.includes(name)) continue;
   if (count > 0 && faults.size === 0) {
     console.log(`ok - ${name}: ${count} answers as specified`);
     continue;
