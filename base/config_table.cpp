@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <string>
+#include <string_view>
 
 #include "base/config.h"
 #include "base/settings.h"
@@ -61,6 +62,23 @@ std::vector<ConfigKey> inference_keys() {
        integer(&S::inference, &S::Inference::memory_bytes)},
       {"inference.threads", Type::kInteger, "0", 0, 1024, false, "Threads that write answers on the processor; 0: as worker.threads.",
        integer(&S::inference, &S::Inference::threads)},
+  };
+}
+
+std::vector<ConfigKey> limits_keys() {
+  using S = Settings;
+  return {
+      {"gateway.requests_per_minute_per_key", Type::kInteger, "3000", 1, 1e9, false, "Requests that one key may make in a minute.",
+       integer(&S::gateway, &S::Gateway::requests_per_minute_per_key)},
+      {"gateway.requests_per_minute_per_project", Type::kInteger, "6000", 1, 1e9, false,
+       "Requests that all keys of a project may make in a minute.",
+       integer(&S::gateway, &S::Gateway::requests_per_minute_per_project)},
+      {"gateway.tokens_per_minute_per_project", Type::kInteger, "10000000", 1, 1e12, false,
+       "Tokens that a project's completions may have in a minute, all models together.",
+       integer(&S::gateway, &S::Gateway::tokens_per_minute_per_project)},
+      {"gateway.limits_timeout_ms", Type::kInteger, "20", 1, 10000, false,
+       "The longest that counting a request in Redis may take; after that, and for a second, this gateway counts alone.",
+       integer(&S::gateway, &S::Gateway::limits_timeout_ms)},
   };
 }
 
@@ -143,7 +161,8 @@ const std::vector<ConfigKey>& config_table() {
       {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
        integer(&S::metering, &S::Metering::reconcile_seconds)},
   };
-  static const std::vector<ConfigKey> all = joined(joined(joined(table, webhooks_keys()), generation_keys()), inference_keys());
+  static const std::vector<ConfigKey> all =
+      joined(joined(joined(joined(table, webhooks_keys()), generation_keys()), limits_keys()), inference_keys());
   return all;
 }
 

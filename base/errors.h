@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -14,6 +15,7 @@ struct ApiError : std::runtime_error {
   std::string code;                 ///< machine-readable, e.g. `file_not_found`
   std::optional<std::string> param; ///< the request field at fault, e.g. `training_file`
   bool retryable = false;           ///< false sends `x-should-retry: false` on statuses that clients retry
+  std::optional<std::chrono::milliseconds> retry_after;  ///< of 429 and 503 that are retryable; a second where it isn't said
 
   ApiError(int http_status, std::string error_type, std::string error_code, const std::string& message,
            std::optional<std::string> request_param = std::nullopt, bool can_retry = false)

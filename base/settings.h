@@ -41,6 +41,10 @@ struct Settings {
     int drain_seconds = 0;
     int generation_seconds = 0;
     int max_generations = 0;
+    std::int64_t requests_per_minute_per_key = 0;
+    std::int64_t requests_per_minute_per_project = 0;
+    std::int64_t tokens_per_minute_per_project = 0;
+    int limits_timeout_ms = 0;
   } gateway;
 
   struct Intake {

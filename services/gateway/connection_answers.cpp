@@ -34,6 +34,7 @@ asio::awaitable<bool> Connection::State::send(Response response) {
   context.request_id = request.id;
   context.organization = request.principal.organization_name;
   context.processing = spent;
+  context.rates = request.rates;
   context.keep_alive = head.keep_alive && consumed && !door.draining;
   context.chunks = head.minor_version > 0;
   if (response.live && !context.chunks) context.keep_alive = false;

@@ -13,6 +13,7 @@
 #include "base/settings.h"
 #include "services/gateway/auth.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/limits.h"
 #include "services/gateway/platform.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/server.h"
@@ -44,6 +45,18 @@ redis::Address redis_address(const base::Settings& settings) {
   address.port = settings.redis.port;
   address.timeout = std::chrono::milliseconds(settings.redis.timeout_ms);
   return address;
+}
+
+/// Limits are counted on a connection of their own that is given up sooner: every request waits for it.
+redis::Address limits_address(const base::Settings& settings) {
+  redis::Address address = redis_address(settings);
+  address.timeout = std::chrono::milliseconds(settings.gateway.limits_timeout_ms);
+  return address;
+}
+
+DoorRates door_rates(const base::Settings::Gateway& settings) {
+  return {settings.requests_per_minute_per_key, settings.requests_per_minute_per_project,
+          settings.tokens_per_minute_per_project};
 }
 
 DoorLimits door_limits(const base::Settings::Gateway& settings) {
@@ -93,21 +106,28 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
 struct Gateway::State {
   explicit State(const base::Settings& all)
       : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(all.data_directory / "objects"),
-        webhooks_key(base::webhooks_key(all)),
+        webhooks_key(base::webhooks_key(all)), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
-        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations},
+        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, limiter,
+                 door_rates(all.gateway)},
         router(make_router(settings, platform)),
-        door{router, [this](Request& request, Access access) { authenticate(database, request, access); }, pool,
-             door_limits(settings), false},
+        door{router, [this](Request& request, Access access) { admit(request, access); }, pool, door_limits(settings), false},
         io(settings.io_threads), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
         server(io, door, settings.address, settings.port, static_cast<std::size_t>(settings.max_connections)) {}
+
+  void admit(Request& request, Access access) {
+    authenticate(database, request, access);
+    take_request(limiter, platform.rates, request);
+  }
 
   base::Settings::Gateway settings;
   postgres::Pool database;
   redis::Client redis;
   objects::LocalStore objects;
   base::SealingKey webhooks_key;
+  base::SystemClock clock;
+  RateLimiter limiter;
   inference::Directory directory;
   Generations generations;
   Platform platform;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "services/gateway/rate_view.h"
 
 namespace finetuned::gateway {
 
@@ -35,6 +36,7 @@ struct Request {
   std::vector<std::string> params;    ///< what the path template's `{...}` matched, in order
   Principal principal;                ///< empty on open routes
   std::string body;                   ///< whole, except on streaming routes
+  mutable RateViews rates;            ///< what the answer says of limits; whoever counts the request narrows it
 
   /// The first field of that (lower-case) name.
   std::optional<std::string_view> header(std::string_view name) const;

@@ -18,6 +18,14 @@ class LocalStore;
 namespace finetuned::gateway {
 
 struct Generations;
+class RateLimiter;
+
+/// What the settings allow in a minute, whatever the model.
+struct DoorRates {
+  std::int64_t requests_per_key = 0;
+  std::int64_t requests_per_project = 0;
+  std::int64_t tokens_per_project = 0;
+};
 
 /// What handlers work with. Built by Gateway, outlives the routes; everything in it may be used from any pool thread.
 struct Platform {
@@ -27,6 +35,8 @@ struct Platform {
   std::uint64_t most_upload_bytes = 0;
   const base::SealingKey& webhooks_key;
   Generations& generations;
+  RateLimiter& limiter;
+  DoorRates rates;
 };
 
 }  // namespace finetuned::gateway

@@ -13,7 +13,7 @@ namespace finetuned::gateway {
 namespace {
 
 constexpr const char* kApiVersion = "2020-10-01";
-constexpr int kRetryAfterSeconds = 1;
+constexpr std::chrono::milliseconds kRetryAfter{1000};
 
 bool clients_retry(int status) { return status == 408 || status == 409 || status == 429 || status >= 500; }
 
@@ -50,8 +50,12 @@ Response render_error(const base::ApiError& error) {
   whole["error"] = std::move(body);
   Response response = json_response(whole, error.status);
   if (clients_retry(error.status)) response.headers.emplace_back("x-should-retry", error.retryable ? "true" : "false");
-  if ((error.status == 429 || error.status == 503) && error.retryable)
-    response.headers.emplace_back("retry-after", std::to_string(kRetryAfterSeconds));
+  if ((error.status == 429 || error.status == 503) && error.retryable) {
+    const auto wait = error.retry_after.value_or(kRetryAfter);
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(wait).count();
+    response.headers.emplace_back("retry-after", std::to_string(seconds));
+    response.headers.emplace_back("retry-after-ms", std::to_string(wait.count()));
+  }
   return response;
 }
 
@@ -96,6 +100,14 @@ std::string render_head(const Response& response, const AnswerContext& context) 
   const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(context.processing).count();
   add("openai-processing-ms", std::to_string(spent));
   if (!context.organization.empty()) add("openai-organization", context.organization);
+  const auto add_rate = [&add](const std::optional<RateView>& view, const std::string& kind) {
+    if (!view) return;
+    add("x-ratelimit-limit-" + kind, std::to_string(view->limit));
+    add("x-ratelimit-remaining-" + kind, std::to_string(view->remaining));
+    add("x-ratelimit-reset-" + kind, rate_duration(view->reset));
+  };
+  add_rate(context.rates.requests, "requests");
+  add_rate(context.rates.tokens, "tokens");
   return head + "\r\n";
 }
 

@@ -10,7 +10,8 @@
 namespace finetuned::gateway {
 
 /// OpenAI's error shape: `{"error":{"message","type","param","code"}}`. On statuses that the official clients retry
-/// (408, 409, 429, 5xx), `x-should-retry: false` unless the error is retryable; `retry-after` on 429 and 503.
+/// (408, 409, 429, 5xx), `x-should-retry: false` unless the error is retryable; `retry-after` (seconds, rounded
+/// up) and `retry-after-ms` on 429 and 503.
 Response render_error(const base::ApiError& error);
 
 /// Any exception as an ApiError: ours as it is; a full pool, a full disk and an unreachable database as their status;
@@ -24,10 +25,11 @@ struct AnswerContext {
   std::chrono::steady_clock::duration processing{};
   bool keep_alive = true;
   bool chunks = true;  ///< the client reads them: HTTP/1.1
+  RateViews rates;           ///< empty before the key is known
 };
 
 /// The head of the answer, up to and with its empty line: status, the response's own headers and those of every
-/// answer (content-length or transfer-encoding, connection, date, x-request-id, openai-*).
+/// answer (content-length or transfer-encoding, connection, date, x-request-id, openai-*, x-ratelimit-*).
 std::string render_head(const Response& response, const AnswerContext& context);
 
 }  // namespace finetuned::gateway

@@ -6,6 +6,7 @@
 #include "billing/admission.h"
 #include "billing/ledger.h"
 #include "billing/quote.h"
+#include "services/gateway/limits.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "services/gateway/utf8.h"
@@ -75,6 +76,7 @@ Response create_job(const Platform& platform, const Request& request) {
   const JobRequest asked = parse_job_request(request.body);
   const Repetition repetition = repetition_of(request);
   const storage::NewJob job = prepare_job(platform, request.principal, asked);
+  take_model_request(platform, request, job.base_model);
   const auto scope = Scope::project(job.project_id);
   try {
     const auto created = platform.database.transact(scope, [&](Transaction& tx) { return create(tx, job, repetition); });

@@ -31,6 +31,10 @@ base::Settings test_settings(const fs::path& data) {
   settings.gateway.drain_seconds = 10;
   settings.gateway.generation_seconds = 10;
   settings.gateway.max_generations = 8;
+  settings.gateway.requests_per_minute_per_key = 100'000;
+  settings.gateway.requests_per_minute_per_project = 100'000;
+  settings.gateway.tokens_per_minute_per_project = 1'000'000;
+  settings.gateway.limits_timeout_ms = 1000;
   return settings;
 }
 

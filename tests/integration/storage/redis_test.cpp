@@ -1,61 +1,20 @@
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <condition_variable>
-#include <filesystem>
 #include <mutex>
 #include <thread>
 
 #include "base/ids.h"
 #include "storage/redis/client.h"
 #include "storage/redis/stream_reader.h"
+#include "tests/integration/support/private_redis.h"
 #include "tests/integration/support/services.h"
 
 namespace finetuned {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// A Redis of this test's own, so that it may be killed and emptied.
-class PrivateRedis {
- public:
-  PrivateRedis() {
-    std::string pattern = "/tmp/ftredis.XXXXXX";
-    directory_ = mkdtemp(pattern.data());
-    start();
-  }
-  ~PrivateRedis() {
-    kill_hard();
-    std::filesystem::remove_all(directory_);
-  }
-
-  redis::Address address() const { return {.socket = directory_ / "s", .host = "", .port = 0, .timeout = 500ms}; }
-
-  void start() {
-    const std::string socket = directory_ / "s";
-    pid_ = fork();
-    if (pid_ == 0) {
-      execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", socket.c_str(), "--dir",
-             directory_.c_str(), "--save", "", "--loglevel", "warning", "--logfile", "/dev/null", nullptr);
-      _exit(127);
-    }
-    redis::Client client(address());
-    for (int i = 0; i < 200 && !client.ping(); ++i) std::this_thread::sleep_for(25ms);
-  }
-
-  void kill_hard() {
-    if (pid_ <= 0) return;
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-    pid_ = 0;
-  }
-
- private:
-  std::filesystem::path directory_;
-  pid_t pid_ = 0;
-};
+using tests::PrivateRedis;
 
 /// What a reader heard, with a limit on waiting.
 class Heard {

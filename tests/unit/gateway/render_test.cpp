@@ -42,6 +42,11 @@ TEST(RenderError, TellsClientsWhetherToTryAgain) {
   const auto away = render_error(base::unavailable("Away."));
   EXPECT_EQ(header_of(away, "x-should-retry"), "true");
   EXPECT_EQ(header_of(away, "retry-after"), "1");
+  EXPECT_EQ(header_of(away, "retry-after-ms"), "1000");
+  auto limited = base::ApiError(429, "requests", "rate_limit_exceeded", "Later.", std::nullopt, true);
+  limited.retry_after = std::chrono::milliseconds(1001);
+  EXPECT_EQ(header_of(render_error(limited), "retry-after"), "2");
+  EXPECT_EQ(header_of(render_error(limited), "retry-after-ms"), "1001");
 }
 
 TEST(AsApiError, KnowsWhatCanGoWrong) {

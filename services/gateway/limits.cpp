@@ -1,0 +1,102 @@
+#include "services/gateway/limits.h"
+
+#include <optional>
+
+#include "base/errors.h"
+#include "storage/postgres/pool.h"
+#include "storage/rate_limit_store.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kMinute{60'000}, kDay{86'400'000};
+constexpr std::size_t kRequestsPerMinute = 0, kTokensPerMinute = 1, kRequestsPerDay = 4;  // of storage::kRateLimitNames
+
+/// A rule and the words that tell a client of it.
+struct Limit {
+  RateLimitRule rule;
+  std::string whose;     ///< `key key-...`
+  bool tokens = false;
+};
+
+std::string unit_of(const Limit& limit) {
+  if (limit.tokens) return "tokens per min (TPM)";
+  return limit.rule.window == kDay ? "requests per day (RPD)" : "requests per min (RPM)";
+}
+
+base::ApiError refusal(const Limit& limit, const RateView& view, const Request& request, std::int64_t amount,
+                       milliseconds retry) {
+  const bool never = amount > view.limit;
+  std::string text = (never ? "Request too large for " : "Rate limit reached for ") + limit.whose + " in organization " +
+                     request.principal.organization_id + " on " + unit_of(limit) + ": Limit " + std::to_string(view.limit);
+  if (!never) text += ", Used " + std::to_string(view.limit - view.remaining);
+  text += ", Requested " + std::to_string(amount) + ". ";
+  text += never ? "An administrator can raise the limit." : "Please try again in " + rate_duration(retry) + ".";
+  base::ApiError error(429, limit.tokens ? "tokens" : "requests", "rate_limit_exceeded", text, std::nullopt, !never);
+  if (!never) error.retry_after = retry;
+  return error;
+}
+
+void take(RateLimiter& limiter, const std::vector<Limit>& limits, const Request& request, std::int64_t amount) {
+  std::vector<RateLimitRule> rules;
+  for (const Limit& limit : limits) rules.push_back(limit.rule);
+  const RateOutcome outcome = limiter.take(rules, amount);
+  for (std::size_t i = 0; i < limits.size(); ++i)
+    narrow(limits[i].tokens ? request.rates.tokens : request.rates.requests, outcome.views[i]);
+  if (!outcome.refused) return;
+  const std::size_t at = *outcome.refused;
+  throw refusal(limits[at], outcome.views[at], request, amount, outcome.retry);
+}
+
+Limit project_tokens(const DoorRates& rates, const std::string& project) {
+  return {{"tokens:" + project, rates.tokens_per_project, kMinute}, "project " + project, true};
+}
+
+std::optional<storage::RateLimit> limits_of(const Platform& platform, const std::string& project, const std::string& model) {
+  return platform.database.transact(postgres::Scope::project(project), [&](postgres::Transaction& tx) {
+    return storage::RateLimitStore(tx, project).find(model);
+  });
+}
+
+Limit model_limit(const std::string& project, const std::string& model, const char* what, std::int64_t capacity,
+                  milliseconds window, bool tokens) {
+  return {{std::string(what) + ":" + project + ":" + model, capacity, window}, "model `" + model + "`", tokens};
+}
+
+}  // namespace
+
+void take_request(RateLimiter& limiter, const DoorRates& rates, Request& request) {
+  const Principal& who = request.principal;
+  std::vector<Limit> limits{{{"key:" + who.key_id, rates.requests_per_key, kMinute}, "key " + who.key_id}};
+  if (!who.project_id.empty()) {
+    limits.push_back({{"project:" + who.project_id, rates.requests_per_project, kMinute}, "project " + who.project_id});
+    take(limiter, {project_tokens(rates, who.project_id)}, request, 0);
+  }
+  take(limiter, limits, request, 1);
+}
+
+void take_model_request(const Platform& platform, const Request& request, const std::string& model) {
+  const std::string& project = request.principal.project_id;
+  const auto row = limits_of(platform, project, model);
+  if (!row) return;
+  std::vector<Limit> limits;
+  if (const auto& most = row->limits[kRequestsPerMinute])
+    limits.push_back(model_limit(project, model, "requests", *most, kMinute, false));
+  if (const auto& most = row->limits[kRequestsPerDay])
+    limits.push_back(model_limit(project, model, "daily", *most, kDay, false));
+  take(platform.limiter, limits, request, 1);
+}
+
+void take_model_tokens(const Platform& platform, const Request& request, const std::string& model, std::int64_t tokens) {
+  const std::string& project = request.principal.project_id;
+  const auto row = limits_of(platform, project, model);
+  std::vector<Limit> limits{project_tokens(platform.rates, project)};
+  if (row && row->limits[kTokensPerMinute])
+    limits.push_back(model_limit(project, model, "tokens", *row->limits[kTokensPerMinute], kMinute, true));
+  take(platform.limiter, limits, request, tokens);
+}
+
+}  // namespace finetuned::gateway
