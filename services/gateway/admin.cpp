@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "services/gateway/key_cache.h"
 #include "storage/audit_store.h"
 #include "storage/postgres/pool.h"
 
@@ -13,8 +14,10 @@ using postgres::Transaction;
 void add_admin_route(Router& router, const Platform& platform, const char* method, std::string_view path,
                      AdminHandler handler) {
   router.add(method, path, Access::kAdmin, [&platform, handler](const Request& request) {
-    return json_response(platform.database.transact(postgres::Scope::system(),
-                                                    [&](Transaction& tx) { return handler(tx, request); }));
+    Response response = json_response(platform.database.transact(
+        postgres::Scope::system(), [&](Transaction& tx) { return handler(tx, request); }));
+    if (request.method != "GET") platform.keys.forget_all();
+    return response;
   });
 }
 

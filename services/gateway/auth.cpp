@@ -1,6 +1,7 @@
 #include "services/gateway/auth.h"
 
 #include "base/errors.h"
+#include "base/sha256.h"
 #include "storage/key_store.h"
 #include "storage/organization_store.h"
 #include "storage/postgres/pool.h"
@@ -26,20 +27,29 @@ std::string bearer_of(const Request& request) {
   return std::string(key);
 }
 
-struct Found {
-  storage::ApiKey key;
-  std::string organization_name;
-};
-
-std::optional<Found> look_up(postgres::Pool& database, const std::string& secret) {
-  return database.transact(postgres::Scope::system(), [&](postgres::Transaction& tx) -> std::optional<Found> {
+std::optional<Principal> look_up(postgres::Pool& database, const std::string& secret) {
+  return database.transact(postgres::Scope::system(), [&](postgres::Transaction& tx) -> std::optional<Principal> {
     storage::KeyStore keys(tx);
-    auto key = keys.authenticate(secret);
+    const auto key = keys.authenticate(secret);
     if (!key) return std::nullopt;
     keys.touch(key->id);
     const auto organization = storage::OrganizationStore(tx).find_organization(key->organization_id);
-    return Found{*key, organization ? organization->name : std::string()};
+    return Principal{.admin = key->kind == storage::KeyKind::kAdmin,
+                     .key_id = key->id,
+                     .project_id = key->project_id.value_or(""),
+                     .organization_id = key->organization_id,
+                     .organization_name = organization ? organization->name : std::string()};
   });
+}
+
+std::optional<Principal> principal_of(postgres::Pool& database, KeyCache& cache, const std::string& secret) {
+  const std::string sha256 = base::sha256_hex(secret);
+  const auto cached = cache.find(sha256);
+  if (cached.known) return cached.principal;
+  const auto begun = cache.begin();
+  const auto principal = look_up(database, secret);
+  cache.remember(sha256, principal, begun);
+  return principal;
 }
 
 void check_header(const Request& request, std::string_view header, const std::string& own, const std::string& alias,
@@ -51,16 +61,11 @@ void check_header(const Request& request, std::string_view header, const std::st
 
 }  // namespace
 
-void authenticate(postgres::Pool& database, Request& request, Access access) {
-  const auto found = look_up(database, bearer_of(request));
+void authenticate(postgres::Pool& database, KeyCache& cache, Request& request, Access access) {
+  auto found = principal_of(database, cache, bearer_of(request));
   if (!found) throw refused(401, "invalid_api_key", "Incorrect API key provided.");
-  const storage::ApiKey& key = found->key;
-  Principal& principal = request.principal;
-  principal.admin = key.kind == storage::KeyKind::kAdmin;
-  principal.key_id = key.id;
-  principal.project_id = key.project_id.value_or("");
-  principal.organization_id = key.organization_id;
-  principal.organization_name = found->organization_name;
+  request.principal = std::move(*found);
+  const Principal& principal = request.principal;
   check_header(request, "openai-organization", principal.organization_id, principal.organization_name,
                "mismatched_organization");
   if (access == Access::kProject && !principal.admin)

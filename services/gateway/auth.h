@@ -1,6 +1,7 @@
 #pragma once
 
 #include "services/gateway/http.h"
+#include "services/gateway/key_cache.h"
 #include "services/gateway/router.h"
 
 namespace finetuned::postgres {
@@ -9,11 +10,10 @@ class Pool;
 
 namespace finetuned::gateway {
 
-/// Reads `Authorization: Bearer KEY`, finds the live key (by its SHA-256; nothing is cached, so that a revoked key is
-/// refused at once) and sets request.principal. Blocking. Throws ApiError:
+/// Reads `Authorization: Bearer KEY`, finds the live key (by its SHA-256, in the cache or else the database) and sets request.principal. Blocking. Throws ApiError:
 ///  - 401 `missing_api_key`, `invalid_api_key`;
 ///  - 401 `mismatched_project`, `mismatched_organization`: OpenAI-Project or OpenAI-Organization name another than the key's;
 ///  - 403 `insufficient_permissions`: a project key on an admin route, or the other way round.
-void authenticate(postgres::Pool& database, Request& request, Access access);
+void authenticate(postgres::Pool& database, KeyCache& cache, Request& request, Access access);
 
 }  // namespace finetuned::gateway

@@ -106,10 +106,10 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
 struct Gateway::State {
   explicit State(const base::Settings& all)
       : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(all.data_directory / "objects"),
-        webhooks_key(base::webhooks_key(all)), limiter(limits_address(all), clock),
+        webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
-        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, limiter,
+        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
                  door_rates(all.gateway)},
         router(make_router(settings, platform)),
         door{router, [this](Request& request, Access access) { admit(request, access); }, pool, door_limits(settings), false},
@@ -117,7 +117,7 @@ struct Gateway::State {
         server(io, door, settings.address, settings.port, static_cast<std::size_t>(settings.max_connections)) {}
 
   void admit(Request& request, Access access) {
-    authenticate(database, request, access);
+    authenticate(database, keys, request, access);
     take_request(limiter, platform.rates, request);
   }
 
@@ -127,6 +127,7 @@ struct Gateway::State {
   objects::LocalStore objects;
   base::SealingKey webhooks_key;
   base::SystemClock clock;
+  KeyCache keys;
   RateLimiter limiter;
   inference::Directory directory;
   Generations generations;

@@ -18,6 +18,7 @@ class LocalStore;
 namespace finetuned::gateway {
 
 struct Generations;
+class KeyCache;
 class RateLimiter;
 
 /// What the settings allow in a minute, whatever the model.
@@ -35,6 +36,7 @@ struct Platform {
   std::uint64_t most_upload_bytes = 0;
   const base::SealingKey& webhooks_key;
   Generations& generations;
+  KeyCache& keys;
   RateLimiter& limiter;
   DoorRates rates;
 };

@@ -60,6 +60,30 @@ TEST_F(AdminKeysTest, AnAdminKeyOpensNothingAfterItHasExpired) {
   EXPECT_EQ(admin("GET", "/admin_api_keys/" + text(made.at("id"))).status, 200);
 }
 
+TEST_F(AdminKeysTest, AKeyDeletedThroughOneGatewayStopsAtOnceThereAndWithinASecondAtAnother) {
+  const RunningGateway other;
+  const auto status_at = [&](std::uint16_t port, const std::string& key) {
+    Call request;
+    request.path = "/v1/models";
+    request.key = key;
+    return call(port, request).status;
+  };
+  const json::value account = done("POST", project("/service_accounts"), R"({"name":"gone"})");
+  const std::string key = text(account.at("api_key").at("value"));
+  ASSERT_EQ(status_at(gateway_->port(), key), 200);
+  done("DELETE", project("/service_accounts/") + text(account.at("id")));
+  EXPECT_EQ(status_at(gateway_->port(), key), 401);
+
+  const json::value second = done("POST", project("/service_accounts"), R"({"name":"gone too"})");
+  const std::string second_key = text(second.at("api_key").at("value"));
+  ASSERT_EQ(status_at(other.port(), second_key), 200);
+  done("DELETE", project("/service_accounts/") + text(second.at("id")));
+  const auto deleted = std::chrono::steady_clock::now();
+  while (status_at(other.port(), second_key) == 200 && std::chrono::steady_clock::now() < deleted + std::chrono::seconds(5))
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_LT(std::chrono::steady_clock::now() - deleted, std::chrono::seconds(1));
+}
+
 TEST_F(AdminKeysTest, AdminKeysAreCheckedAndTheOrganizationsOwn) {
   expect_refused("POST", "/admin_api_keys", "name", {"{}", R"({"name":null})", R"({"name":""})", R"({"name":7})"});
   expect_refused("POST", "/admin_api_keys", "expires_in_seconds",
