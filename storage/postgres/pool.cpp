@@ -10,6 +10,7 @@
 #include <pqxx/result>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/expects.h"
@@ -71,6 +72,32 @@ auto driven(pqxx::connection_base& connection, Call&& call) {
   }
 }
 
+/// What row-level security and the server's watchdog go by, until the transaction's end.
+std::string settings_for(pqxx::connection_base& link, const Scope& scope, std::chrono::milliseconds limit) {
+  return "SELECT set_config('statement_timeout', '" + std::to_string(limit.count()) + "', true), set_config('finetuned.scope', '" +
+         (scope.is_system() ? "system" : "project") + "', true), set_config('finetuned.project_id', " +
+         link.quote(scope.project_id()) + ", true)";
+}
+
+/// The statement with its parameters written into it, as literals that the server's own driver quotes.
+std::string with_literals(pqxx::connection_base& link, std::string_view sql, const std::vector<Value>& values) {
+  std::string text;
+  bool quoted = false;
+  for (std::size_t i = 0; i < sql.size(); ++i) {
+    quoted ^= sql[i] == '\'';
+    if (quoted || sql[i] != '$') {
+      text += sql[i];
+      continue;
+    }
+    std::size_t number = 0;
+    while (i + 1 < sql.size() && sql[i + 1] >= '0' && sql[i + 1] <= '9') number = number * 10 + static_cast<std::size_t>(sql[++i] - '0');
+    base::expects(number >= 1 && number <= values.size(), "every parameter has a value");
+    const auto& value = values[number - 1].text();
+    text += value ? link.quote(*value) : "NULL";
+  }
+  return text;
+}
+
 std::chrono::milliseconds pause_before(int attempt) {
   thread_local std::minstd_rand random{std::random_device{}()};
   return std::chrono::milliseconds(std::uniform_int_distribution<int>(1, 10 << attempt)(random));
@@ -107,6 +134,8 @@ struct Transaction::State {
   pqxx::nontransaction session;  ///< BEGIN and COMMIT are ours, so that an error in COMMIT is told apart
   Scope scope;
   std::exception_ptr failure;  ///< of the statement that ended the transaction
+  std::string opening;         ///< of a transaction of one statement: what goes before it
+  bool spent = false;          ///< it has been sent
 
   template <class Call>
   auto statement(Call&& call) {
@@ -134,6 +163,10 @@ Result Transaction::execute(std::string_view sql, const std::vector<Value>& valu
   texts.reserve(values.size());
   for (const Value& value : values) texts.push_back(value.text() ? value.text()->c_str() : nullptr);
   const pqxx::result answer = state_->statement([&] {
+    if (!state_->opening.empty()) {
+      base::expects(!std::exchange(state_->spent, true), "read_one sends one statement");
+      return state_->session.exec(state_->opening + ";" + with_literals(state_->session.conn(), sql, values));
+    }
     return state_->session.exec_params(std::string(sql),
                                        pqxx::prepare::make_dynamic_params(texts.begin(), texts.end()));
   });
@@ -171,7 +204,7 @@ Pool::~Pool() {
 }
 
 void Pool::run(const Scope& scope, std::optional<std::chrono::milliseconds> limit,
-               const std::function<void(Transaction&)>& work) {
+               const std::function<void(Transaction&)>& work, Kind kind) {
   std::unique_ptr<Connection> connection;
   {
     std::unique_lock lock(state_->mutex);
@@ -193,7 +226,11 @@ void Pool::run(const Scope& scope, std::optional<std::chrono::milliseconds> limi
 
   for (int tried = 1;; ++tried) {
     try {
-      attempt(*connection, scope, limit.value_or(state_->options.statement_timeout), work);
+      const auto longest = limit.value_or(state_->options.statement_timeout);
+      if (kind == Kind::kWhole)
+        attempt(*connection, scope, longest, work);
+      else
+        attempt_one(*connection, scope, longest, work);
       return;
     } catch (const SqlError& error) {
       if (error.sqlstate == kQueryCanceled)
@@ -211,10 +248,7 @@ void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::mill
     const bool reused = connection.link != nullptr;
     if (!reused) connection.link = state_->connect();
     auto state = std::make_unique<Transaction::State>(*connection.link, scope);
-    std::string opening = "BEGIN; SELECT set_config('statement_timeout', '" + std::to_string(limit.count()) +
-                          "', true), set_config('finetuned.scope', '" + (scope.is_system() ? "system" : "project") +
-                          "', true), set_config('finetuned.project_id', " +
-                          connection.link->quote(scope.project_id()) + ", true)";
+    const std::string opening = "BEGIN; " + settings_for(*connection.link, scope, limit);
     state->statement([&] { return state->session.exec(opening); });
     tx = std::unique_ptr<Transaction>(new Transaction(std::move(state)));
     return reused;
@@ -257,6 +291,28 @@ void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::mill
     base::log_error("the connection to the database broke during COMMIT", {{"error", error.what()}});
     drop();
     throw CommitOutcomeUnknown();
+  }
+}
+
+/// A connection that went stale while idle is made again once: a read may be sent twice.
+void Pool::attempt_one(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
+                       const std::function<void(Transaction&)>& work) {
+  for (bool reused = connection.link != nullptr;; reused = false) {
+    if (!connection.link) connection.link = state_->connect();
+    auto state = std::make_unique<Transaction::State>(*connection.link, scope);
+    state->opening = settings_for(*connection.link, scope, limit);
+    auto tx = std::unique_ptr<Transaction>(new Transaction(std::move(state)));
+    try {
+      work(*tx);
+      if (tx->state_->failure) std::rethrow_exception(tx->state_->failure);
+      return;
+    } catch (const ConnectionLost& error) {
+      tx.reset();
+      connection.link.reset();
+      if (reused) continue;
+      base::log_warn("the connection to the database broke", {{"error", error.what()}});
+      throw DatabaseUnavailable("The database cannot be reached right now; try again shortly.");
+    }
   }
 }
 

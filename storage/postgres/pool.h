@@ -50,6 +50,16 @@ class Pool {
     }
   }
 
+  /// The same for work that reads by one statement, in one round trip: the scope's settings and the statement travel as
+  /// one text, which is one transaction and ends with it. A second statement aborts; what the first one writes is
+  /// committed without a word, so let it be a SELECT.
+  template <class Work>
+  auto read_one(const Scope& scope, Work&& work) -> std::invoke_result_t<Work&, Transaction&> {
+    std::optional<std::invoke_result_t<Work&, Transaction&>> returned;
+    run(scope, std::nullopt, [&](Transaction& tx) { returned.emplace(work(tx)); }, Kind::kOneStatement);
+    return std::move(*returned);
+  }
+
   /// A statement outside any scope's rows: true when the server answers within `limit`. For /readyz.
   bool answers(std::chrono::milliseconds limit) noexcept;
 
@@ -59,8 +69,11 @@ class Pool {
  private:
   struct Connection;
   struct State;
+  enum class Kind { kWhole, kOneStatement };
   void run(const Scope& scope, std::optional<std::chrono::milliseconds> limit,
-           const std::function<void(Transaction&)>& work);
+           const std::function<void(Transaction&)>& work, Kind kind = Kind::kWhole);
+  void attempt_one(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
+                   const std::function<void(Transaction&)>& work);
   void attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
                const std::function<void(Transaction&)>& work);
   std::unique_ptr<State> state_;

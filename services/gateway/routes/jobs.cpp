@@ -55,7 +55,7 @@ Response list_jobs(const Platform& platform, const Request& request) {
 }
 
 Response get_job(const Platform& platform, const Request& request) {
-  const auto job = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
+  const auto job = platform.database.read_one(Scope::project(request.principal.project_id), [&](Transaction& tx) {
     return find_job(tx, request.params.at(0));
   });
   return json_response(job_shape(job));

@@ -182,6 +182,48 @@ TEST_F(PoolTable, AStaleIdleConnectionIsReplaced) {
   EXPECT_NE(mine->transact(Scope::system(), pid_of), pid);
 }
 
+TEST_F(PoolTable, OneStatementReadsInAScopeThatEndsWithIt) {
+  const auto mine = tests::make_pool(1);
+  const auto project = tests::make_project(*mine), other = tests::make_project(*mine);
+  const auto file = tests::make_file(*mine, project);
+  const auto seen = [&](const Scope& scope) {
+    return mine->read_one(scope, [&](Transaction& tx) {
+      return tx.execute("SELECT count(*) AS n FROM file WHERE id = $1", {file.id}).row(0).integer("n");
+    });
+  };
+  EXPECT_EQ(seen(Scope::project(project.id)), 1);
+  EXPECT_EQ(seen(Scope::project(other.id)), 0);
+  EXPECT_EQ(seen(Scope::system()), 1);
+  EXPECT_EQ(seen(Scope::project("x', true); SELECT set_config('finetuned.scope', 'system")), 0);
+  const auto left = mine->transact(Scope::project("none"), [](Transaction& tx) {
+    return tx.execute("SELECT pg_backend_pid() AS pid, current_setting('finetuned.project_id') AS project").row(0).text("project");
+  });
+  EXPECT_EQ(left, "none");
+}
+
+TEST_F(PoolTable, OneStatementsValuesStayValues) {
+  pool().read_one(Scope::system(), [](Transaction& tx) {
+    const auto rows = tx.execute("SELECT $1::text AS a, '$2' AS b, $2::bigint AS c, $3::text AS d, $1 || 'x' AS e",
+                                 {"it's \\ $2 ü'; --", INT64_MIN, std::nullopt});
+    EXPECT_EQ(rows.row(0).text("a"), "it's \\ $2 ü'; --");
+    EXPECT_EQ(rows.row(0).text("b"), "$2");
+    EXPECT_EQ(rows.row(0).integer("c"), INT64_MIN);
+    EXPECT_EQ(rows.row(0).maybe_text("d"), std::nullopt);
+    EXPECT_EQ(rows.row(0).text("e"), "it's \\ $2 ü'; --x");
+    return true;
+  });
+}
+
+TEST_F(PoolTable, OneStatementThatFailsLeavesAConnectionToGoOnWith) {
+  const auto mine = tests::make_pool(1);
+  const auto bad = [&](Transaction& tx) { return tx.execute("SELECT 1 / (n - n) AS x FROM " + table); };
+  EXPECT_THROW(mine->read_one(Scope::system(), bad), postgres::SqlError);
+  const auto pid_of = [](Transaction& tx) { return tx.execute("SELECT pg_backend_pid() AS pid").row(0).integer("pid"); };
+  const std::int64_t pid = mine->read_one(Scope::system(), pid_of);
+  terminate(pid);
+  EXPECT_NE(mine->read_one(Scope::system(), pid_of), pid) << "a stale one is replaced";
+}
+
 TEST_F(PoolTable, AConnectionLostBeforeCommitIsUnavailableAndChangesNothing) {
   const auto mine = tests::make_pool(1);
   const auto cut = [&](Transaction& tx) {
