@@ -21,6 +21,7 @@ class StrictHandler {
   static constexpr std::size_t max_string_size = 1 << 30;
 
   std::string fault;
+  bool nul = false;
   json::value take() { return std::move(root_); }
 
   bool on_document_begin(error_code&) { return true; }
@@ -67,7 +68,7 @@ class StrictHandler {
   }
 
   bool append(json::string_view part, error_code& ec) {
-    if (part.find('\0') != json::string_view::npos) return refuse("\\u0000 is not allowed in text", ec);
+    if (!nul && part.find('\0') != json::string_view::npos) return refuse("\\u0000 is not allowed in text", ec);
     text_.append(part.data(), part.size());
     return true;
   }
@@ -108,6 +109,7 @@ json::value parse_json(std::string_view text, const JsonLimits& limits) {
   json::parse_options options;
   options.max_depth = limits.depth;
   json::basic_parser<StrictHandler> parser(options);
+  parser.handler().nul = limits.nul;
   error_code ec;
   std::size_t used = 0;
   try {

@@ -20,10 +20,11 @@ struct JsonError : std::runtime_error {
 struct JsonLimits {
   std::size_t depth = 32;
   std::size_t bytes = 1 << 20;
+  bool nul = false;  ///< whether text may hold `\u0000`
 };
 
 /// Parses one JSON value, strictly: beyond RFC 8259 it refuses duplicate keys, integers beyond int64, infinities and
-/// `\u0000`, all of which Boost.JSON lets through. Throws JsonError.
+/// (unless the limits allow it) `\u0000`, all of which Boost.JSON lets through. Throws JsonError.
 json::value parse_json(std::string_view text, const JsonLimits& limits = {});
 
 }  // namespace finetuned::base

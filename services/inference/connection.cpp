@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kWriteLimit{10'000};
+constexpr milliseconds kWriteLimit{30'000};  // of a client that reads nothing
 constexpr int kLongestWaitMs = 1'000;  // between two looks at a call that says nothing
 
 bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
@@ -69,6 +69,8 @@ bool Connection::client_left() const {
   const ssize_t got = ::recv(socket_.get(), &byte, 1, MSG_DONTWAIT);
   return got == 0 || (got < 0 && !would_block());  // what it says behind its request is nobody's
 }
+
+void Connection::close() { ::shutdown(socket_.get(), SHUT_RDWR); }
 
 void Connection::relay(Call& call) {
   while (true) {

@@ -23,6 +23,8 @@ class Connection {
   bool write(std::string_view text, std::chrono::milliseconds limit);
   /// Hands the call's lines on until its end, and cancels it where the client goes away or stops reading.
   void relay(Call& call);
+  /// Breaks off what another thread does here, and what the client waits for. Any thread.
+  void close();
 
  private:
   bool client_left() const;

@@ -26,6 +26,7 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kRequestLimit{10'000};  // for a request's line to arrive
 constexpr milliseconds kRefusalLimit{1'000};
+constexpr milliseconds kLastWords{500};  // for clients to hear that the drain's time is up
 constexpr int kAcceptPauseMs = 100;
 constexpr std::size_t kSpareConnections = 32;  // beyond those that wait and run: being read, or refused
 constexpr const char* kAdaptersPrefix = "adapters-";
@@ -62,14 +63,16 @@ struct InferenceService::State {
     remove_left_adapters(options.directory, options.name);
   }
 
-  /// A connection's thread, and whether it is over.
+  /// A connection, its thread, and whether that is over.
   struct Worker {
+    explicit Worker(base::FileDescriptor socket) : connection(std::move(socket)) {}
+    Connection connection;
     std::atomic<bool> over{false};
     std::jthread thread;
   };
 
   void converse(Connection& connection);
-  void talk(base::FileDescriptor socket);
+  void talk(Connection& connection);
   void accept_one();
   void advertise(const std::stop_token& stop);
 
@@ -106,8 +109,7 @@ void InferenceService::State::converse(Connection& connection) {
 }
 
 /// One request, start to end, on its own thread.
-void InferenceService::State::talk(base::FileDescriptor socket) {
-  Connection connection(std::move(socket));
+void InferenceService::State::talk(Connection& connection) {
   try {
     converse(connection);
   } catch (const base::ApiError& error) {
@@ -128,10 +130,11 @@ void InferenceService::State::accept_one() {
     Connection(std::move(socket)).write(serialise(failure_of(overloaded("Too many requests at once. Try again shortly."))), milliseconds(0));
     return;
   }
-  Worker& worker = workers.emplace_back();
+  Worker& worker = workers.emplace_back(std::move(socket));
   try {
-    worker.thread = std::jthread([this, &worker, given = std::move(socket)]() mutable {
-      talk(std::move(given));
+    worker.thread = std::jthread([this, &worker] {
+      talk(worker.connection);
+      worker.connection.close();
       worker.over = true;
     });
   } catch (const std::system_error& error) {
@@ -167,7 +170,8 @@ void InferenceService::run(const std::stop_token& stop) {
   const auto is_busy = [&state] {
     return std::any_of(state.workers.begin(), state.workers.end(), [](const auto& worker) { return !worker.over; });
   };
-  while (is_busy() && steady_clock::now() < deadline) state.accept_one();
+  while (is_busy() && steady_clock::now() < deadline + kLastWords) state.accept_one();
+  for (auto& worker : state.workers) worker.connection.close();
   state.workers.clear();
   base::log_info("inference has drained");
 }

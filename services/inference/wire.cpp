@@ -123,7 +123,7 @@ std::string_view finish_name(FinishReason reason) { return reason == FinishReaso
 
 AnswerLine parse_answer(std::string_view line) {
   try {
-    const json::value value = base::parse_json(line, {.depth = 8, .bytes = kAnswerBytes});
+    const json::value value = base::parse_json(line, {.depth = 8, .bytes = kAnswerBytes, .nul = true});
     return read_answer(JsonFields(value, ""));
   } catch (const FieldError& fault) {
     throw WireError(std::string("an answer of the inference service: ") + fault.what());

@@ -86,7 +86,8 @@ struct InferenceRequest {
 
 struct TokenProbability {
   std::string text;   ///< valid UTF-8: `bytes`, what is no whole character of them as U+FFFD
-  std::string bytes;  ///< what the token stands for: perhaps a part of a character only
+  std::string bytes;  ///< what the token stands for: perhaps a part of a character only. A special token's is its name
+                      ///< (`<|im_end|>`), though the answer's text leaves it out.
   double logprob = 0;
   bool operator==(const TokenProbability&) const = default;
 };
@@ -133,7 +134,7 @@ struct Failure {
 
 using AnswerLine = std::variant<TextPiece, ChoiceEnd, Done, Failure>;
 
-/// One line without its end. Throws WireError.
+/// One line without its end. Texts may hold any character, U+0000 too: a model can say it. Throws WireError.
 AnswerLine parse_answer(std::string_view line);
 /// The line with its end.
 std::string serialise(const AnswerLine& line);

@@ -47,9 +47,10 @@ storage::File DataDirectory::upload(postgres::Pool& pool, const storage::Project
   return pool.transact(Scope::project(project.id), [&](Transaction& tx) { return storage::FileStore(tx).create(file); });
 }
 
-storage::BaseModel DataDirectory::import_tiny_model(postgres::Pool& pool, std::uint64_t seed, int context) {
-  const fs::path source = path_ / ("source-" + std::to_string(seed) + "-" + std::to_string(context));
-  write_tiny_model(source, seed, context);
+storage::BaseModel DataDirectory::import_tiny_model(postgres::Pool& pool, std::uint64_t seed, int context,
+                                                     int hidden) {
+  const fs::path source = path_ / ("source-" + std::to_string(seed) + "-" + std::to_string(context) + "-" + std::to_string(hidden));
+  write_tiny_model(source, seed, context, hidden);
   return services::import_model(pool, source, path_ / "models", base::make_id("tiny")).model;
 }
 

@@ -26,8 +26,8 @@ class DataDirectory {
 
   /// Stores `text` as a `fine-tune` file of the project in state `uploaded`, as the gateway does.
   storage::File upload(postgres::Pool& pool, const storage::Project& project, const std::string& text);
-  /// Imports write_tiny_model(seed, context) under a fresh name.
-  storage::BaseModel import_tiny_model(postgres::Pool& pool, std::uint64_t seed = 1, int context = 256);
+  /// Imports write_tiny_model(seed, context, hidden) under a fresh name.
+  storage::BaseModel import_tiny_model(postgres::Pool& pool, std::uint64_t seed = 1, int context = 256, int hidden = 32);
 
  private:
   std::filesystem::path path_;

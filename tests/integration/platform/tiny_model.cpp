@@ -20,10 +20,11 @@ constexpr const char* kChatTemplate =
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
     "'\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-std::string config_text(int context) {
+std::string config_text(int context, int hidden) {
   return R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": )" +
          std::to_string(kVocabulary) +
-         R"(, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+         R"(, "hidden_size": )" + std::to_string(hidden) + R"(, "intermediate_size": )" + std::to_string(2 * hidden) +
+         R"(, "num_hidden_layers": 2, "num_attention_heads": 4,
              "num_key_value_heads": 2, "max_position_embeddings": )" +
          std::to_string(context) +
          R"(, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false, "hidden_act": "silu"})";
@@ -31,9 +32,9 @@ std::string config_text(int context) {
 
 }  // namespace
 
-void write_tiny_model(const std::filesystem::path& directory, std::uint64_t seed, int context) {
+void write_tiny_model(const std::filesystem::path& directory, std::uint64_t seed, int context, int hidden) {
   std::filesystem::create_directories(directory);
-  base::write_durably(directory / "config.json", config_text(context));
+  base::write_durably(directory / "config.json", config_text(context, hidden));
   text::BpeTrainerOptions options;
   options.vocabulary_size = kVocabulary;
   options.chat_template = kChatTemplate;

@@ -44,6 +44,7 @@ TEST(StrictJson, RefusesWhatBoostLetsThrough) {
   EXPECT_NE(fault_of("1e999"), "accepted");
   EXPECT_NE(fault_of(R"("a\u0000b")").find("u0000"), std::string::npos);
   EXPECT_NE(fault_of(R"({"a\u0000b":1})").find("u0000"), std::string::npos);
+  EXPECT_EQ(parse_json(R"("a\u0000b")", {.nul = true}).as_string(), std::string("a\0b", 3));
 }
 
 TEST(StrictJson, RefusesBrokenTextAndSaysWhere) {

@@ -122,7 +122,7 @@ TEST(Wire, ARequestBeyondItsBytesIsRefused) {
 TEST(Wire, AnswersComeBackAsTheyWereSent) {
   const ChosenToken token{{"\xef\xbf\xbd", "\xc3", -0.5}, {{"a", "a", -0.25}, {"\xef\xbf\xbd", "\xc3", -0.5}}};
   for (const AnswerLine& line : std::vector<AnswerLine>{
-           TextPiece{127, "a\nb", {}}, TextPiece{0, "", {token, {{"z", "z", -1}, {}}}}, ChoiceEnd{3, FinishReason::kLength},
+           TextPiece{127, "a\nb", {}}, TextPiece{1, std::string("a\0b", 3), {}}, TextPiece{0, "", {token, {{"z", "z", -1}, {}}}}, ChoiceEnd{3, FinishReason::kLength},
            ChoiceEnd{3, FinishReason::kStop}, Done{5, 6, "fp_0123456789abcdef"},
            Failure{429, "rate_limit_error", "engine_overloaded", "busy", std::nullopt, 1000},
            Failure{400, "invalid_request_error", "invalid_value", "no", "n", std::nullopt}}) {
