@@ -127,8 +127,10 @@ std::optional<Engine::Waiting> Engine::next_of(const std::string& model) {
   return next;
 }
 
+/// What a step of a running group begins with: those that wait are told of their deadlines meanwhile.
 bool Engine::time_is_up() {
   const std::lock_guard lock(mutex_);
+  drop_unwanted();
   return drain_until_ && steady_clock::now() > *drain_until_;
 }
 

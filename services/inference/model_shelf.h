@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -36,7 +37,7 @@ class ModelShelf {
   generate::AnyModel& take(const KnownBase& base, const std::optional<AdapterFiles>& adapter);
 
   std::vector<std::string> bases() const;  ///< in memory, the last used one first. Any thread.
-  std::int64_t reads() const { return reads_; }
+  std::int64_t reads() const { return reads_; }  ///< of bases. Any thread.
   const std::string& device_class() const { return device_class_; }
 
  private:
@@ -56,7 +57,7 @@ class ModelShelf {
   std::string device_class_;
   mutable std::mutex mutex_;  ///< over the list's shape, for bases()
   std::list<Kept> kept_;      ///< the last used one first
-  std::int64_t reads_ = 0;
+  std::atomic<std::int64_t> reads_{0};
   std::string on_, with_;  ///< the running model's base, and its adapter's hashes
   std::unique_ptr<generate::AnyModel> running_;
 };

@@ -3,10 +3,14 @@
 #include <signal.h>
 
 #include "base/json.h"
+#include "base/sha256.h"
 #include "billing/admission.h"
 #include "billing/ledger.h"
+#include "services/inference/directory.h"
 #include "storage/job_store.h"
+#include "storage/model_store.h"
 #include "storage/redis/client.h"
+#include "tests/integration/inference/conversation.h"
 #include "tests/integration/platform/eventually.h"
 #include "tests/integration/platform/tiny_model.h"
 #include "tests/integration/support/services.h"
@@ -143,6 +147,39 @@ TEST_F(ServeTest, AFlushedRedisLosesNoJob) {
   ASSERT_TRUE(reaches(created.id, JobState::kSucceeded, 60)) << site_.log();
   EXPECT_EQ(job(created.id).attempts, 0);
   expect_billed_once(created);
+}
+
+TEST_F(ServeTest, AnAdapterAnswersInTheWorkerThatTrainedItBesideTheNextJob) {
+  serve_until_ready();
+  const auto created = create_job(3);
+  ASSERT_TRUE(reaches(created.id, JobState::kSucceeded)) << site_.log();
+  const auto model = site_.pool().transact(Scope::system(), [&](Transaction& tx) {
+    return *storage::ModelStore(tx).find_fine_tuned(*job(created.id).fine_tuned_model);
+  });
+  const auto stored = [&](const char* name) {
+    const std::string& object = model.objects.at(name);
+    return inference::StoredFile{object, base::sha256_hex(objects::read_object(site_.data().store(), object, 1 << 24))};
+  };
+  const auto next = create_job(60, 200);
+  ASSERT_TRUE(reaches(next.id, JobState::kRunning)) << site_.log();
+  redis::Client redis(redis_address());
+  inference::Directory directory(redis);
+  std::vector<inference::Advertisement> services;
+  ASSERT_TRUE(eventually([&] { return !(services = directory.find(model.base_model)).empty(); })) << site_.log();
+  inference::InferenceRequest request;
+  request.request_id = "req_1";
+  request.base = model.base_model;
+  request.adapter = inference::AdapterFiles{stored("adapter_model.safetensors"), stored("adapter_config.json")};
+  request.input = inference::Chat{{json::object{{"role", "user"}, {"content", "how many apples are there?"}}}, {}};
+  request.max_tokens = 20;
+  inference::Conversation conversation(services.front().socket);
+  conversation.send(request.serialise());
+  const inference::Reply reply = conversation.rest();
+  ASSERT_TRUE(reply.done) << (reply.failure ? reply.failure->message : "");
+  EXPECT_EQ(reply.finishes.size(), 1u);
+  EXPECT_EQ(job(next.id).state, JobState::kRunning);
+  EXPECT_EQ(site_.stop(SIGTERM), 0) << site_.log();
+  EXPECT_TRUE(directory.find(model.base_model).empty());
 }
 
 }  // namespace
