@@ -36,8 +36,13 @@ class Collective {
   virtual int local_size() const = 0;
   /// What a rank waits for another at most.
   virtual std::chrono::milliseconds timeout() const = 0;
-  /// To be asked now and then while a rank waits for others by another way: throws PeerLost where it knows of a lost one.
+  /// To be asked now and then while a rank waits for others by another way: throws PeerLost where it knows of a lost one, by
+  /// its own words where it left some.
   virtual void check_peers() {}
+  /// Leaves word for all ranks that the work is to stop soon, which stop_asked() then says on each; where ranks have no memory
+  /// in common, nothing is heard. What they do about it is the work's affair.
+  virtual void ask_to_stop() {}
+  virtual bool stop_asked() const { return false; }
   /// Memory of this machine that the group itself takes.
   virtual std::size_t shared_bytes() const = 0;
 

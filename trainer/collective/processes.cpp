@@ -13,6 +13,7 @@
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "trainer/collective/shared_memory.h"
 
 namespace finetuned::collective {
@@ -22,6 +23,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+constexpr std::chrono::seconds kLastWait{5};   // for ranks that are done, as rank 0 is
+constexpr std::chrono::seconds kDeathWait{30};  // for one that was killed
 constexpr int kSegmentDescriptor = 3;  // of a program that was begun anew: the group's memory
 
 std::string how_it_ended(int status) {
@@ -36,9 +39,9 @@ class Children {
   ~Children() {
     for (Child& child : children_)
       if (!child.ended) kill(child.process, SIGKILL);
-    for (Child& child : children_)
-      while (!child.ended && waitpid(child.process, nullptr, 0) < 0 && errno == EINTR)
-        continue;
+    wait(kDeathWait);
+    for (const Child& child : children_)
+      if (!child.ended) base::log_error("a killed rank does not end, and is left", {{"process", child.process}});
   }
   Children(const Children&) = delete;
   Children& operator=(const Children&) = delete;
@@ -57,10 +60,8 @@ class Children {
   /// Until all have ended by themselves, for at most `limit`.
   void wait(milliseconds limit) {
     const steady_clock::time_point deadline = steady_clock::now() + limit;
-    for (Child& child : children_) {
-      while (!reap(child) && steady_clock::now() < deadline)
-        std::this_thread::sleep_for(milliseconds(2));
-    }
+    for (Child& child : children_)
+      while (!reap(child) && steady_clock::now() < deadline) std::this_thread::sleep_for(milliseconds(2));
   }
 
  private:
@@ -137,10 +138,14 @@ pid_t begin_program(const Command& command, int segment) {
 }
 
 /// Rank 0, in this process.
-void lead(SharedSegment& segment, Children& children, milliseconds timeout, const std::function<void(Collective&)>& work) {
-  SharedMemory group(segment, 0, timeout, [&children] { children.still_there(); });
+void lead(SharedSegment& segment, Children& children, milliseconds timeout, const std::function<void(Collective&)>& work,
+          const std::function<void(Collective&)>& watch) {
+  SharedMemory group(segment, 0, timeout, [&] {
+    if (watch) watch(group);
+    children.still_there();
+  });
   work(group);
-  children.wait(std::chrono::seconds(5));
+  children.wait(kLastWait);
 }
 
 }  // namespace
@@ -155,18 +160,18 @@ void run_processes(int size, milliseconds timeout, const std::function<void(Coll
     if (process == 0) _exit(work_as(segment, rank, parent, timeout, work));
     children.add(process);
   }
-  lead(segment, children, timeout, work);
+  lead(segment, children, timeout, work, {});
 }
 
 void run_programs(int size, milliseconds timeout, const std::function<Command(int rank)>& command,
-                  const std::function<void(Collective&)>& work) {
+                  const std::function<void(Collective&)>& work, const std::function<void(Collective&)>& watch) {
   SharedSegment segment(size);
   // dup2() onto itself would leave it to be closed by exec.
   const base::FileDescriptor given(fcntl(segment.descriptor(), F_DUPFD_CLOEXEC, kSegmentDescriptor + 1));
   if (!given.valid()) refuse_start(errno, "its descriptors");
   Children children(size);
   for (int rank = 1; rank < size; ++rank) children.add(begin_program(command(rank), given.get()));
-  lead(segment, children, timeout, work);
+  lead(segment, children, timeout, work, watch);
 }
 
 int take_part(int rank, milliseconds timeout, const std::function<void(Collective&)>& work) {

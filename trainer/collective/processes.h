@@ -14,7 +14,7 @@ namespace finetuned::collective {
 /// children that fork() makes, so what the caller read before is theirs too without being copied. To be
 /// called while the process has one thread. Children end with their parent whatever ends it, never return
 /// from here, and run no destructors of the caller's; those that still run when rank 0 is done or has failed
-/// are ended.
+/// are ended. One that the system does not end within half a minute, for it hangs in a driver, is left, which the log says.
 ///
 /// Throws what rank 0's `work` throws. A child's failure reaches rank 0 in its next operation, as PeerLost
 /// that names the rank, the process and how it ended (as UsageError where that is what the child threw).
@@ -28,9 +28,10 @@ struct Command {
 
 /// As run_processes(), for a process that has threads or works on a GPU already: ranks 1, 2, ... are programs begun anew,
 /// each by `command(rank)`, which call take_part(). They have this process's environment and standard streams and no other
-/// descriptor, and end with the thread that called this. Throws std::system_error where one cannot be begun.
+/// descriptor, and end with the thread that called this. `watch` is called about every 100 ms that rank 0 waits for the others,
+/// on its thread; what it throws ends the group. Throws std::system_error where one cannot be begun.
 void run_programs(int size, std::chrono::milliseconds timeout, const std::function<Command(int rank)>& command,
-                  const std::function<void(Collective&)>& work);
+                  const std::function<void(Collective&)>& work, const std::function<void(Collective&)>& watch = {});
 
 /// What a program that run_programs() began does: `work`, as that rank, deaf to SIGINT and SIGTERM, for rank 0 decides, and
 /// ended with the process that began it. The exit status: 0, or 1 after a failure, of which rank 0 hears. Throws

@@ -28,6 +28,11 @@ constexpr std::size_t kChunkFloats = std::size_t{128} << 10;
 constexpr std::size_t kMessageBytes = 1024;
 constexpr std::uint32_t kMagic = 0x66743031;
 constexpr milliseconds kSlice{100};  // of a wait, after which the others are looked after
+#ifdef MFD_NOEXEC_SEAL
+constexpr unsigned kNoExecution = MFD_NOEXEC_SEAL;
+#else
+constexpr unsigned kNoExecution = 0x0008;  // Linux 6.3
+#endif
 
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free && sizeof(std::atomic<std::uint32_t>) == 4);
 
@@ -55,9 +60,16 @@ std::size_t length_of(int descriptor) {
   return static_cast<std::size_t>(status.st_size);
 }
 
+/// Never to be executed, where the kernel knows of that: some refuse memory that might be.
+int make_memory_file() {
+  constexpr const char* kName = "finetuned-group";
+  const int made = memfd_create(kName, MFD_CLOEXEC | kNoExecution);
+  return made < 0 && errno == EINVAL ? memfd_create(kName, MFD_CLOEXEC) : made;
+}
+
 base::FileDescriptor memory_file(int size) {
   base::expects(size >= 1 && size <= kMostRanks, "a group has 1 to 8 ranks");
-  base::FileDescriptor descriptor(memfd_create("finetuned-group", MFD_CLOEXEC));
+  base::FileDescriptor descriptor(make_memory_file());
   if (!descriptor.valid() || ftruncate(descriptor.get(), static_cast<off_t>(SharedSegment::bytes(size))) != 0)
     throw std::system_error(errno, std::generic_category(), "memory for a group of workers cannot be made");
   return descriptor;
@@ -72,6 +84,7 @@ struct SharedSegment::Control {
   std::atomic<std::uint32_t> present[kMostRanks];  // the meeting that a rank came to last, counted from 1
   std::atomic<std::uint32_t> claimed;              // somebody writes, or wrote, the words below
   std::atomic<std::uint32_t> failed;               // rank + 1 of who wrote them
+  std::atomic<std::uint32_t> stop;                 // 1: the work is to stop
   std::uint32_t magic;
   std::int32_t owner;
   std::int32_t size;
@@ -145,6 +158,14 @@ SharedSegment::Failure SharedSegment::failure() const {
   return {static_cast<int>(failed) - 1, shared.kind, shared.message};
 }
 
+void SharedSegment::ask_to_stop() {
+  control().stop = 1;
+}
+
+bool SharedSegment::stop_asked() const {
+  return control().stop != 0;
+}
+
 SharedMemory::SharedMemory(SharedSegment& segment, int rank, milliseconds timeout,
                            std::function<void()> still_there)
     : segment_(segment), rank_(rank), timeout_(timeout), still_there_(std::move(still_there)) {
@@ -161,13 +182,23 @@ void SharedMemory::meet() {
   futex_wake_all(shared.round);
 }
 
-/// Where a rank left word that it cannot go on, and the meeting after `round` was not over before.
-void SharedMemory::throw_failure(std::uint32_t round) const {
+void SharedMemory::check_peers() {
+  throw_failure();  // its own words are better than how it ended
+  still_there_();
+}
+
+/// Where a rank left word that it cannot go on.
+void SharedMemory::throw_failure() const {
   const SharedSegment::Failure failure = segment_.failure();
-  if (failure.rank < 0 || segment_.control().round != round) return;
+  if (failure.rank < 0) return;
   const std::string message = rank_name(failure.rank, size()) + ": " + failure.message;
   if (failure.kind == SharedSegment::Kind::kRefused) throw base::UsageError(message);
   throw PeerLost(message);
+}
+
+/// Likewise, where the meeting after `round` was not over before.
+void SharedMemory::throw_failure(std::uint32_t round) const {
+  if (segment_.failure().rank >= 0 && segment_.control().round == round) throw_failure();
 }
 
 void SharedMemory::wait_for(std::uint32_t round) {

@@ -39,6 +39,9 @@ class SharedSegment {
   /// The word that was left; rank -1 where there is none.
   Failure failure() const;
 
+  void ask_to_stop();
+  bool stop_asked() const;
+
  private:
   friend class SharedMemory;
   struct Control;
@@ -58,14 +61,17 @@ class SharedSegment {
 /// slice.
 class SharedMemory final : public Collective {
  public:
-  /// `still_there` is asked about every 100 ms of a wait, and throws PeerLost where it knows of a dead rank.
+  /// `still_there` is asked about every 100 ms of a wait, and throws PeerLost where it knows of a dead rank. Anything else that it
+  /// throws ends the wait too.
   SharedMemory(SharedSegment& segment, int rank, std::chrono::milliseconds timeout,
                std::function<void()> still_there);
 
   int rank() const override { return rank_; }
   int size() const override { return segment_.size(); }
   std::chrono::milliseconds timeout() const override { return timeout_; }
-  void check_peers() override { still_there_(); }
+  void check_peers() override;
+  void ask_to_stop() override { segment_.ask_to_stop(); }
+  bool stop_asked() const override { return segment_.stop_asked(); }
   int local_size() const override { return segment_.size(); }
   std::size_t shared_bytes() const override { return segment_.bytes(); }
   void sum_in_order(std::span<const std::span<const float>> parts, std::span<float> total) override;
@@ -74,6 +80,7 @@ class SharedMemory final : public Collective {
  private:
   void meet();  ///< returns when every rank is here
   void wait_for(std::uint32_t round);
+  void throw_failure() const;
   void throw_failure(std::uint32_t round) const;
 
   SharedSegment& segment_;

@@ -10,6 +10,8 @@
 
 namespace finetuned::collective {
 
+inline constexpr int kLeftOpen = 77;  ///< a descriptor of the test's that no rank is to have
+
 /// In a child process a failed EXPECT says nothing to the parent: what does not hold is thrown.
 inline void hold(bool held, const std::string& what) {
   if (!held) throw std::runtime_error("does not hold: " + what);

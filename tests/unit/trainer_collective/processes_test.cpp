@@ -3,6 +3,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -143,6 +144,8 @@ std::string failure_of_programs(const std::string& deed) {
 }
 
 TEST(Programs, SumInOrderAndGatherBesideThreadsOfTheirBeginner) {
+  ASSERT_EQ(dup2(STDERR_FILENO, kLeftOpen), kLeftOpen);  // not to be closed by exec, as a library may leave one
+  ASSERT_EQ(fcntl(kLeftOpen, F_GETFD), 0);
   std::atomic<bool> done = false;
   std::jthread other([&done] { done.wait(false); });
   for (const int size : {1, 2, 8}) {
@@ -155,6 +158,39 @@ TEST(Programs, SumInOrderAndGatherBesideThreadsOfTheirBeginner) {
   }
   done = true;
   done.notify_all();
+  close(kLeftOpen);
+}
+
+TEST(Programs, HearThatTheWorkIsToStop) {
+  run_programs(
+      3, kLong, rank_program("hear"), [](Collective& group) { check_gather(group); },
+      [](Collective& group) { group.ask_to_stop(); });
+}
+
+TEST(Programs, AreEndedByWhatTheirBeginnersWatchThrows) {
+  struct Enough {};
+  const auto start = steady_clock::now();
+  EXPECT_THROW(run_programs(
+                   3, kLong, rank_program("hang"), [](Collective& group) { check_gather(group); },
+                   [](Collective&) { throw Enough(); }),
+               Enough);
+  EXPECT_LT(steady_clock::now() - start, std::chrono::seconds(20));
+  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
+}
+
+/// So that what it hears is why, and not only that.
+TEST(Programs, ThatFailAreHeardByWhoAsksBetweenMeetings) {
+  try {
+    run_programs(2, kLong, rank_program("throw"), [](Collective& group) {
+      siginfo_t ended{};
+      ASSERT_EQ(waitid(P_ALL, 0, &ended, WEXITED | WNOWAIT), 0);
+      group.check_peers();
+      ADD_FAILURE() << "it heard nothing";
+    });
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const PeerLost& lost) {
+    EXPECT_STREQ(lost.what(), "rank 1 of 2: the disk is gone");
+  }
 }
 
 TEST(Programs, AreDeafToWhatAsksTheirBeginnerToStop) { EXPECT_EQ(failure_of_programs("interrupted"), ""); }

@@ -17,11 +17,17 @@ int main(int, char** arguments) {
       if (deed == "check") {
         check_group(group);
         check_lonely_part(group);
-        hold(fcntl(4, F_GETFD) == -1, "a rank has no descriptors but its own");
+        hold(fcntl(kLeftOpen, F_GETFD) == -1, "a rank has no descriptors but its own");
       }
       if (deed == "interrupted") {
         raise(SIGINT);
         raise(SIGTERM);
+        check_gather(group);
+      }
+      if (deed == "hang")
+        for (;;) pause();
+      if (deed == "hear") {
+        while (!group.stop_asked()) usleep(1000);
         check_gather(group);
       }
       if (deed == "die") raise(SIGKILL);
