@@ -15,9 +15,9 @@ int main(int, char** arguments) {
   try {
     return take_part(std::atoi(arguments[1]), std::chrono::seconds(60), [&](Collective& group) {
       if (deed == "check") {
+        hold(fcntl(kLeftOpen, F_GETFD) == -1, "a rank has no descriptors but its own");  // first: rank 0 hears of it in a meeting
         check_group(group);
         check_lonely_part(group);
-        hold(fcntl(kLeftOpen, F_GETFD) == -1, "a rank has no descriptors but its own");
       }
       if (deed == "interrupted") {
         raise(SIGINT);
