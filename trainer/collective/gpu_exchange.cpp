@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "trainer/tensor/cuda.h"
+
 namespace finetuned::collective {
 
 namespace {
@@ -19,6 +21,7 @@ using std::chrono::steady_clock;
 
 constexpr const char* kLibrary = "libnccl.so.2";
 constexpr int kAskGroup = 2000;  // waits of 50 us
+constexpr int kHearPeer = 20;    // asks, of 100 ms: the word of a rank that failed may come after NCCL's
 
 /// The library's functions; `all` says whether they are there. Once loaded it stays.
 struct Nccl {
@@ -52,9 +55,17 @@ const Nccl& nccl() {
   return loaded;
 }
 
-/// Calls do not wait for other ranks: what goes on is no error.
-void check(ncclResult_t result, const char* call) {
-  if (result != ncclSuccess && result != ncclInProgress) throw PeerLost(std::string(call) + ": " + nccl().error_string(result));
+/// Calls do not wait for other ranks: what goes on is no error. Of others, NCCL tells this process's own calls of CUDA from
+/// what came of another rank, which says better itself why.
+void check(ncclResult_t result, const char* call, Collective& group) {
+  if (result == ncclSuccess || result == ncclInProgress) return;
+  const std::string said = std::string(call) + ": " + nccl().error_string(result);
+  if (result == ncclUnhandledCudaError) throw tensor::CudaFailed(said);
+  for (int asked = 0; asked < kHearPeer; ++asked) {
+    group.check_peers();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  throw PeerLost(said);
 }
 
 struct Hello {
@@ -88,6 +99,7 @@ struct GpuExchange::Joined {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
   }
+  void check(ncclResult_t result, const char* call) const { collective::check(result, call, group); }
   /// Whether what was called is under way; throws where it failed.
   bool settled() const {
     ncclResult_t found = ncclSuccess;
@@ -95,10 +107,11 @@ struct GpuExchange::Joined {
     check(found, "the exchange between GPUs");
     return found == ncclSuccess;
   }
+  /// An error here is of this process's own GPU.
   bool stream_done() const {
     const cudaError_t status = cudaStreamQuery(stream);
     if (status != cudaSuccess && status != cudaErrorNotReady)
-      throw PeerLost(std::string("the exchange between GPUs failed: ") + cudaGetErrorString(status));
+      throw tensor::CudaFailed(std::string("the exchange between GPUs: ") + cudaGetErrorString(status));
     return status == cudaSuccess;
   }
 
@@ -122,21 +135,21 @@ std::unique_ptr<GpuExchange> GpuExchange::join(Collective& group, const GpuId& g
   joined->stream = static_cast<cudaStream_t>(stream);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  check(nccl().init_rank(&joined->communicator, group.size(), all[0].id, group.rank(), &config), "ncclCommInitRankConfig");
+  joined->check(nccl().init_rank(&joined->communicator, group.size(), all[0].id, group.rank(), &config), "ncclCommInitRankConfig");
   joined->wait([&] { return joined->settled(); });
   return std::unique_ptr<GpuExchange>(new GpuExchange(std::move(joined)));
 }
 
 void GpuExchange::trade(std::span<const Outgoing> out, std::span<const Incoming> in) {
   Joined& my = *joined_;
-  check(nccl().group_start(), "ncclGroupStart");
+  my.check(nccl().group_start(), "ncclGroupStart");
   for (const Outgoing& one : out)
-    check(nccl().send(one.values.data(), one.values.size(), ncclFloat32, one.to, my.communicator, my.stream), "ncclSend");
+    my.check(nccl().send(one.values.data(), one.values.size(), ncclFloat32, one.to, my.communicator, my.stream), "ncclSend");
   for (const Incoming& one : in)
-    check(nccl().receive(one.values.data(), one.values.size(), ncclFloat32, one.from, my.communicator, my.stream), "ncclRecv");
-  check(nccl().group_end(), "ncclGroupEnd");
+    my.check(nccl().receive(one.values.data(), one.values.size(), ncclFloat32, one.from, my.communicator, my.stream), "ncclRecv");
+  my.check(nccl().group_end(), "ncclGroupEnd");
   my.wait([&] { return my.settled(); });  // all of it is on the stream
-  my.wait([&] { return my.settled() && my.stream_done(); });
+  my.wait([&] { return my.stream_done() && my.settled(); });
 }
 
 }  // namespace finetuned::collective

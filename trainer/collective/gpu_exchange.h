@@ -18,7 +18,7 @@ class GpuExchange {
  public:
   /// Called by all ranks. `stream`: this rank's cudaStream_t, on whose device the current thread is; it and `group`, whose timeout
   /// holds here too, outlive this. Null, on every rank, where one of them has no NCCL, or two are on one GPU: then the host has to be
-  /// the way. Throws PeerLost.
+  /// the way. Throws PeerLost, and tensor::CudaFailed where this process's own GPU failed.
   static std::unique_ptr<GpuExchange> join(Collective& group, const GpuId& gpu, void* stream);
   ~GpuExchange();
   GpuExchange(const GpuExchange&) = delete;
@@ -33,7 +33,7 @@ class GpuExchange {
     std::span<float> values;
   };
   /// Called by all ranks: what one has for another, that one expects, as many numbers and in the same order. Behind all that was
-  /// started on the stream before; returns when it is done. Throws PeerLost, at the latest after the timeout; the exchange is over
+  /// started on the stream before; returns when it is done. Throws as join(), at the latest after the timeout; the exchange is over
   /// then.
   void trade(std::span<const Outgoing> out, std::span<const Incoming> in);
 

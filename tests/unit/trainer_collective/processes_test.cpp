@@ -1,6 +1,5 @@
 #include "trainer/collective/processes.h"
 
-#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <fcntl.h>
@@ -146,8 +145,9 @@ std::string failure_of_programs(const std::string& deed) {
 TEST(Programs, SumInOrderAndGatherBesideThreadsOfTheirBeginner) {
   ASSERT_EQ(dup2(STDERR_FILENO, kLeftOpen), kLeftOpen);  // not to be closed by exec, as a library may leave one
   ASSERT_EQ(fcntl(kLeftOpen, F_GETFD), 0);
-  std::atomic<bool> done = false;
-  std::jthread other([&done] { done.wait(false); });
+  const std::jthread other([](const std::stop_token& stop) {
+    while (!stop.stop_requested()) std::this_thread::sleep_for(milliseconds(1));
+  });
   for (const int size : {1, 2, 8}) {
     run_programs(size, kLong, rank_program("check"), [&](Collective& group) {
       hold(group.size() == size && group.local_size() == size, "all ranks are of this machine");
@@ -156,8 +156,6 @@ TEST(Programs, SumInOrderAndGatherBesideThreadsOfTheirBeginner) {
     });
     EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1) << "no child is left";
   }
-  done = true;
-  done.notify_all();
   close(kLeftOpen);
 }
 

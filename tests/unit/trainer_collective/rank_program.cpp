@@ -15,7 +15,8 @@ int main(int, char** arguments) {
   try {
     return take_part(std::atoi(arguments[1]), std::chrono::seconds(60), [&](Collective& group) {
       if (deed == "check") {
-        hold(fcntl(kLeftOpen, F_GETFD) == -1, "a rank has no descriptors but its own");  // first: rank 0 hears of it in a meeting
+        // First: of what fails behind its last meeting rank 0 does not hear.
+        hold(fcntl(kLeftOpen, F_GETFD) == -1, "a rank has no descriptors but its own");
         check_group(group);
         check_lonely_part(group);
       }
