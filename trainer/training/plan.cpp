@@ -120,7 +120,7 @@ std::vector<tensor::MemoryLine> lines_of_host(const RunConfig& config, const Pla
                                               const Workforce& workforce) {
   const auto local = static_cast<std::uint64_t>(workforce.local);
   const auto trained = 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters);
-  std::vector<tensor::MemoryLine> lines{{"dataset rows", local * dataset_bytes}};
+  std::vector<tensor::MemoryLine> lines{{"dataset rows", (local + 1) * dataset_bytes}};  // each worker's, and the caller's
   if (!config.full_parameter || config.device.is_cuda())
     lines.push_back({config.full_parameter ? "weights being saved" : "adapter being saved", trained});
   if (config.device.is_cuda() && workforce.workers > 1) {
@@ -198,11 +198,10 @@ std::int64_t row_limit(const RunConfig& config, const formats::ModelConfig& base
   return config.max_seq_length > 0 ? config.max_seq_length : base.max_position_embeddings;
 }
 
-std::vector<text::TokenRow> cut_rows(const std::vector<text::TokenRow>& rows, const char* kind, std::int64_t most_tokens,
+std::vector<text::TokenRow> cut_rows(std::vector<text::TokenRow> rows, const char* kind, std::int64_t most_tokens,
                                      const formats::ModelConfig& base) {
-  std::vector<text::TokenRow> cut = rows;
-  for (std::size_t i = 0; i < cut.size(); ++i) {
-    text::TokenRow& row = cut[i];
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    text::TokenRow& row = rows[i];
     const auto refuse = [&](const std::string& why) {
       throw UsageError(std::string(kind) + " row " + std::to_string(i + 1) + " " + why);
     };
@@ -223,7 +222,7 @@ std::vector<text::TokenRow> cut_rows(const std::vector<text::TokenRow>& rows, co
     if (model::supervised_positions(row) == 0)
       refuse("has no supervised token within the first " + std::to_string(size_of(row)));
   }
-  return cut;
+  return rows;
 }
 
 Plan make_plan(const RunConfig& config, const formats::ModelConfig& base, const std::vector<text::TokenRow>& training,

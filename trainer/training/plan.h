@@ -16,9 +16,9 @@ void check_config(const RunConfig& config, const formats::ModelConfig& base);
 /// The longest row that a run trains on: max_seq_length, or the base's context.
 std::int64_t row_limit(const RunConfig& config, const formats::ModelConfig& base);
 
-/// Copies of `rows`, cut to `most_tokens`. Throws UsageError, naming the row (1-based) of `kind`, for one that cannot be
+/// `rows`, cut to `most_tokens`. Throws UsageError, naming the row (1-based) of `kind`, for one that cannot be
 /// trained on: too short, a token beyond the vocabulary, labels of another length or value, nothing supervised.
-std::vector<text::TokenRow> cut_rows(const std::vector<text::TokenRow>& rows, const char* kind, std::int64_t most_tokens,
+std::vector<text::TokenRow> cut_rows(std::vector<text::TokenRow> rows, const char* kind, std::int64_t most_tokens,
                                      const formats::ModelConfig& base);
 
 /// Who carries a run out.

@@ -102,12 +102,12 @@ model::Transformer<Device> load_model(const RunConfig& config, const RunResource
 
 /// A run as it was checked and planned, before its device and its model are made.
 struct Prepared {
-  Prepared(const RunConfig& run_config, const Rows& training_rows, const Rows& validation_rows, const RunResources& lent)
+  Prepared(const RunConfig& run_config, Rows training_rows, Rows validation_rows, const RunResources& lent)
       : config(run_config), resources(lent), team(lent.collective), base(checked_base(config, lent, team.leads())),
-        training(cut_rows(training_rows, "training", row_limit(config, base), base)),
-        validation(cut_rows(validation_rows, "validation", row_limit(config, base), base)),
+        training(cut_rows(std::move(training_rows), "training", row_limit(config, base), base)),
+        validation(cut_rows(std::move(validation_rows), "validation", row_limit(config, base), base)),
         state(state_to_resume(config)),
-        plan(agreed_plan(as_before(config, state), base, training, validation, team, lent.base != nullptr)) {}
+        plan(agreed_plan(as_before(config, state), base, training, validation, team, lent.base && lent.base_is_shared)) {}
 
   const RunConfig& config;
   const RunResources& resources;
@@ -248,6 +248,7 @@ class Run {
   void update(StepMetrics& metrics) {
     metrics.learning_rate = learning_rate_at(config_, metrics.step, plan_.told.total_steps);
     metrics.grad_norm = model_.gradient_norm();
+    team_.hold_equal(metrics.grad_norm, "the gradient's norm", metrics.step);
     if (!std::isfinite(metrics.train_loss) || !std::isfinite(metrics.grad_norm))
       throw Diverged("the loss stopped being a number at step " + std::to_string(metrics.step) +
                      "; lower the learning rate or add warm-up");
@@ -363,23 +364,24 @@ class Run {
 
 }  // namespace
 
-RunResult run_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows,
-                       RunObserver& observer, const RunResources& resources) {
+RunResult run_training(const RunConfig& config, Rows training_rows, Rows validation_rows, RunObserver& observer,
+                       const RunResources& resources) {
   if (training_rows.empty()) throw base::UsageError("there are no training rows");
-  Prepared prepared(config, training_rows, validation_rows, resources);
+  Prepared prepared(config, std::move(training_rows), std::move(validation_rows), resources);
   tensor::AnyDevice device(config.device, config.threads);
   return device.visit([&]<class Device>(Device& on) { return Run<Device>(on, prepared, observer).execute(); });
 }
 
 RunPlan plan_training(const RunConfig& config, const Rows& training_rows, const Rows& validation_rows, int local_workers,
-                      bool writes) {
+                      bool writes, bool base_is_shared) {
   if (training_rows.empty()) throw base::UsageError("there are no training rows");
   const formats::ModelConfig base = checked_base(config, {}, writes);
   const Rows training = cut_rows(training_rows, "training", row_limit(config, base), base);
   const Rows validation = cut_rows(validation_rows, "validation", row_limit(config, base), base);
   Workforce workforce;
   if (local_workers > 1)
-    workforce = {local_workers, local_workers, !config.full_parameter && !config.device.is_cuda(), collective::SharedSegment::bytes(local_workers)};
+    workforce = {local_workers, local_workers, base_is_shared && !config.full_parameter && !config.device.is_cuda(),
+                 collective::SharedSegment::bytes(local_workers)};
   return make_plan(config, base, training, validation, workforce).told;
 }
 

@@ -126,6 +126,7 @@ struct RunResources {
   /// The weights of `base_directory` on `RunConfig::device`, whose tensors are then not read again; null: read for this
   /// run. A full-parameter run, which changes them, reads its own.
   const model::AnyBase* base = nullptr;
+  bool base_is_shared = true;               ///< by all workers of this machine, or each of them has its own
   const FileHashes* base_hashes = nullptr;  ///< hash_base() of when `base` was read; null: hashed at the run's end
   std::optional<double> gemm_gflops;        ///< of all workers together (speed.h); absent: no StepMetrics::gemm_share
   collective::Collective* collective = nullptr;  ///< the workers of this run; null: this process alone
@@ -146,15 +147,15 @@ struct RunResult {
 ///
 /// With a collective, every rank calls this with the same config and rows (training/fingerprint.h); each computes some of
 /// a step's shards (training/shards.h), and all take the same step. Rank 0 alone writes. Then also throws
-/// collective::PeerLost, the files written so far being whole.
-RunResult run_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
-                       const std::vector<text::TokenRow>& validation_rows, RunObserver& observer,
-                       const RunResources& resources = {});
+/// collective::PeerLost, the files written so far being whole: also where ranks have come to different gradients.
+RunResult run_training(const RunConfig& config, std::vector<text::TokenRow> training_rows,
+                       std::vector<text::TokenRow> validation_rows, RunObserver& observer, const RunResources& resources = {});
 
-/// What run_training() by so many workers on this machine, on one copy of the base, would tell its observer first, or its
-/// refusal of this config and these rows, of the output directory only where this process `writes`. Reads no weights, and
-/// makes nothing.
+/// What run_training() by so many workers on this machine, on one copy of the base unless there is none of
+/// RunResources::base_is_shared, would tell its observer first, or its refusal of this config and these rows, of the output
+/// directory only where this process `writes`. Reads no weights, and makes nothing.
 RunPlan plan_training(const RunConfig& config, const std::vector<text::TokenRow>& training_rows,
-                      const std::vector<text::TokenRow>& validation_rows, int local_workers = 1, bool writes = true);
+                      const std::vector<text::TokenRow>& validation_rows, int local_workers = 1, bool writes = true,
+                      bool base_is_shared = true);
 
 }  // namespace finetuned::training

@@ -4,22 +4,28 @@
 
 namespace finetuned::training::archive {
 
+// A field that is added has to be named here for this to compile.
+
 static void put(Writer& out, const tensor::DeviceSpec& device) {
-  put(out, device.kind);
-  put(out, device.index);
+  const auto& [kind, index] = device;
+  put(out, kind);
+  put(out, index);
 }
 static void take(Reader& in, tensor::DeviceSpec& device) {
-  take(in, device.kind);
-  take(in, device.index);
+  auto& [kind, index] = device;
+  take(in, kind);
+  take(in, index);
 }
 
 static void put(Writer& out, const text::TokenRow& row) {
-  put(out, row.ids);
-  put(out, row.labels);
+  const auto& [ids, labels] = row;
+  put(out, ids);
+  put(out, labels);
 }
 static void take(Reader& in, text::TokenRow& row) {
-  take(in, row.ids);
-  take(in, row.labels);
+  auto& [ids, labels] = row;
+  take(in, ids);
+  take(in, labels);
 }
 
 }  // namespace finetuned::training::archive

@@ -1,6 +1,7 @@
 #include "trainer/training/team.h"
 
 #include <algorithm>
+#include <bit>
 #include <string>
 
 #include "base/errors.h"
@@ -26,6 +27,15 @@ std::int64_t Team::least(std::int64_t value) const {
   if (!group_) return value;
   const auto all = collective::gather_values(*group_, value);
   return *std::min_element(all.begin(), all.end());
+}
+
+void Team::hold_equal(double value, const char* what, std::int64_t step) const {
+  if (!group_) return;
+  const auto all = collective::gather_values(*group_, std::bit_cast<std::uint64_t>(value));
+  for (int rank = 1; rank < group_->size(); ++rank)
+    if (all[static_cast<std::size_t>(rank)] != all[0])
+      throw collective::PeerLost(collective::rank_name(rank, group_->size()) + " has come to another result than rank 0: " + what +
+                                 " at step " + std::to_string(step) + " differs; a device or its memory may be faulty");
 }
 
 std::optional<kernels::LossSums> Team::share(const ShardSums& mine, std::int64_t shards, bool stop) const {

@@ -32,6 +32,8 @@ class Team {
   /// The sums of all shards, added in their order, where each worker gives those of its own range; nothing
   /// where any of them wants to stop.
   std::optional<kernels::LossSums> share(const ShardSums& mine, std::int64_t shards, bool stop) const;
+  /// Throws PeerLost on every worker, naming one, where `what` at `step` is not of the same bits on all.
+  void hold_equal(double value, const char* what, std::int64_t step) const;
   /// Returns when every worker is here.
   void meet() const { least(0); }
 

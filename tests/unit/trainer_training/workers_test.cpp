@@ -13,6 +13,7 @@
 #include "trainer/training/output.h"
 #include "trainer/training/run.h"
 #include "trainer/training/shards.h"
+#include "trainer/training/team.h"
 
 namespace finetuned::training {
 namespace {
@@ -180,6 +181,21 @@ TEST_F(Workers, StopTogether) {
   EXPECT_EQ(text("stopped", "adapter_model.safetensors"), text("exact", "adapter_model.safetensors"));
 }
 
+TEST_F(Workers, WithDifferentResultsEndTheRun) {
+  const auto failure = [](double of_rank_2) -> std::string {
+    try {
+      collective::run_processes(3, kLong, [&](collective::Collective& group) {
+        Team(&group).hold_equal(group.rank() == 2 ? of_rank_2 : 0.0, "the norm", 7);
+      });
+    } catch (const collective::PeerLost& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(failure(0.0), "");
+  EXPECT_THAT(failure(-0.0), HasSubstr("rank 2 of 3 has come to another result than rank 0: the norm at step 7 differs"));
+}
+
 TEST_F(Workers, AKilledOneIsOneErrorAndNothingHalfMade) {
   const RunConfig run = config("out");
   struct Killed final : RunObserver {
@@ -217,6 +233,9 @@ TEST_F(Workers, ArePlannedTogether) {
     return sum;
   };
   EXPECT_EQ(bytes(three, "frozen weights"), bytes(one, "frozen weights"));
+  const RunPlan apart = plan_training(run, rows_, validation_, 3, true, false);
+  EXPECT_EQ(bytes(apart, "frozen weights"), 3 * bytes(one, "frozen weights")) << "where each reads its own";
+  EXPECT_EQ(bytes(three, "dataset rows"), 2 * bytes(one, "dataset rows")) << "one more than workers: the caller's";
   EXPECT_EQ(bytes(three, "activations"), 3 * bytes(one, "activations"));
   EXPECT_EQ(bytes(one, "gradient shards"), bytes(one, "gradients"));
   EXPECT_EQ(bytes(three, "gradient shards"), bytes(three, "gradients")) << "of 4 shards one worker has two";
