@@ -59,9 +59,10 @@ std::vector<tensor::MemoryLine> plan_memory(const formats::ModelConfig& config, 
 template <class Device>
 std::int64_t fit_tokens(const formats::ModelConfig& config, ModelSettings settings, std::uint64_t bytes,
                         std::int64_t least, std::int64_t most, int threads) {
+  const std::int64_t rows = settings.max_rows;
   const auto fits = [&](std::int64_t tokens) {
     settings.max_tokens = tokens;
-    settings.max_rows = std::min(settings.max_rows, tokens);
+    settings.max_rows = std::min(rows, tokens);
     std::uint64_t total = 0;
     for (const auto& line : plan_memory<Device>(config, settings, threads))
       total += line.bytes;
