@@ -15,15 +15,22 @@ const char* Cuda::build() { return "emulated"; }
 namespace {
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 30;
 bool one_for_all = false;
+std::vector<std::string> names{"emulated"};
 }  // namespace
 
 std::vector<Cuda::Description> Cuda::devices(std::string*) {
   const int process = one_for_all ? 0 : getpid();
   std::array<std::uint8_t, 16> uuid{};
   std::memcpy(uuid.data(), &process, sizeof process);
-  return {{0, "emulated", 9, 0, kMemoryBytes, uuid}};
+  std::vector<Description> all;
+  for (const std::string& name : names) {
+    all.push_back({static_cast<int>(all.size()), name, 9, 0, kMemoryBytes, uuid});
+    ++uuid.back();
+  }
+  return all;
 }
 std::string Cuda::missing_library() { return {}; }
+std::string Cuda::library_version() { return "the emulator's own"; }
 std::uint64_t Cuda::free_bytes_of(int) { return kMemoryBytes; }
 
 Cuda::Cuda(int index) : description_(devices().at(static_cast<std::size_t>(index))), processors_(4) {}
@@ -74,4 +81,5 @@ void Cuda::zero(float* at, std::int64_t count) const {
 
 }  // namespace finetuned::tensor
 
+void finetuned::cuda_emulator::show_gpus(std::vector<std::string> named) { finetuned::tensor::names = std::move(named); }
 void finetuned::cuda_emulator::share_one_gpu(bool shared) { finetuned::tensor::one_for_all = shared; }

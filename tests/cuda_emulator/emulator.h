@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 namespace finetuned::cuda_emulator {
@@ -43,6 +44,9 @@ void check_aligned(const void* at, std::size_t bytes);
 
 /// The order of threads from now on.
 void set_seed(std::uint64_t seed);
+
+/// The names of the GPUs that this process sees; one at first.
+void show_gpus(std::vector<std::string> named);
 
 /// Whether all processes have one GPU instead of one each.
 void share_one_gpu(bool shared);

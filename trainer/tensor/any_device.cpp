@@ -90,6 +90,18 @@ std::string device_class(const DeviceSpec& spec) {
   return spec.is_cuda() ? class_of(usable_gpu(spec.index)) : std::string("cpu-") + isa_name(best_isa());
 }
 
+std::string device_identity(const DeviceSpec& spec) {
+  if (!spec.is_cuda()) return device_class(spec);
+  const Cuda::Description gpu = usable_gpu(spec.index);
+  std::string uuid;
+  for (const std::uint8_t byte : gpu.uuid) {
+    char digits[3];
+    std::snprintf(digits, sizeof digits, "%02x", byte);
+    uuid += digits;
+  }
+  return class_of(gpu) + ", UUID " + uuid + ", " + Cuda::library_version();
+}
+
 DeviceChoice choose_device(const std::string& name) {
   if (name == "cpu") return {};
   if (name == "auto") return best_device();

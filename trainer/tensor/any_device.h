@@ -31,6 +31,10 @@ std::string device_class(const Cpu& device);
 std::string device_class(const Cuda& device);
 std::string device_class(const DeviceSpec& spec);  ///< of a GPU by Cuda::devices()
 
+/// Its class, and of a GPU which one it is and by which cuBLASLt: where two processes say the same, they mean one device, and
+/// compute the same bits on it.
+std::string device_identity(const DeviceSpec& spec);
+
 struct DeviceChoice {
   DeviceSpec spec;
   std::string reason;  ///< why `auto` chose it, to be said to the user once; empty where the name decided

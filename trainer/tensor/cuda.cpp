@@ -43,6 +43,8 @@ void release(void* memory) {
   cudaFree(memory);
 }
 
+constexpr const char* kProducts = "libcublasLt.so.13";
+
 /// Whether this process has spoken to the driver: its children then cannot.
 std::atomic<bool> spoke{false};
 
@@ -55,6 +57,7 @@ struct Answer {
     char name[256];
     int major, minor;
     std::uint64_t memory_bytes;
+    std::array<std::uint8_t, 16> uuid;
   };
   Gpu gpus[kMostGpus]{};
   int count = 0;
@@ -84,6 +87,7 @@ void answer(const Question& question, Answer& to) {
     std::memcpy(gpu.name, properties.name, sizeof gpu.name - 1);  // both have 256 bytes
     gpu.major = properties.major, gpu.minor = properties.minor;
     gpu.memory_bytes = properties.totalGlobalMem;
+    std::memcpy(gpu.uuid.data(), properties.uuid.bytes, gpu.uuid.size());
   }
 }
 
@@ -204,15 +208,20 @@ std::vector<Cuda::Description> Cuda::devices(std::string* why) {
   std::vector<Description> all;
   for (int index = 0; index < told.count; ++index) {
     const Answer::Gpu& gpu = told.gpus[index];
-    all.push_back({index, gpu.name, gpu.major, gpu.minor, gpu.memory_bytes, {}});
+    all.push_back({index, gpu.name, gpu.major, gpu.minor, gpu.memory_bytes, gpu.uuid});
   }
   return all;
 }
 
 std::string Cuda::missing_library() {
-  constexpr const char* kNeeded = "libcublasLt.so.13";
-  if (dlopen(kNeeded, RTLD_LAZY | RTLD_LOCAL)) return {};  // it stays: it is needed
+  if (dlopen(kProducts, RTLD_LAZY | RTLD_LOCAL)) return {};  // it stays: it is needed
   return dlerror();
+}
+
+std::string Cuda::library_version() {
+  void* const library = dlopen(kProducts, RTLD_LAZY | RTLD_LOCAL);
+  auto* const version = library ? reinterpret_cast<std::size_t (*)()>(dlsym(library, "cublasLtGetVersion")) : nullptr;
+  return "cublasLt " + (version ? std::to_string(version()) : std::string("of no known version"));
 }
 
 std::uint64_t Cuda::free_bytes_of(int index) { return ask({.free_of = index}).free_bytes; }

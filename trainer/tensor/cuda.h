@@ -63,6 +63,8 @@ class Cuda {
   static std::vector<Description> devices(std::string* why = nullptr);
   /// Why a library that every GPU needs cannot be loaded here; empty where it can.
   static std::string missing_library();
+  /// The version of cuBLASLt that is loaded here: another may give a product other bits.
+  static std::string library_version();
   /// What is free of a GPU's memory now, asked for likewise; 0 where the driver does not say.
   static std::uint64_t free_bytes_of(int index);
 

@@ -27,6 +27,9 @@ std::vector<Cuda::Description> Cuda::devices(std::string*) {
 std::string Cuda::missing_library() {
   return {};
 }
+std::string Cuda::library_version() {
+  return {};
+}
 std::uint64_t Cuda::free_bytes_of(int) {
   return 0;
 }

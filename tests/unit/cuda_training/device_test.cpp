@@ -3,6 +3,7 @@
 
 #include "base/errors.h"
 #include "base/machine.h"
+#include "tests/cuda_emulator/emulator.h"
 #include "trainer/tensor/any_device.h"
 #include "trainer/training/fingerprint.h"
 
@@ -57,6 +58,22 @@ TEST(Choice, OfSeveralIsAListOfGpus) {
   EXPECT_THAT(refusal_of("cuda:0,1"), HasSubstr("there is no GPU 1"));
   for (const char* name : {"cuda:0,", "cuda:,0", "cpu,cpu", "cuda:0,cuda:1", ",", "cuda,0"})
     EXPECT_THAT(refusal_of(name), HasSubstr("is no list of GPUs; give their numbers, as cuda:0,1")) << name;
+}
+
+TEST(Choice, OfSeveralIsOfOneClass) {
+  cuda_emulator::show_gpus({"one", "one", "other"});
+  const auto gpu = [](int index) { return DeviceSpec{DeviceSpec::Kind::kCuda, index}; };
+  EXPECT_THAT(choose_devices("cuda:1,0").specs, testing::ElementsAre(gpu(1), gpu(0)));
+  try {
+    choose_devices("cuda:0,1,2");
+    ADD_FAILURE() << "GPUs of two classes were taken";
+  } catch (const base::UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("of two classes, cuda-sm_90 one and cuda-sm_90 other,"));
+  }
+  EXPECT_EQ(device_class(gpu(0)), device_class(gpu(1)));
+  EXPECT_NE(device_identity(gpu(0)), device_identity(gpu(1))) << "two of one class are not one";
+  EXPECT_THAT(device_identity(gpu(2)), testing::AllOf(HasSubstr("cuda-sm_90 other"), HasSubstr("the emulator's own")));
+  cuda_emulator::show_gpus({"emulated"});
 }
 
 TEST(Choice, OfMemoryLeavesAGpuATwentieth) {
