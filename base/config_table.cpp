@@ -21,6 +21,27 @@ auto text(Section Settings::*section, std::string Section::*field) {
   return [=](Settings& s, const std::string& value) { s.*section.*field = value; };
 }
 
+std::vector<ConfigKey> worker_keys() {
+  using S = Settings;
+  return {
+      {"worker.device", Type::kText, "cpu", {}, {}, false, "What the worker trains on: cpu, cuda or cuda:N (an NVIDIA GPU), cuda:N,M,... (several, for jobs that can use them), auto.",
+       text(&S::worker, &S::Worker::device)},
+      {"worker.threads", Type::kInteger, "0", 0, 1024, false, "Threads of the trainer; 0: all cores.",
+       integer(&S::worker, &S::Worker::threads)},
+      {"worker.lease_seconds", Type::kInteger, "30", 3, 3600, false, "A dead worker's job is taken over after this.",
+       integer(&S::worker, &S::Worker::lease_seconds)},
+      {"worker.heartbeat_seconds", Type::kInteger, "5", 1, 600, false, "How often a lease is renewed.",
+       integer(&S::worker, &S::Worker::heartbeat_seconds)},
+      {"worker.memory_bytes", Type::kInteger, "0", 0, 1e15, false,
+       "What a run and the bases kept beside it may take of the device's memory; 0: the machine's, less a tenth, or a GPU's "
+       "free memory, less a twentieth, and less what inference may take.",
+       integer(&S::worker, &S::Worker::memory_bytes)},
+      {"worker.peer_timeout_seconds", Type::kInteger, "7200", 60, 86400, false,
+       "Of several GPUs that share a job's steps, how long one is waited for, also while it reads its copy of the base.",
+       integer(&S::worker, &S::Worker::peer_timeout_seconds)},
+  };
+}
+
 std::vector<ConfigKey> webhooks_keys() {
   using S = Settings;
   return {
@@ -146,23 +167,11 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::scheduler, &S::Scheduler::sweep_seconds)},
       {"scheduler.max_attempts", Type::kInteger, "3", 1, 100, false, "A job that crashed so many workers fails.",
        integer(&S::scheduler, &S::Scheduler::max_attempts)},
-      {"worker.device", Type::kText, "cpu", {}, {}, false, "What the worker trains on: cpu, cuda or cuda:N (an NVIDIA GPU), cuda:N,M,... (several, for jobs that can use them), auto.",
-       text(&S::worker, &S::Worker::device)},
-      {"worker.threads", Type::kInteger, "0", 0, 1024, false, "Threads of the trainer; 0: all cores.",
-       integer(&S::worker, &S::Worker::threads)},
-      {"worker.lease_seconds", Type::kInteger, "30", 3, 3600, false, "A dead worker's job is taken over after this.",
-       integer(&S::worker, &S::Worker::lease_seconds)},
-      {"worker.heartbeat_seconds", Type::kInteger, "5", 1, 600, false, "How often a lease is renewed.",
-       integer(&S::worker, &S::Worker::heartbeat_seconds)},
-      {"worker.memory_bytes", Type::kInteger, "0", 0, 1e15, false,
-       "What a run and the bases kept beside it may take of the device's memory; 0: the machine's, less a tenth, or a GPU's "
-       "free memory, less a twentieth, and less what inference may take.",
-       integer(&S::worker, &S::Worker::memory_bytes)},
       {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
        integer(&S::metering, &S::Metering::reconcile_seconds)},
   };
   static const std::vector<ConfigKey> all =
-      joined(joined(joined(joined(table, webhooks_keys()), generation_keys()), limits_keys()), inference_keys());
+      joined(joined(joined(joined(joined(table, worker_keys()), webhooks_keys()), generation_keys()), limits_keys()), inference_keys());
   return all;
 }
 

@@ -66,7 +66,9 @@ void add_rank_command(CLI::App& app, int& exit_status) {
   command.add_option("--rank", arguments->rank)->required()->check(CLI::Range(1, collective::kMostRanks - 1));
   command.add_option("--order", arguments->order)->required()->check(CLI::ExistingFile);
   command.add_option("--device", arguments->device)->required();
+  command.add_option("--device-identity", arguments->device_identity)->required();
   command.add_option("--base-state", arguments->base_state)->required();
+  command.add_option("--peer-timeout", arguments->peer_timeout_seconds)->required()->check(CLI::Range(1, 86'400));
   command.callback([arguments, &exit_status] { exit_status = worker::take_rank(*arguments); });
 }
 

@@ -156,6 +156,7 @@ int run_worker(const base::Settings& settings) {
   options.threads = settings.worker.threads;
   const MemoryShares memory = share_memory(settings, devices.front());
   options.memory_bytes = memory.training;
+  options.peer_timeout = seconds(settings.worker.peer_timeout_seconds);
   worker::Worker role(pool, store, options);
   InferencePart inference(settings, store, devices.front(), memory.inference);
   const std::stop_callback drain_inference(shutdown.token(), [&inference] { inference.stop(); });

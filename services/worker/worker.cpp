@@ -111,21 +111,15 @@ double Worker::gemm_gflops() {
   return *gemm_gflops_;
 }
 
-/// A run that cannot fit is refused before anything is read for it.
+/// A run that fits no device is refused before anything is read for it.
 training::RunResult Worker::train(const JobData& data, const std::filesystem::path& scratch, JobObserver& observer) {
-  const auto plan_for = [&](int workers) {
-    return training::plan_training(data.config.run, data.training, data.validation, workers);
-  };
-  training::RunPlan plan = plan_for(1);
   Ranks ranks{.devices = options_.devices, .program = options_.program, .memory_bytes = options_.memory_bytes,
-              .base_fingerprint = {}};
-  ranks.devices.resize(std::min(ranks.devices.size(), static_cast<std::size_t>(plan.most_shards)));
-  if (ranks.devices.size() > 1) {
-    plan = plan_for(static_cast<int>(ranks.devices.size()));
-    base::log_info("the job takes several devices", {{"devices", static_cast<std::int64_t>(ranks.devices.size())}});
-  }
+              .base_fingerprint = {}, .peer_timeout = options_.peer_timeout};
+  const RanksPlan planned = plan_by_ranks(data, static_cast<int>(ranks.devices.size()));
+  ranks.devices.resize(static_cast<std::size_t>(planned.ranks));
+  if (planned.ranks > 1) base::log_info("the job takes several devices", {{"devices", planned.ranks}});
   std::uint64_t bytes = 0;
-  for (const auto& line : plan.memory) bytes += line.bytes;
+  for (const auto& line : planned.plan.memory) bytes += line.bytes;
   const double gflops = gemm_gflops() * static_cast<double>(ranks.devices.size());
   struct Stopped {};
   const auto go_on = [&observer] {

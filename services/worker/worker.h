@@ -28,10 +28,11 @@ struct WorkerOptions {
   std::filesystem::path program;           ///< finetuned, for the ranks beside this process where there are several devices
   int threads = 0;                         ///< of the trainer on the processor; 0: all cores
   std::uint64_t memory_bytes = 0;          ///< of each device, for a run and bases kept beside it; 0: what it has to give
+  std::chrono::seconds peer_timeout{7'200};  ///< what one of several devices is waited for
 };
 
-/// Claims jobs one at a time and runs the trainer in this process, and beside it where a job takes several devices (ranks.h). The bases it trained on stay in memory for the jobs
-/// that follow, and the one that the next job wants is read while a job trains.
+/// Claims jobs one at a time and runs the trainer in this process, and beside it where a job takes several devices (ranks.h). The
+/// bases it trained on stay in memory for the jobs that follow, and the one that the next job wants is read while a job trains.
 ///
 /// How a job ends here: trained (`succeeded`); cancelled; failed, where the job's own data or settings cannot be
 /// trained on; paused or handed back, when its owner asks or this worker shuts down; abandoned, where the lease was lost. Any other exception is
