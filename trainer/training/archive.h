@@ -5,11 +5,13 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
 #include "base/errors.h"
 #include "base/files.h"
+#include "base/sha256.h"
 
 /// How values are written to a file of ours and read again, bit for bit: numbers as they lie in memory (little-endian), vectors
 /// and texts behind their length in 8 bytes.
@@ -23,16 +25,31 @@ class Writer {
   explicit Writer(base::DurableFile& file) : file_(file) {}
 
   void bytes(const void* data, std::size_t size) {
+    if (size >= kBuffer) {  // not copied once more: it may be as large as the model
+      flush();
+      return write({static_cast<const char*>(data), size});
+    }
     buffer_.append(static_cast<const char*>(data), size);
     if (buffer_.size() >= kBuffer) flush();
   }
   void flush() {
-    file_.write(buffer_);
+    write(buffer_);
     buffer_.clear();
+  }
+  /// Writes what is left, and behind it the SHA-256 of everything, in 64 hex digits. Once, at the end.
+  void end_with_digest() {
+    flush();
+    file_.write(digest_.hex());
   }
 
  private:
+  void write(std::string_view data) {
+    file_.write(data);
+    digest_.update(data);
+  }
+
   base::DurableFile& file_;
+  base::Sha256 digest_;
   std::string buffer_;
 };
 

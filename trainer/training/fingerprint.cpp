@@ -36,6 +36,10 @@ std::string digest_of(const std::vector<fs::path>& files) {
 
 }  // namespace
 
+std::string engine_sha256(const RunConfig& config) {
+  return base::sha256_hex(std::string(FINETUNED_VERSION) + " " + __VERSION__ + " " + tensor::device_class(config.device));
+}
+
 std::string settings_sha256(const RunConfig& config) { return base::sha256_hex(settings_text(config)); }
 
 collective::Fingerprint run_fingerprint(const RunConfig& config,
@@ -43,9 +47,7 @@ collective::Fingerprint run_fingerprint(const RunConfig& config,
                                         const std::vector<text::TokenRow>& validation_rows) {
   std::vector<fs::path> base = formats::Weights::open(config.base_directory).files();
   base.push_back(config.base_directory / "config.json");
-  const std::string engine =
-      std::string(FINETUNED_VERSION) + " " + __VERSION__ + " " + tensor::device_class(config.device);
-  collective::Fingerprint fingerprint{{"the program or its device", base::sha256_hex(engine)},
+  collective::Fingerprint fingerprint{{"the program or its device", engine_sha256(config)},
                                       {"the settings", settings_sha256(config)},
                                       {"the training rows", rows_sha256(training_rows)},
                                       {"the validation rows", rows_sha256(validation_rows)},

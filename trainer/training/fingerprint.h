@@ -7,6 +7,8 @@
 
 namespace finetuned::training {
 
+/// SHA-256 of what computes: this program's version, its compiler, and the class of the device.
+std::string engine_sha256(const RunConfig& config);
 /// SHA-256 of what of `config` decides the outcome.
 std::string settings_sha256(const RunConfig& config);
 

@@ -17,6 +17,7 @@
 #include "trainer/training/gradient_sum.h"
 #include "trainer/training/output.h"
 #include "trainer/training/plan.h"
+#include "trainer/training/prepared.h"
 #include "trainer/training/records.h"
 #include "trainer/training/run_state.h"
 #include "trainer/training/schedule.h"
@@ -39,42 +40,6 @@ double seconds_since(steady_clock::time_point start) {
 
 double mean_loss(const LossSums& sums) { return sums.loss / static_cast<double>(sums.supervised); }
 double accuracy(const LossSums& sums) { return static_cast<double>(sums.correct) / static_cast<double>(sums.supervised); }
-
-/// Of the base in memory, where there is one: its files may have changed since it was read.
-formats::ModelConfig checked_base(const RunConfig& config, const RunResources& resources, bool writes) {
-  const formats::ModelConfig base = resources.base && !config.full_parameter
-                                        ? resources.base->config()
-                                        : formats::read_model_config(config.base_directory);
-  check_config(config, base);
-  if (writes) check_output(config);
-  return base;
-}
-
-/// Workers whose memory differs take the smallest micro-batch of any of them: their sums are of the same micro-batches.
-Plan agreed_plan(const RunConfig& config, const formats::ModelConfig& base, const Rows& training, const Rows& validation,
-                 const Team& team, bool shared_base) {
-  const Workforce workforce = team.workforce(shared_base);
-  Plan plan = make_plan(config, base, training, validation, workforce);
-  const std::int64_t least = team.least(plan.told.micro_batch_tokens);
-  if (least == plan.told.micro_batch_tokens) return plan;
-  RunConfig smaller = config;
-  smaller.micro_batch_tokens = least;
-  return make_plan(smaller, base, training, validation, workforce);
-}
-
-/// The config of a run that goes on: as many positions go through the model at once as before.
-RunConfig as_before(const RunConfig& config, const std::optional<RunState>& state) {
-  RunConfig same = config;
-  if (!state) return same;
-  same.micro_batch_tokens = state->micro_batch_tokens;
-  same.recompute = state->recompute;
-  return same;
-}
-
-std::optional<RunState> state_to_resume(const RunConfig& config) {
-  if (config.resume_from.empty()) return std::nullopt;
-  return read_run_state(config.resume_from);
-}
 
 /// On a resident base, or on one that is read now: its file is mapped only while the model copies it.
 template <class Device>
@@ -99,25 +64,6 @@ model::Transformer<Device> load_model(const RunConfig& config, const RunResource
   model.load_adapter(initial);
   return model;
 }
-
-/// A run as it was checked and planned, before its device and its model are made.
-struct Prepared {
-  Prepared(const RunConfig& run_config, Rows training_rows, Rows validation_rows, const RunResources& lent)
-      : config(run_config), resources(lent), team(lent.collective), base(checked_base(config, lent, team.leads())),
-        training(cut_rows(std::move(training_rows), "training", row_limit(config, base), base)),
-        validation(cut_rows(std::move(validation_rows), "validation", row_limit(config, base), base)),
-        state(state_to_resume(config)),
-        plan(agreed_plan(as_before(config, state), base, training, validation, team, lent.base && lent.base_is_shared)) {}
-
-  const RunConfig& config;
-  const RunResources& resources;
-  Team team;
-  formats::ModelConfig base;
-  Rows training;
-  Rows validation;
-  std::optional<RunState> state;  ///< to go on from; empty once it has been taken up
-  Plan plan;
-};
 
 template <class Device>
 class Run {
@@ -154,7 +100,11 @@ class Run {
   bool conclude() {
     StepMetrics& metrics = steps_.back();
     validated_ = validate(metrics);
-    if (!validated_) return false;
+    if (!validated_) {
+      metrics.full_valid_loss.reset();  // half a validation is none: all of it is done again
+      metrics.full_valid_mean_token_accuracy.reset();
+      return false;
+    }
     if (team_.leads()) observer_.on_step(metrics);
     if (!is_checkpoint(metrics.step)) return true;
     check_finite(model_, metrics.step);  // every worker says the same of it
@@ -165,7 +115,7 @@ class Run {
   void resume(RunState state) {
     check_origin(state.origin, origin());
     const auto put = [this](std::span<float> to, const std::vector<float>& from) {
-      if (to.size() != from.size()) throw StateRefused("the run cannot go on from its state, which is of another model; begin it anew");
+      if (to.size() != from.size()) throw StateRefused("the run cannot go on from its state, which is of another model");
       device_.copy_in(to.data(), from.data(), static_cast<std::int64_t>(from.size()));
     };
     put(model_.trained_values(), state.values);
@@ -205,7 +155,7 @@ class Run {
   RunState::Origin origin() {
     std::string base;
     for (const auto& [name, hash] : base_hashes()) base += name + " " + hash + "\n";
-    return {settings_sha256(config_), rows_sha256(training_), rows_sha256(validation_), base::sha256_hex(base)};
+    return {engine_sha256(config_), settings_sha256(config_), rows_sha256(training_), rows_sha256(validation_), base::sha256_hex(base)};
   }
 
   bool ends_epoch(std::int64_t step) const {
@@ -323,14 +273,25 @@ class Run {
   }
 
   RunResult finish(bool stopped) {
-    if (steps_.empty()) return {stopped, {}, config_.out_directory};
+    if (steps_.empty()) return {stopped, {}, config_.out_directory, ""};
     check_finite(model_, static_cast<std::int64_t>(steps_.size()));
+    RunResult result{stopped, steps_.back(), config_.out_directory, ""};
     if (team_.leads()) {
       write(stopped);
-      if (stopped && !config_.state_file.empty()) write_run_state(config_.state_file, state());
+      if (stopped && !config_.state_file.empty()) result.state_lost = write_state();
     }
     team_.meet();  // nobody says that it went well before the result is there
-    return {stopped, steps_.back(), config_.out_directory};
+    return result;
+  }
+
+  /// Why it could not be written; empty: it was.
+  std::string write_state() {
+    try {
+      write_run_state(config_.state_file, state());
+      return "";
+    } catch (const base::FileError& error) {
+      return error.what();
+    }
   }
 
   void write(bool stopped) {

@@ -61,7 +61,8 @@ struct Diverged : base::UsageError {
   using UsageError::UsageError;
 };
 
-/// RunConfig::resume_from is not of this run: another base, other rows or settings, or another program's.
+/// RunConfig::resume_from is damaged, needs more memory than there is here, or is not of this run: of another base, of other
+/// rows or settings, or of another program or device class. Nothing was told to the observer: the run can begin anew.
 struct StateRefused : base::UsageError {
   using UsageError::UsageError;
 };
@@ -136,6 +137,7 @@ struct RunResult {
   bool stopped = false;  ///< by stop_requested
   StepMetrics last;
   std::filesystem::path directory;  ///< the final adapter, step_metrics.csv and manifest.json; after no step nothing is written
+  std::string state_lost;           ///< why a run that was stopped has left no RunConfig::state_file; empty: it has, or there was no step
 };
 
 /// Trains on `training_rows` (>= 1, each of >= 2 tokens with >= 1 label beyond its first position, after the cut to

@@ -9,11 +9,12 @@
 
 namespace finetuned::training {
 
-/// All that a run needs to go on after its last whole step, on any device. What is not here follows from the step's number:
+/// All that a run needs to go on after its last whole step. What is not here follows from the step's number:
 /// the order of the rows, the schedule, dropout.
 struct RunState {
-  /// What it was trained on, each as SHA-256: it goes on with the same only.
+  /// By what and on what it was trained, each as SHA-256: it goes on with the same only, for others give other bits.
   struct Origin {
+    std::string engine;  ///< engine_sha256()
     std::string settings;
     std::string training_rows;
     std::string validation_rows;
@@ -31,7 +32,7 @@ struct RunState {
   std::vector<float> second;
 };
 
-/// Appears whole or not at all, for this user's eyes. Throws base::FileError.
+/// Appears whole or not at all, for this user's eyes; the SHA-256 of the rest stands at its end. Throws base::FileError.
 void write_run_state(const std::filesystem::path& file, const RunState& state);
 
 /// Throws base::FileError, and StateRefused for a file that is damaged, or of another version of the format.

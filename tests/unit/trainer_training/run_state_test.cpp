@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/sha256.h"
 #include "tests/unit/trainer_formats/temporary_directory.h"
 #include "tests/unit/trainer_training/tiny_base.h"
 #include "trainer/collective/processes.h"
@@ -145,6 +146,68 @@ TEST_F(Resume, RefusesAnotherRunsState) {
   EXPECT_THAT(refusal(run, rows_), HasSubstr("the base changed since"));
 }
 
+TEST_F(Resume, RefusesTheStateOfAnotherProgram) {
+  RunConfig run = config("out");
+  run.state_file = directory_ / "state";
+  Listener stops(8);
+  ASSERT_TRUE(run_training(run, rows_, validation_, stops).stopped);
+  RunState state = read_run_state(run.state_file);
+  state.origin.engine = base::sha256_hex("another version");
+  write_run_state(run.state_file, state);
+  EXPECT_THAT(refusal(run, rows_), HasSubstr("the program or its device changed since"));
+}
+
+TEST_F(Resume, RefusesAStateThatDoesNotFitInTheMemoryHere) {
+  RunConfig run = config("out");
+  run.state_file = directory_ / "state";
+  Listener stops(8);
+  ASSERT_TRUE(run_training(run, rows_, validation_, stops).stopped);
+  run.memory_limit_bytes = 1;
+  EXPECT_THAT(refusal(run, rows_), HasSubstr("cannot go on from its state here"));
+}
+
+TEST_F(Resume, ARunWhoseStateCannotBeWrittenStopsAsAskedAndSaysSo) {
+  RunConfig run = config("out");
+  run.state_file = directory_ / "missing" / "state";
+  Listener stops(8);
+  const RunResult stopped = run_training(run, rows_, validation_, stops);
+  EXPECT_TRUE(stopped.stopped);
+  EXPECT_GT(stopped.last.step, 0);
+  EXPECT_THAT(stopped.state_lost, HasSubstr("missing"));
+  EXPECT_FALSE(fs::exists(run.state_file));
+}
+
+TEST_F(Resume, TellsEachValidationOnceWhereverItWasBrokenOff) {
+  class Counts final : public RunObserver {
+   public:
+    explicit Counts(int stop_at) : stop_at_(stop_at) {}
+    void on_plan(const RunPlan&) override {}
+    void on_resume(const std::vector<StepMetrics>& taken) override {
+      for (const StepMetrics& step : taken) heard += step.full_valid_loss.has_value();
+    }
+    void on_step(const StepMetrics& step) override { heard += step.full_valid_loss.has_value(); }
+    void on_checkpoint(const CheckpointWritten&) override {}
+    bool stop_requested() override { return stop_at_ > 0 && ++asked_ >= stop_at_; }
+    int heard = 0;
+
+   private:
+    int stop_at_, asked_ = 0;
+  };
+  Counts whole(0);
+  run_training(config("whole"), rows_, validation_, whole);
+  ASSERT_GT(whole.heard, 0);
+  for (int stop_at = 2; stop_at <= 14; ++stop_at) {
+    RunConfig run = config("stopped");
+    run.state_file = directory_ / "state";
+    Counts before(stop_at), after(0);
+    const RunResult stopped = run_training(run, rows_, validation_, before);
+    if (!stopped.stopped || stopped.last.step == 0) continue;
+    run.resume_from = run.state_file;
+    run_training(run, rows_, validation_, after);
+    EXPECT_EQ(after.heard, whole.heard) << stop_at;
+  }
+}
+
 TEST_F(Resume, RefusesADamagedState) {
   RunConfig run = config("out");
   run.state_file = directory_ / "state";
@@ -154,6 +217,12 @@ TEST_F(Resume, RefusesADamagedState) {
   for (std::size_t length = 0; length < whole.size(); length += 97) {
     base::write_durably(run.state_file, whole.substr(0, length));
     EXPECT_NE(refusal(run, rows_), "") << length;
+  }
+  for (std::size_t at = 8; at < whole.size(); at += 1'009) {  // also where a number is as good as another
+    std::string other_bit = whole;
+    other_bit[at] = static_cast<char>(other_bit[at] ^ 4);
+    base::write_durably(run.state_file, other_bit);
+    EXPECT_THAT(refusal(run, rows_), HasSubstr("damaged")) << at;
   }
   std::string other_version = whole;
   ++other_version[0];
