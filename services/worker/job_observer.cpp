@@ -30,8 +30,16 @@ void JobObserver::on_plan(const training::RunPlan& plan) {
 }
 
 void JobObserver::on_resume(const std::vector<training::StepMetrics>& taken) {
-  link_.post(message("The run goes on after step " + std::to_string(taken.back().step)));
+  const training::StepMetrics& last = taken.back();
+  link_.post(message("The run goes on after step " + std::to_string(last.step)),
+             {.step = last.step, .total_steps = last.total_steps, .trained_tokens = last.trained_tokens, .left = std::nullopt});
   for (const training::StepMetrics& step : taken) weigh_validation(step);
+}
+
+void JobObserver::begins_anew(const std::string& why) {
+  storage::NewEvent event = message("The job begins anew: " + why);
+  event.level = storage::EventLevel::kWarn;
+  link_.post(std::move(event));
 }
 
 void JobObserver::on_step(const training::StepMetrics& step) {

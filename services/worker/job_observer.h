@@ -29,6 +29,8 @@ class JobObserver final : public training::RunObserver {
   void on_step(const training::StepMetrics& step) override;
   /// Returns when the checkpoint is committed: what it trained is paid for from then on. Throws LeaseLost.
   void on_checkpoint(const training::CheckpointWritten& checkpoint) override;
+  /// Before the run's on_plan(): its state was refused.
+  void begins_anew(const std::string& why);
   /// True for a lost lease, a request to cancel or to pause, the worker's own end, and once early stopping has struck.
   bool stop_requested() override;
 

@@ -111,8 +111,8 @@ double Worker::gemm_gflops() {
   return *gemm_gflops_;
 }
 
-/// A run that fits no device is refused before anything is read for it.
-training::RunResult Worker::train(const JobData& data, const std::filesystem::path& scratch, JobObserver& observer) {
+/// A run that fits no device is refused before anything is read for it; one that cannot go on from its state begins anew.
+training::RunResult Worker::train(JobData& data, const std::filesystem::path& scratch, JobObserver& observer) {
   Ranks ranks{.devices = options_.devices, .program = options_.program, .memory_bytes = options_.memory_bytes,
               .base_fingerprint = {}, .peer_timeout = options_.peer_timeout};
   const RanksPlan planned = plan_by_ranks(data, static_cast<int>(ranks.devices.size()));
@@ -130,7 +130,14 @@ training::RunResult Worker::train(const JobData& data, const std::filesystem::pa
     ranks.base_fingerprint = base.fingerprint();
     const training::RunResources resources{
         .base = &base.weights(), .base_hashes = &base.hashes(), .gemm_gflops = gflops};
-    return train_by_ranks(ranks, data, scratch / "order", observer, resources);
+    try {
+      return train_by_ranks(ranks, data, scratch / "order", observer, resources);
+    } catch (const training::StateRefused& refused) {  // no doing of the job's owner
+      base::log_warn("a job begins anew", {{"why", refused.what()}});
+      observer.begins_anew(refused.what());
+      data.config.run.resume_from.clear();
+      return train_by_ranks(ranks, data, scratch / "order", observer, resources);
+    }
   } catch (const Stopped&) {  // before its first step
     training::RunResult result;
     result.stopped = true;
@@ -177,8 +184,6 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     fail({.code = "invalid_format", .message = error.what(), .param = std::nullopt});
   } catch (const training::Diverged& error) {
     fail({.code = "training_diverged", .message = error.what(), .param = "hyperparameters"});
-  } catch (const training::StateRefused& error) {  // its base was replaced, or this program is another: no doing of the job's owner
-    fail({.code = "internal_error", .message = error.what(), .param = std::nullopt});
   } catch (const base::UsageError& error) {
     fail({.code = "invalid_hyperparameters", .message = error.what(), .param = "hyperparameters"});
   }

@@ -60,7 +60,7 @@ class Worker {
  private:
   struct Waker;
 
-  training::RunResult train(const JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
+  training::RunResult train(JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
   double gemm_gflops();
   void remove_old_states();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);

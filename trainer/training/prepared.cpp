@@ -35,7 +35,7 @@ RunConfig as_before(const RunConfig& config, const std::optional<RunState>& stat
 Plan plan_to_follow(const Prepared& run) {
   try {
     return agreed_plan(as_before(run.config, run.state), run.base, run.training, run.validation, run.team,
-                       run.resources.base != nullptr);
+                       run.resources.base && run.resources.base_is_shared);
   } catch (const base::UsageError& error) {
     if (!run.state) throw;
     throw StateRefused(std::string("the run cannot go on from its state here: ") + error.what());

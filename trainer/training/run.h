@@ -61,7 +61,7 @@ struct Diverged : base::UsageError {
   using UsageError::UsageError;
 };
 
-/// RunConfig::resume_from is damaged, needs more memory than there is here, or is not of this run: of another base, of other
+/// RunConfig::resume_from is missing or damaged, needs more memory than there is here, or is not of this run: of another base, of other
 /// rows or settings, or of another program or device class. Nothing was told to the observer: the run can begin anew.
 struct StateRefused : base::UsageError {
   using UsageError::UsageError;

@@ -83,6 +83,7 @@ void write_run_state(const fs::path& file, const RunState& state) {
 }
 
 RunState read_run_state(const fs::path& file) {
+  if (!fs::exists(file)) throw StateRefused("the run cannot go on from its state, which is missing");
   archive::Reader in(file);
   RunState state;
   std::uint64_t version = 0;

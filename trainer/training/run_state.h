@@ -35,7 +35,7 @@ struct RunState {
 /// Appears whole or not at all, for this user's eyes; the SHA-256 of the rest stands at its end. Throws base::FileError.
 void write_run_state(const std::filesystem::path& file, const RunState& state);
 
-/// Throws base::FileError, and StateRefused for a file that is damaged, or of another version of the format.
+/// Throws base::FileError, and StateRefused for a file that is missing, damaged, or of another version of the format.
 RunState read_run_state(const std::filesystem::path& file);
 
 /// Throws StateRefused, naming what differs.
