@@ -6,6 +6,7 @@
 #include "storage/job_rows.h"
 #include "storage/json_columns.h"
 #include "storage/outbox_store.h"
+#include "storage/removal_store.h"
 
 namespace finetuned::storage {
 
@@ -30,7 +31,7 @@ constexpr char kHeartbeat[] =
 constexpr char kPeek[] =
     "SELECT cancel_requested_at IS NOT NULL AS cancel_requested, pause_requested_at IS NOT NULL AS pause_requested"
     " FROM job WHERE" FENCE;
-constexpr char kLock[] = "SELECT project_id FROM job WHERE" FENCE " FOR NO KEY UPDATE";
+constexpr char kLock[] = "SELECT project_id, state_object FROM job WHERE" FENCE " FOR NO KEY UPDATE";
 constexpr char kProgress[] =
     "UPDATE job SET step = $3, total_steps = $4, trained_tokens = $5, estimated_finish = to_timestamp($6::bigint)"
     " WHERE" FENCE;
@@ -38,12 +39,15 @@ constexpr char kEnd[] =
     "UPDATE job SET state = $3, finished_at = clock_timestamp(), lease_until = NULL, estimated_finish = NULL,"
     " fine_tuned_model = $4, trained_tokens = $5, error_code = $6, error_message = $7, error_param = $8 WHERE" FENCE
     " RETURNING project_id";
-constexpr char kStop[] =
-    "UPDATE job SET state = CASE WHEN $3 = 'paused' AND pause_requested_at IS NULL THEN 'queued' ELSE $3 END,"
+constexpr char kRelease[] =
+    "UPDATE job SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'"
+    "  WHEN pause_requested_at IS NOT NULL THEN 'paused' ELSE 'queued' END,"
+    " finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN clock_timestamp() END,"
     " lease_until = NULL, worker = NULL, estimated_finish = NULL, pause_requested_at = NULL,"
-    " state_object = coalesce($4, state_object), state_step = coalesce($5, state_step),"
-    " state_tokens = coalesce($6, state_tokens), step = coalesce($5, state_step, 0),"
-    " trained_tokens = coalesce($6, state_tokens) WHERE" FENCE " RETURNING project_id, state";
+    " state_object = coalesce($3, state_object), state_step = coalesce($4, state_step),"
+    " state_tokens = coalesce($5, state_tokens), step = coalesce($4, state_step, 0),"
+    " trained_tokens = CASE WHEN cancel_requested_at IS NULL THEN coalesce($5, state_tokens) END WHERE" FENCE
+    " RETURNING state";
 #undef FENCE
 
 constexpr char kExpired[] =
@@ -53,26 +57,14 @@ constexpr char kExpired[] =
     " FOR UPDATE SKIP LOCKED";
 constexpr char kSweep[] =
     "UPDATE job SET state = $2, attempts = $3, lease_until = NULL, worker = NULL, estimated_finish = NULL,"
-    " pause_requested_at = NULL, trained_tokens = NULL,"
+    " pause_requested_at = NULL, step = CASE WHEN $2 IN ('queued', 'paused') THEN coalesce(state_step, 0) ELSE step END,"
+    " trained_tokens = CASE WHEN $2 IN ('queued', 'paused') THEN state_tokens END,"
     " finished_at = CASE WHEN $2 IN ('queued', 'paused') THEN NULL ELSE clock_timestamp() END,"
     " error_code = $4, error_message = $5 WHERE id = $1";
 
 JobLeases::Beat beat_of(const postgres::Result& rows) {
   if (rows.empty()) return {};
   return {true, rows.row(0).boolean("cancel_requested"), rows.row(0).boolean("pause_requested")};
-}
-
-/// A job that is queued then has its outbox row. False where the lease is lost.
-bool stop(postgres::Transaction& tx, const JobLease& lease, JobState state,
-                                const std::optional<SavedState>& saved) {
-  std::optional<std::string> object;
-  std::optional<std::int64_t> step, tokens;
-  if (saved) object = saved->object_id, step = saved->step, tokens = saved->trained_tokens;
-  const auto rows = tx.execute(kStop, {lease.job_id, lease.epoch, to_string(state), object, step, tokens});
-  if (rows.empty()) return false;
-  if (rows.row(0).text("state") == to_string(JobState::kQueued))
-    OutboxStore(tx).add(rows.row(0).text("project_id"), kJobsStream, lease.job_id);
-  return true;
 }
 
 }  // namespace
@@ -150,12 +142,24 @@ bool JobLeases::finish_cancelled(const JobLease& lease) {
               .empty();
 }
 
-bool JobLeases::release(const JobLease& lease, const std::optional<SavedState>& saved) {
-  return stop(tx_, lease, JobState::kQueued, saved);
-}
-
-bool JobLeases::finish_paused(const JobLease& lease, const std::optional<SavedState>& saved) {
-  return stop(tx_, lease, JobState::kPaused, saved);
+std::optional<JobState> JobLeases::release(const JobLease& lease, const std::optional<SavedState>& saved) {
+  const auto held = tx_.execute(kLock, {lease.job_id, lease.epoch});
+  if (held.empty()) return std::nullopt;
+  const std::string project = held.row(0).text("project_id");
+  std::optional<std::string> object;
+  std::optional<std::int64_t> step, tokens;
+  RemovalStore removals(tx_);
+  if (saved && removals.keep(saved->object_id)) {
+    object = saved->object_id, step = saved->step, tokens = saved->trained_tokens;
+    if (const auto earlier = held.row(0).maybe_text("state_object")) removals.add(project, *earlier);
+  }
+  const auto rows = tx_.execute(kRelease, {lease.job_id, lease.epoch, object, step, tokens});
+  if (rows.empty()) return std::nullopt;
+  const std::string reached = rows.row(0).text("state");
+  if (reached == to_string(JobState::kCancelled)) return JobState::kCancelled;
+  if (reached == to_string(JobState::kPaused)) return JobState::kPaused;
+  OutboxStore(tx_).add(project, kJobsStream, lease.job_id);
+  return JobState::kQueued;
 }
 
 std::vector<SweptJob> JobLeases::sweep(int most_attempts, int most_jobs) {
@@ -172,7 +176,7 @@ std::vector<SweptJob> JobLeases::sweep(int most_attempts, int most_jobs) {
       event.message = "The worker went silent while it was cancelling; the job is cancelled";
     } else if (row.boolean("pause_requested") && attempts < most_attempts) {
       job.state = JobState::kPaused;
-      event.message = "The worker went silent while it was pausing; the job is paused, and goes on from where it could last";
+      event.message = "The worker went silent while it was pausing; the job is paused where its run was last saved";
     } else if (attempts >= most_attempts) {
       job.state = JobState::kFailed;
       error = JobError{"worker_crashed",

@@ -25,7 +25,7 @@ struct ClaimedJob {
 struct SweptJob {
   std::string id;
   std::string project_id;
-  JobState state = JobState::kQueued;  ///< queued (runs again), failed (`worker_crashed`) or cancelled (was asked to)
+  JobState state = JobState::kQueued;  ///< queued (runs again), paused, failed (`worker_crashed`) or cancelled (was asked to)
 };
 
 /// A job's way through a worker. Methods that take a lease return false, having changed nothing, when it is lost (epoch
@@ -65,15 +65,18 @@ class JobLeases {
   bool fail(const JobLease& lease, const JobError& error);
   /// running -> cancelled, after cancel was requested.
   bool finish_cancelled(const JobLease& lease);
-  /// running -> queued, without a crash counted: the worker shuts down. With its outbox row. `saved`: what the next worker
-  /// goes on from, in the place of what the job had before; empty: that stays.
-  bool release(const JobLease& lease, const std::optional<SavedState>& saved);
-  /// running -> paused, after a pause was requested; running -> queued where that was taken back meanwhile.
-  bool finish_paused(const JobLease& lease, const std::optional<SavedState>& saved);
+  /// Gives a job back that was not run to its end, without a crash counted: running -> cancelled or paused where that was
+  /// asked for, even in the last moment, else -> queued, with its outbox row. Tells which; empty: the lease is lost. Settle
+  /// one that is cancelled (billing::settle_job) in the same transaction.
+  ///
+  /// `saved`: what the job goes on from, in the place of what it had before, whose object is removed. Its own object stands
+  /// on the list of removals (RemovalStore) and is taken off it; one that does not stand there any more is none. Empty: what
+  /// the job had stays.
+  std::optional<JobState> release(const JobLease& lease, const std::optional<SavedState>& saved);
 
   /// Running jobs whose lease is over: -> queued with a crash counted and an outbox row; at `most_attempts` crashes
-  /// -> failed `worker_crashed`; asked to cancel -> cancelled. With an event each. System scope; settle those that
-  /// ended (billing::settle_job) in the same transaction.
+  /// -> failed `worker_crashed`; asked to cancel -> cancelled; asked to pause -> paused. With an event each.
+  /// System scope; settle those that ended (billing::settle_job) in the same transaction.
   std::vector<SweptJob> sweep(int most_attempts, int most_jobs);
 
  private:

@@ -7,6 +7,7 @@
 #include "storage/job_rows.h"
 #include "storage/json_columns.h"
 #include "storage/outbox_store.h"
+#include "storage/removal_store.h"
 
 namespace finetuned::storage {
 
@@ -117,11 +118,9 @@ std::optional<Job> JobStore::request_cancel(const std::string& id) {
   } else {
     tx_.execute(
         "UPDATE job SET state = 'cancelled', cancel_requested_at = clock_timestamp(), finished_at = clock_timestamp(),"
-        " estimated_finish = NULL WHERE id = $1",
+        " estimated_finish = NULL, trained_tokens = NULL WHERE id = $1",
         {id});
-    event.message = job->state == JobState::kPaused
-                        ? "The paused job was cancelled"
-                        : "The job was cancelled before it ran; nothing is billed";
+    event.message = job->started_at ? "The job was cancelled" : "The job was cancelled before it ran; nothing is billed";
   }
   insert_events(tx_, id, job->project_id, {event});
   return find(id);
@@ -152,7 +151,7 @@ std::optional<Job> JobStore::resume(const std::string& id) {
     tx_.execute("UPDATE job SET state = 'queued', queued_at = clock_timestamp() WHERE id = $1", {id});
     OutboxStore(tx_).add(job->project_id, kJobsStream, id);
     event.message = "The job is queued again";
-  } else if (job->state == JobState::kRunning && job->pause_requested) {
+  } else if (job->state == JobState::kRunning && job->pause_requested && !job->cancel_requested) {
     tx_.execute("UPDATE job SET pause_requested_at = NULL WHERE id = $1", {id});
     event.message = "The job is not paused after all";
   } else {
@@ -162,16 +161,17 @@ std::optional<Job> JobStore::resume(const std::string& id) {
   return find(id);
 }
 
-std::vector<std::string> JobStore::take_states_of_ended(int most) {
+int JobStore::drop_states_of_ended(int most) {
   const auto rows = tx_.execute(
-      "WITH ended AS (SELECT id, state_object FROM job WHERE finished_at IS NOT NULL AND state_object IS NOT NULL"
+      "WITH ended AS (SELECT id, project_id, state_object FROM job WHERE finished_at IS NOT NULL AND state_object IS NOT NULL"
       "  ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED)"
       " UPDATE job SET state_object = NULL, state_step = NULL, state_tokens = NULL FROM ended WHERE job.id = ended.id"
-      " RETURNING ended.state_object",
+      " RETURNING ended.project_id, ended.state_object",
       {most});
-  std::vector<std::string> objects;
-  for (std::size_t i = 0; i < rows.size(); ++i) objects.push_back(rows.row(i).text("state_object"));
-  return objects;
+  RemovalStore removals(tx_);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    removals.add(rows.row(i).text("project_id"), rows.row(i).text("state_object"));
+  return static_cast<int>(rows.size());
 }
 
 bool JobStore::fail_before_start(const std::string& id, const JobError& error) {

@@ -47,8 +47,9 @@ class JobStore {
   /// paused -> queued, behind those that wait, with its outbox row; takes back a pause that was asked for and has not come
   /// about. Empty: no such job. One in another state comes back unchanged.
   std::optional<Job> resume(const std::string& id);
-  /// The states of ended jobs, whose objects the caller removes after the commit; they are forgotten here. System scope.
-  std::vector<std::string> take_states_of_ended(int most);
+  /// Forgets the states of ended jobs, which go on no more; their objects are on the list of removals then. How many. System
+  /// scope.
+  int drop_states_of_ended(int most);
   /// validating_files, queued -> failed. False when in another state.
   bool fail_before_start(const std::string& id, const JobError& error);
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "storage/file_store.h"
+#include "storage/job_store.h"
 #include "storage/removal_store.h"
 #include "storage/upload_store.h"
 
@@ -44,6 +45,7 @@ void ExpirySweep::run(const std::stop_token& stop) {
 void ExpirySweep::sweep_once() {
   repeat(kMostRows, [this] { return expire_uploads(); });
   repeat(kMostRows, [this] { return expire_files(); });
+  repeat(kMostRows, [this] { return drop_states(); });
   repeat(kMostObjects, [this] { return remove_objects(); });
   const std::size_t leftovers = store_.remove_leftovers();
   if (leftovers > 0) base::log_info("half-written objects were removed", {{"objects", static_cast<std::uint64_t>(leftovers)}});
@@ -61,6 +63,10 @@ int ExpirySweep::expire_files() {
       pool_.transact(Scope::system(), [](Transaction& tx) { return storage::FileStore(tx).remove_expired(kMostRows); });
   for (const std::string& id : ids) base::log_info("a file expired", {{"file", id}});
   return static_cast<int>(ids.size());
+}
+
+int ExpirySweep::drop_states() {
+  return pool_.transact(Scope::system(), [](Transaction& tx) { return storage::JobStore(tx).drop_states_of_ended(kMostRows); });
 }
 
 /// Removes within the transaction, so that nobody keeps an object that is going: doing it twice does no harm.

@@ -9,7 +9,7 @@
 namespace finetuned::intake {
 
 /// Ends what is past its time: pending uploads after their hour, files past their `expires_at` that no unfinished job
-/// needs; and removes the objects that are due (storage::RemovalStore) or that died half-written. The API shows neither
+/// needs, and what ended jobs would have gone on from; and removes the objects that are due (storage::RemovalStore) or that died half-written. The API shows neither
 /// file nor upload from its time on, whenever this comes by. Several may run: each row goes to one.
 class ExpirySweep {
  public:
@@ -27,6 +27,7 @@ class ExpirySweep {
  private:
   int expire_uploads();
   int expire_files();
+  int drop_states();
   int remove_objects();
 
   postgres::Pool& pool_;

@@ -1,10 +1,12 @@
 #include "services/worker/job_results.h"
 
+#include "base/files.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "billing/settlement.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
+#include "storage/removal_store.h"
 
 namespace finetuned::worker {
 
@@ -13,6 +15,7 @@ namespace {
 using postgres::Transaction;
 using storage::JobLeases;
 
+constexpr std::int64_t kWritingSeconds = 3'600;  // no state is written for so long
 constexpr const char* kResultNames[] = {"adapter_model.safetensors", "adapter_config.json", "step_metrics.csv",
                                         "manifest.json"};
 
@@ -62,36 +65,6 @@ class StoredResults {
   bool kept_ = false;
 };
 
-/// A run's state as an object: in the place of the job's earlier one once it is kept, removed again otherwise.
-class StoredState {
- public:
-  StoredState(objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
-              const std::filesystem::path& file)
-      : store_(store), earlier_(job.saved) {
-    if (!std::filesystem::exists(file)) return;
-    saved_ = storage::SavedState{objects::store_file(store, file).id, result.last.step, result.last.trained_tokens};
-  }
-  ~StoredState() {
-    const std::optional<storage::SavedState>& unused = kept_ ? earlier_ : saved_;
-    if (!unused || !saved_) return;
-    try {
-      store_.remove(unused->object_id);
-    } catch (const std::exception& error) {
-      base::log_warn("an unused state stays on disk", {{"object", unused->object_id}, {"why", error.what()}});
-    }
-  }
-  StoredState(const StoredState&) = delete;
-  StoredState& operator=(const StoredState&) = delete;
-
-  void keep() { kept_ = true; }
-  const std::optional<storage::SavedState>& saved() const { return saved_; }
-
- private:
-  objects::ObjectStore& store_;
-  std::optional<storage::SavedState> earlier_, saved_;
-  bool kept_ = false;
-};
-
 storage::NewEvent message(storage::EventLevel level, std::string text) {
   storage::NewEvent event;
   event.level = level;
@@ -105,6 +78,43 @@ auto is_in_state(const JobLink& link, storage::JobState state) {
     const auto job = storage::JobStore(tx).find(link.lease().job_id);
     return job && job->state == state && job->lease_epoch == link.lease().epoch;
   };
+}
+
+/// The run's state as an object; empty where it left none, or where it could not be kept, which is logged. It stands on the
+/// list of removals until a row names it: whatever ends this worker, it does not stay for good.
+std::optional<storage::SavedState> store_state(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
+                                               const training::RunResult& result, const std::filesystem::path& file) {
+  const auto lost = [&](const std::string& why) {
+    base::log_error("a job's state cannot be kept", {{"job", job.id}, {"step", result.last.step}, {"why", why}});
+    return std::nullopt;
+  };
+  if (!result.state_lost.empty()) return lost(result.state_lost);
+  if (!std::filesystem::exists(file)) return std::nullopt;
+  const auto begins = [&](const std::string& id) {
+    const auto add = [&](Transaction& tx) {
+      storage::RemovalStore(tx).add(job.project_id, id, kWritingSeconds);
+      return true;
+    };
+    link.write(add, [](Transaction&) { return false; });  // adding it again is harmless
+  };
+  try {
+    return storage::SavedState{objects::store_file(store, file, begins).id, result.last.step, result.last.trained_tokens};
+  } catch (const objects::StorageFull& error) {
+    return lost(error.what());
+  } catch (const base::FileError& error) {
+    return lost(error.what());
+  }
+}
+
+/// What a job's owner reads of a run that was stopped; `kept`: the step that it goes on after.
+storage::NewEvent stop_message(storage::JobState state, bool shut_down, std::int64_t reached, std::int64_t kept) {
+  if (state == storage::JobState::kCancelled) return message(storage::EventLevel::kInfo, "The job was cancelled");
+  std::string text = state == storage::JobState::kPaused ? "The job is paused after step " + std::to_string(kept)
+                     : shut_down ? "The worker is shutting down; the job goes back to the queue"
+                                 : "The job goes back to the queue";
+  if (reached <= kept) return message(storage::EventLevel::kInfo, std::move(text));
+  text += "; steps " + std::to_string(kept + 1) + " to " + std::to_string(reached) + " could not be saved and are taken again";
+  return message(storage::EventLevel::kWarn, std::move(text));
 }
 
 }  // namespace
@@ -163,32 +173,27 @@ void publish_failure(JobLink& link, const storage::Job& job, const storage::JobE
   link.write(finish, is_in_state(link, storage::JobState::kFailed));
 }
 
-void publish_release(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
-                     const std::filesystem::path& state_file) {
-  StoredState state(store, job, result, state_file);
+storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
+                               const training::RunResult& result, const std::filesystem::path& state_file, bool shut_down) {
+  const std::optional<storage::SavedState> saved = store_state(link, store, job, result, state_file);
   link.flush();
-  const std::vector<storage::NewEvent> events{
-      message(storage::EventLevel::kInfo, "The worker is shutting down; the job goes back to the queue")};
+  storage::JobState reached = storage::JobState::kQueued;
   const auto finish = [&](Transaction& tx) {
-    JobLeases leases(tx);
-    return leases.append_events(link.lease(), events) && leases.release(link.lease(), state.saved());
+    const auto state = JobLeases(tx).release(link.lease(), saved);
+    if (!state) return false;
+    reached = *state;
+    storage::JobStore jobs(tx);
+    const auto kept = jobs.find(job.id)->saved;
+    jobs.append_event(job.id, stop_message(reached, shut_down, result.last.step, kept ? kept->step : 0));
+    if (reached == storage::JobState::kCancelled) billing::settle_job(tx, job.id);
+    return true;
   };
-  link.write(finish, is_in_state(link, storage::JobState::kQueued));
-  state.keep();
-}
-
-void publish_pause(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
-                   const std::filesystem::path& state_file) {
-  StoredState state(store, job, result, state_file);
-  link.flush();
-  const std::vector<storage::NewEvent> events{
-      message(storage::EventLevel::kInfo, "The job is paused after step " + std::to_string(result.last.step))};
-  const auto finish = [&](Transaction& tx) {
-    JobLeases leases(tx);
-    return leases.append_events(link.lease(), events) && leases.finish_paused(link.lease(), state.saved());
+  const auto committed = [&](Transaction& tx) {  // another worker may have it by now
+    const auto now = storage::JobStore(tx).find(job.id);
+    return now && (now->state != storage::JobState::kRunning || now->lease_epoch != link.lease().epoch);
   };
-  link.write(finish, is_in_state(link, storage::JobState::kPaused));
-  state.keep();
+  link.write(finish, committed);
+  return reached;
 }
 
 }  // namespace finetuned::worker

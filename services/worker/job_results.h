@@ -24,11 +24,10 @@ void publish_cancelled(JobLink& link, const storage::Job& job);
 /// Ends the job as failed. Throws LeaseLost.
 void publish_failure(JobLink& link, const storage::Job& job, const storage::JobError& error);
 
-/// Hands the job back to the queue, for this worker shuts down, or lays it aside as paused; with the state that the run left in
-/// `state_file`, where it left one, to go on from. Throws LeaseLost, having left no object behind.
-void publish_release(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
-                     const std::filesystem::path& state_file);
-void publish_pause(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result,
-                   const std::filesystem::path& state_file);
+/// Ends this worker's part in a job whose run was stopped: paused or cancelled where its owner asked for that, else back in
+/// the queue, as when the worker is `shut_down`. Tells which. The job goes on from what the run left in `state_file`; where
+/// that cannot be kept (a full disk), from what it had before, and an event says so. Throws LeaseLost.
+storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
+                               const training::RunResult& result, const std::filesystem::path& state_file, bool shut_down);
 
 }  // namespace finetuned::worker

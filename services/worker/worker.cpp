@@ -11,7 +11,6 @@
 #include "services/worker/job_results.h"
 #include "services/worker/ranks.h"
 #include "services/worker/scratch.h"
-#include "storage/job_store.h"
 #include "trainer/training/speed.h"
 
 namespace finetuned::worker {
@@ -22,7 +21,6 @@ using postgres::Scope;
 using postgres::Transaction;
 
 constexpr std::chrono::milliseconds kSweepPause{1'000};
-constexpr int kMostStates = 100;  // removed at once
 constexpr std::chrono::seconds kPatience{2};  // with a base that is read ahead
 
 storage::JobError refusal(const JobRefused& error) {
@@ -58,7 +56,6 @@ void Worker::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     try {
       if (run_one(stop)) continue;
-      remove_old_states();
     } catch (const tensor::CudaFailed&) {
       throw;  // no later job could use the GPU either: the process is to be begun anew
     } catch (const std::exception& error) {
@@ -67,18 +64,6 @@ void Worker::run(const std::stop_token& stop) {
     std::unique_lock lock(waker_->mutex);
     waker_->changed.wait_for(lock, stop, kSweepPause, [this] { return waker_->awake; });
     waker_->awake = false;
-  }
-}
-
-/// Of jobs that have ended, to go on from no more.
-void Worker::remove_old_states() {
-  const auto objects = pool_.transact(Scope::system(), [](Transaction& tx) { return storage::JobStore(tx).take_states_of_ended(kMostStates); });
-  for (const std::string& object : objects) {
-    try {
-      store_.remove(object);
-    } catch (const std::exception& error) {
-      base::log_warn("an unused state stays on disk", {{"object", object}, {"why", error.what()}});
-    }
   }
 }
 
@@ -171,12 +156,9 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     } else if (link.cancel_requested()) {
       publish_cancelled(link, job);
       base::log_info("job cancelled", {{"job", job.id}, {"step", result.last.step}});
-    } else if (link.pause_requested()) {
-      publish_pause(link, store_, job, result, data.config.run.state_file);
-      base::log_info("job paused", {{"job", job.id}, {"step", result.last.step}});
     } else {
-      publish_release(link, store_, job, result, data.config.run.state_file);
-      base::log_info("job handed back", {{"job", job.id}, {"step", result.last.step}});
+      const auto state = publish_stop(link, store_, job, result, data.config.run.state_file, stop.stop_requested());
+      base::log_info("job stopped", {{"job", job.id}, {"step", result.last.step}, {"now", to_string(state)}});
     }
   } catch (const JobRefused& error) {
     fail(refusal(error));

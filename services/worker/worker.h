@@ -62,7 +62,6 @@ class Worker {
 
   training::RunResult train(JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
   double gemm_gflops();
-  void remove_old_states();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);
   void give_up(const storage::ClaimedJob& claimed, JobLink& link, const std::string& why);
 

@@ -27,10 +27,12 @@ ObjectTooLarge::ObjectTooLarge(std::uint64_t limit_bytes)
 
 ObjectMissing::ObjectMissing(const std::string& id) : std::runtime_error("no object '" + id + "' in the store") {}
 
-StoredObject store_file(ObjectStore& store, const std::filesystem::path& file) {
+StoredObject store_file(ObjectStore& store, const std::filesystem::path& file,
+                        const std::function<void(const std::string& id)>& begins) {
   const base::FileDescriptor fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) base::throw_errno("open", file);
   const auto writer = store.create(std::filesystem::file_size(file));
+  if (begins) begins(writer->id());
   std::vector<char> piece(kPieceBytes);
   for (;;) {
     const ssize_t got = ::read(fd.get(), piece.data(), piece.size());

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -64,8 +65,9 @@ class ObjectStore {
   virtual bool remove(const std::string& id) = 0;
 };
 
-/// Stores a local file's content as a new object.
-StoredObject store_file(ObjectStore& store, const std::filesystem::path& file);
+/// Stores a local file's content as a new object, whose id `begins` hears before anything of it is written.
+StoredObject store_file(ObjectStore& store, const std::filesystem::path& file,
+                        const std::function<void(const std::string& id)>& begins = {});
 /// Writes an object's content to a new local file; an existing one is replaced. Not durable: scratch of a job.
 void fetch_file(ObjectStore& store, const std::string& id, const std::filesystem::path& to);
 /// The whole object. Throws base::FormatError where it is larger than `most_bytes`.

@@ -33,6 +33,11 @@ base::ApiError ended(const storage::Job& job) {
                            "fine_tuning_job_id");
 }
 
+base::ApiError cancelling(const std::string& id, const char* what) {
+  return base::bad_request("job_cancelling", "Job '" + id + "' is being cancelled; it cannot be " + what + ".",
+                           "fine_tuning_job_id");
+}
+
 /// `metadata[k]=v` pairs; nullopt where there are none.
 std::optional<json::object> metadata_filter(const Request& request) {
   if (request.query_value("metadata"))
@@ -88,8 +93,7 @@ Response pause_job(const Platform& platform, const Request& request) {
     if (after->state == storage::JobState::kValidatingFiles)
       throw base::bad_request("job_not_started", "Job '" + id + "' still waits for its files to be checked; pause it once it is queued.",
                               "fine_tuning_job_id");
-    if (after->cancel_requested)
-      throw base::bad_request("job_cancelling", "Job '" + id + "' is being cancelled; it cannot be paused.", "fine_tuning_job_id");
+    if (after->cancel_requested) throw cancelling(id, "paused");
     return *after;
   });
   return json_response(job_shape(job));
@@ -103,6 +107,7 @@ Response resume_job(const Platform& platform, const Request& request) {
     const auto after = storage::JobStore(tx).resume(id);
     if (!after) throw no_job(id);
     if (is_terminal(after->state)) throw ended(*after);
+    if (after->cancel_requested) throw cancelling(id, "resumed");
     return *after;
   });
   return json_response(job_shape(job));
