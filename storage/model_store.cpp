@@ -40,6 +40,7 @@ constexpr char kTunedHashes[] =
 constexpr char kSelectCheckpoint[] =
     "SELECT job.base_model, job_checkpoint.objects, job_checkpoint.sha256 FROM job_checkpoint"
     " JOIN job ON job.id = job_checkpoint.job_id WHERE job_checkpoint.model_name = $1";
+constexpr char kSelectPermitted[] = "SELECT base_model, objects::text, sha256::text FROM permitted_model($1)";
 
 }  // namespace
 
@@ -81,7 +82,7 @@ std::optional<FineTunedModel> ModelStore::find_fine_tuned(const std::string& nam
 }
 
 std::vector<FineTunedModel> ModelStore::list_fine_tuned(const std::string& project_id) {
-  const auto rows = tx_.execute(std::string(kSelectFineTuned) + "project_id = $1 ORDER BY seq", {project_id});
+  const auto rows = tx_.execute(std::string(kSelectFineTuned) + "(project_id = $1 OR is_permitted(name)) ORDER BY seq", {project_id});
   std::vector<FineTunedModel> models;
   for (std::size_t i = 0; i < rows.size(); ++i) models.push_back(read_fine_tuned(rows.row(i)));
   return models;
@@ -90,7 +91,7 @@ std::vector<FineTunedModel> ModelStore::list_fine_tuned(const std::string& proje
 std::optional<ServedModel> ModelStore::find_served(const std::string& name) {
   base::expects(!tx_.scope().is_system(), "models are served to a project");
   if (find_base(name)) return ServedModel{name, {}, {}};
-  if (const auto own = find_fine_tuned(name)) {
+  if (const auto own = find_fine_tuned(name); own && own->project_id == tx_.scope().project_id()) {
     ServedModel served{own->base_model, own->objects, {}};
     std::vector<std::string> ids;
     for (const auto& [file, object] : own->objects) ids.push_back(object);
@@ -100,7 +101,8 @@ std::optional<ServedModel> ModelStore::find_served(const std::string& name) {
         if (object == rows.row(i).text("object_id")) served.sha256[file] = rows.row(i).text("sha256");
     return served;
   }
-  const auto rows = tx_.execute(kSelectCheckpoint, {name});
+  auto rows = tx_.execute(kSelectCheckpoint, {name});
+  if (rows.empty()) rows = tx_.execute(kSelectPermitted, {name});
   if (rows.empty()) return std::nullopt;
   const auto row = rows.row(0);
   return ServedModel{row.text("base_model"), objects_from_json(row.text("objects")), objects_from_json(row.text("sha256"))};

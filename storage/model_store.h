@@ -52,13 +52,15 @@ class ModelStore {
   std::vector<BaseModel> list_base();
 
   void add_fine_tuned(const FineTunedModel& model);  ///< created_at is ignored: the database's clock is used
+  /// In a project's scope: its own, or one that it is permitted to use.
   std::optional<FineTunedModel> find_fine_tuned(const std::string& name);
+  /// With those that it is permitted to use.
   std::vector<FineTunedModel> list_fine_tuned(const std::string& project_id);
-  /// False when there is none. The objects stay while result files or checkpoints name them.
+  /// False when there is none, or only another project's. The objects stay while result files or checkpoints name them.
   bool remove_fine_tuned(const std::string& name);
 
-  /// A base, or one of the project's fine-tuned models or its jobs' checkpoints. In a project's scope only, so that no
-  /// other's can be named.
+  /// A base, one of the project's fine-tuned models or its jobs' checkpoints, or one of another project's that it is
+  /// permitted to use (storage/permission_store.h). In a project's scope only, so that nothing else can be named.
   std::optional<ServedModel> find_served(const std::string& name);
 
  private:

@@ -27,9 +27,10 @@ storage::PageRequest page_request(const Request& request, const ListRules& rules
     page.before = std::string(*before);
   }
   if (const auto order = request.query_value("order")) {
-    if (*order != "asc" && *order != "desc")
-      throw base::bad_request("invalid_value", "order must be asc or desc.", "order");
-    page.ascending = *order == "asc";
+    const std::string up = rules.whole_words ? "ascending" : "asc", down = rules.whole_words ? "descending" : "desc";
+    if (*order != up && *order != down)
+      throw base::bad_request("invalid_value", "order must be " + up + " or " + down + ".", "order");
+    page.ascending = *order == up;
   }
   return page;
 }

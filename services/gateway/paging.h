@@ -16,6 +16,7 @@ struct ListRules {
   int most = 100;
   int least = 1;
   bool ascending = false;    ///< without `order`
+  bool whole_words = false;  ///< `order` is `ascending` or `descending`
   bool with_before = false;  ///< reads `before` as well; with `after` at once it is refused
 };
 storage::PageRequest page_request(const Request& request, const ListRules& rules);

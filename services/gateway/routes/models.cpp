@@ -48,7 +48,10 @@ Response delete_model(const Platform& platform, const Request& request) {
     storage::ModelStore models(tx);
     if (models.find_base(name))
       throw base::ApiError(403, "invalid_request_error", "model_not_owned", "Base models belong to the platform.", "model");
-    if (!models.remove_fine_tuned(name)) throw no_such_model(name);
+    if (models.remove_fine_tuned(name)) return;
+    if (!models.find_fine_tuned(name)) throw no_such_model(name);
+    throw base::ApiError(403, "invalid_request_error", "model_not_owned",
+                         "The model belongs to another project, which lets this one use it.", "model");
   });
   return json_response(deleted_shape(name, "model"));
 }

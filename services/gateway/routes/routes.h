@@ -22,7 +22,7 @@ void add_upload_part_route(Router& router, const Platform& platform);
 void add_upload_completion_route(Router& router, const Platform& platform, std::uint64_t most_json_bytes);
 void add_grader_routes(Router& router, const Platform& platform);
 
-// Under /v1/organization, for admin keys.
+// For admin keys.
 void add_admin_key_routes(Router& router, const Platform& platform);
 void add_project_routes(Router& router, const Platform& platform);
 void add_project_key_routes(Router& router, const Platform& platform);
@@ -35,5 +35,6 @@ void add_spend_alert_routes(Router& router, const Platform& platform);
 void add_quota_routes(Router& router, const Platform& platform);
 void add_audit_log_routes(Router& router, const Platform& platform);
 void add_usage_routes(Router& router, const Platform& platform);
+void add_checkpoint_permission_routes(Router& router, const Platform& platform);
 
 }  // namespace finetuned::gateway
