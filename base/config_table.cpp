@@ -46,7 +46,7 @@ std::vector<ConfigKey> webhooks_keys() {
   using S = Settings;
   return {
       {"webhooks.secret_key", Type::kText, "", {}, {}, true,
-       "32 bytes in base64 that seal the endpoints' signing secrets, the same for every process; empty: made once and kept in "
+       "32 bytes in base64 that seal the endpoints' signing secrets and sign download URLs, the same for every process; empty: made once and kept in "
        "the data directory, as webhooks.key.",
        text(&S::webhooks, &S::Webhooks::secret_key)},
       {"webhooks.allowed_hosts", Type::kText, "", {}, {}, false,

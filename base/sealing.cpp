@@ -14,6 +14,7 @@
 #include "base/files.h"
 #include "base/ids.h"
 #include "base/settings.h"
+#include "base/sha256.h"
 
 namespace finetuned::base {
 
@@ -113,6 +114,8 @@ std::string SealingKey::open(std::string_view sealed, std::string_view purpose) 
     throw SealError("a sealed secret does not open: it was sealed under another webhooks.secret_key, or altered");
   return secret;
 }
+
+std::string SealingKey::derive(std::string_view use) const { return hmac_sha256(key_, "finetuned key for " + std::string(use)); }
 
 SealingKey webhooks_key(const Settings& settings) {
   try {

@@ -28,6 +28,8 @@ class SealingKey {
   std::string seal(std::string_view secret, std::string_view purpose) const;
   /// Throws SealError.
   std::string open(std::string_view sealed, std::string_view purpose) const;
+  /// A key of 32 bytes for something else than sealing, always the same one for `use`.
+  std::string derive(std::string_view use) const;
 
  private:
   explicit SealingKey(std::string key) : key_(std::move(key)) {}
@@ -36,7 +38,7 @@ class SealingKey {
 
 struct Settings;
 
-/// The key that webhooks' signing secrets are sealed with: webhooks.secret_key, or the data directory's. Throws
+/// The key that webhooks' signing secrets are sealed with, and that download URLs' key is derived from: webhooks.secret_key, or the data directory's. Throws
 /// ConfigError, FileError.
 SealingKey webhooks_key(const Settings& settings);
 

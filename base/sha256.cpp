@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include <fstream>
 #include <stdexcept>
@@ -59,6 +60,16 @@ std::string sha256_file(const std::filesystem::path& file, const std::function<v
   }
   if (in.bad()) throw std::runtime_error(file.string() + ": reading failed");
   return hash.hex();
+}
+
+std::string hmac_sha256(std::string_view key, std::string_view data) {
+  std::string digest(EVP_MAX_MD_SIZE, '\0');
+  unsigned length = 0;
+  expects(HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(data.data()),
+               data.size(), reinterpret_cast<unsigned char*>(digest.data()), &length) != nullptr,
+          "OpenSSL has HMAC-SHA256");
+  digest.resize(length);
+  return digest;
 }
 
 bool constant_time_equal(std::string_view a, std::string_view b) {

@@ -31,6 +31,8 @@ std::string sha256_hex(std::string_view data);
 /// Reads the file in 1 MiB pieces and calls `each_piece` after each. Throws std::runtime_error naming the file where it
 /// cannot be read, and what `each_piece` throws.
 std::string sha256_file(const std::filesystem::path& file, const std::function<void()>& each_piece = {});
+/// HMAC-SHA256, 32 bytes.
+std::string hmac_sha256(std::string_view key, std::string_view data);
 /// Time does not depend on where the strings differ.
 bool constant_time_equal(std::string_view a, std::string_view b);
 

@@ -73,6 +73,7 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_file_routes(router, platform);
   add_file_upload_route(router, platform);
   add_file_content_route(router, platform);
+  add_download_routes(router, platform);
   add_job_routes(router, platform);
   add_job_stream_route(router, platform);
   add_job_creation_routes(router, platform);

@@ -32,10 +32,9 @@ std::string quoted(const std::string& name) {
   return out + "\"";
 }
 
-Response content(const Platform& platform, const Request& request) {
-  const auto file = platform.database.transact(
-      postgres::Scope::project(request.principal.project_id),
-      [&](postgres::Transaction& tx) { return find_file(tx, request.params.at(0)); });
+}  // namespace
+
+Response content_of(const Platform& platform, const Request& request, const storage::File& file) {
   const std::string etag = "\"" + file.sha256 + "\"";
   Response response;
   response.headers.emplace_back("etag", etag);
@@ -69,11 +68,14 @@ Response content(const Platform& platform, const Request& request) {
   return response;
 }
 
-}  // namespace
-
 void add_file_content_route(Router& router, const Platform& platform) {
   router.add("GET", "/v1/files/{file_id}/content", Access::kProject,
-             [&platform](const Request& request) { return content(platform, request); });
+             [&platform](const Request& request) {
+               const auto file = platform.database.transact(
+                   postgres::Scope::project(request.principal.project_id),
+                   [&](postgres::Transaction& tx) { return find_file(tx, request.params.at(0)); });
+               return content_of(platform, request, file);
+             });
 }
 
 }  // namespace finetuned::gateway

@@ -10,6 +10,7 @@ void add_health_routes(Router& router, const Platform& platform);
 void add_file_routes(Router& router, const Platform& platform);
 void add_file_upload_route(Router& router, const Platform& platform);
 void add_file_content_route(Router& router, const Platform& platform);
+void add_download_routes(Router& router, const Platform& platform);
 void add_job_routes(Router& router, const Platform& platform);
 void add_job_stream_route(Router& router, const Platform& platform);
 void add_job_creation_routes(Router& router, const Platform& platform);
