@@ -93,6 +93,7 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_quota_routes(router, platform);
   add_audit_log_routes(router, platform);
   add_usage_routes(router, platform);
+  add_cost_routes(router, platform);
   add_checkpoint_permission_routes(router, platform);
   add_webhook_routes(router, platform);
   add_upload_routes(router, platform);

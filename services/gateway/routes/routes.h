@@ -36,6 +36,7 @@ void add_spend_alert_routes(Router& router, const Platform& platform);
 void add_quota_routes(Router& router, const Platform& platform);
 void add_audit_log_routes(Router& router, const Platform& platform);
 void add_usage_routes(Router& router, const Platform& platform);
+void add_cost_routes(Router& router, const Platform& platform);
 void add_checkpoint_permission_routes(Router& router, const Platform& platform);
 
 }  // namespace finetuned::gateway

@@ -1,0 +1,38 @@
+#include "billing/costs.h"
+
+namespace finetuned::billing {
+
+namespace {
+
+constexpr char kCosts[] =
+    "SELECT floor(extract(epoch FROM t.created_at) / 86400)::bigint * 86400 AS day,"
+    " CASE WHEN $5::boolean THEN t.project_id END AS project_id,"
+    " CASE WHEN $6::boolean THEN 'fine-tuning training, ' || j.base_model END AS line_item,"
+    " sum(t.amount)::text AS nano, coalesce(sum(u.tokens_cum), 0)::text AS tokens"
+    " FROM project p JOIN transfer t ON t.project_id = p.id"
+    " JOIN transfer hold ON hold.id = t.pending_id JOIN job j ON j.id = hold.job_id"
+    " LEFT JOIN LATERAL (SELECT sum(tokens_cum) AS tokens_cum FROM usage WHERE transfer_id = t.id AND job_id = j.id) u ON true"
+    " WHERE p.organization_id = $1 AND t.ledger = 'USD_NANO' AND t.kind = 'post'"
+    " AND t.created_at >= to_timestamp($2::bigint) AND t.created_at < to_timestamp($3::bigint)"
+    " AND ($4::text[] = '{}' OR t.project_id = ANY ($4::text[]))"
+    " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT $7::bigint";
+
+}  // namespace
+
+std::vector<CostSum> costs(postgres::Transaction& tx, const std::string& organization_id, const CostQuery& query) {
+  const auto rows =
+      tx.execute(kCosts, {organization_id, query.start, query.end, postgres::Value::texts(query.project_ids),
+                          query.by_project, query.by_line_item, query.most_sums});
+  std::vector<CostSum> sums;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto row = rows.row(i);
+    sums.push_back({.day = row.integer("day"),
+                    .project_id = row.maybe_text("project_id"),
+                    .line_item = row.maybe_text("line_item"),
+                    .nano = row.text("nano"),
+                    .tokens = row.text("tokens")});
+  }
+  return sums;
+}
+
+}  // namespace finetuned::billing

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/postgres/transaction.h"
+
+namespace finetuned::billing {
+
+/// Which charges count, and what they are summed by.
+struct CostQuery {
+  std::int64_t start = 0, end = 0;        ///< Unix seconds, the end excluded
+  std::vector<std::string> project_ids;  ///< empty: all of the organization
+  bool by_project = false, by_line_item = false;
+  int most_sums = 0;
+};
+
+struct CostSum {
+  std::int64_t day = 0;  ///< its start in UTC
+  std::optional<std::string> project_id, line_item;  ///< where it is summed by them
+  std::string nano;    ///< nano-dollars in decimal: sums may go beyond 64 bits
+  std::string tokens;  ///< that were charged for
+};
+
+/// What an organization was charged, in the order of the days: holds that were posted, by when they were. Credits, open
+/// holds and what was given back are no costs. A line item is the training of one base model. System scope.
+std::vector<CostSum> costs(postgres::Transaction& tx, const std::string& organization_id, const CostQuery& query);
+
+}  // namespace finetuned::billing
