@@ -87,6 +87,9 @@ class Weights {
   std::vector<SafetensorsFile> files_;
 };
 
+/// The JSON header of a file whose data are these tensors, one behind the other, padded with spaces to 8 bytes.
+std::string safetensors_header(const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata);
+
 /// A tensor to be written. `values` are borrowed until write_safetensors returns.
 struct TensorToWrite {
   std::string name;

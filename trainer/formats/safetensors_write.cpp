@@ -26,30 +26,6 @@ std::uint64_t element_count(const TensorToWrite& tensor) {
   return count;
 }
 
-std::string header_text(const std::vector<TensorToWrite>& tensors, Dtype dtype,
-                        const std::map<std::string, std::string>& metadata) {
-  json::object header;
-  if (!metadata.empty()) {
-    json::object& items = header["__metadata__"].emplace_object();
-    for (const auto& [key, value] : metadata) items[key] = value;
-  }
-  std::uint64_t offset = 0;
-  for (const TensorToWrite& tensor : tensors) {
-    const std::uint64_t end = offset + element_count(tensor) * dtype_size(dtype);
-    json::array shape;
-    for (const std::int64_t size : tensor.shape) shape.push_back(size);
-    json::object entry;
-    entry["dtype"] = dtype_name(dtype);
-    entry["shape"] = std::move(shape);
-    entry["data_offsets"] = json::array{offset, end};
-    base::expects(header.emplace(tensor.name, std::move(entry)).second, "tensor names are written once");
-    offset = end;
-  }
-  std::string text = json::serialize(header);
-  text.append((8 - text.size() % 8) % 8, ' ');
-  return text;
-}
-
 /// Writes floats as half-wide numbers, a piece at a time.
 template <typename Convert>
 void write_halves(base::DurableFile& out, std::span<const float> values, Convert convert) {
@@ -63,6 +39,28 @@ void write_halves(base::DurableFile& out, std::span<const float> values, Convert
 
 }  // namespace
 
+std::string safetensors_header(const std::vector<TensorView>& tensors, const std::map<std::string, std::string>& metadata) {
+  json::object header;
+  if (!metadata.empty()) {
+    json::object& items = header["__metadata__"].emplace_object();
+    for (const auto& [key, value] : metadata) items[key] = value;
+  }
+  std::uint64_t offset = 0;
+  for (const TensorView& tensor : tensors) {
+    json::array shape;
+    for (const std::int64_t size : tensor.shape) shape.push_back(size);
+    json::object entry;
+    entry["dtype"] = dtype_name(tensor.dtype);
+    entry["shape"] = std::move(shape);
+    entry["data_offsets"] = json::array{offset, offset + tensor.bytes};
+    base::expects(header.emplace(tensor.name, std::move(entry)).second, "tensor names are written once");
+    offset += tensor.bytes;
+  }
+  std::string text = json::serialize(header);
+  text.append((8 - text.size() % 8) % 8, ' ');
+  return text;
+}
+
 void write_safetensors(const std::filesystem::path& file, std::vector<TensorToWrite> tensors, Dtype dtype,
                        const std::map<std::string, std::string>& metadata) {
   base::expects(dtype == Dtype::kF32 || dtype == Dtype::kBF16 || dtype == Dtype::kF16, "weights are written as floats");
@@ -70,7 +68,15 @@ void write_safetensors(const std::filesystem::path& file, std::vector<TensorToWr
             [](const TensorToWrite& a, const TensorToWrite& b) { return a.name < b.name; });
   for (const TensorToWrite& tensor : tensors)
     base::expects(element_count(tensor) == tensor.values.size(), "a tensor has as many values as its shape says");
-  const std::string header = header_text(tensors, dtype, metadata);
+  std::vector<TensorView> heads;
+  for (const TensorToWrite& tensor : tensors) {
+    TensorView& head = heads.emplace_back();
+    head.name = tensor.name;
+    head.dtype = dtype;
+    head.shape = tensor.shape;
+    head.bytes = element_count(tensor) * dtype_size(dtype);
+  }
+  const std::string header = safetensors_header(heads, metadata);
   base::DurableFile out(file);
   const std::uint64_t header_bytes = header.size();
   out.write(&header_bytes, 8);
