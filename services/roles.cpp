@@ -17,6 +17,7 @@
 #include "services/scheduler/scheduler.h"
 #include "services/shutdown.h"
 #include "services/webhooks/deliverer.h"
+#include "services/worker/exporter.h"
 #include "services/worker/worker.h"
 #include "storage/objects/local_store.h"
 #include "storage/outbox_store.h"
@@ -142,7 +143,7 @@ int run_worker(const base::Settings& settings) {
   const Shutdown shutdown(kDrain);
   // The trainer takes every core; the gateway beside it still answers at once.
   if (::nice(kWorkerNiceness) == -1) base::log_warn("the worker runs at full priority");
-  postgres::Pool pool(pool_options(settings, "worker", 3));
+  postgres::Pool pool(pool_options(settings, "worker", 4));
   objects::LocalStore store(objects_directory(settings));
   if (!wait_for_database(pool, shutdown.token())) return 0;
   sweep_objects(store);
@@ -162,6 +163,8 @@ int run_worker(const base::Settings& settings) {
   const std::stop_callback drain_inference(shutdown.token(), [&inference] { inference.stop(); });
   const redis::StreamReader reader(reader_options(settings, storage::kJobsStream, "workers"),
                                    [&role](const std::string&) { role.wake(); });
+  worker::Exporter exporter(pool, store, {.name = options.name, .scratch_directory = options.scratch_directory});
+  const std::jthread exporting([&exporter](const std::stop_token& stop) { exporter.run(stop); });
   base::log_info("ready", {{"device", names_of(devices)}});
   role.run(shutdown.token());
   base::log_info("drained");

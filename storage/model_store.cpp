@@ -108,6 +108,11 @@ std::optional<ServedModel> ModelStore::find_served(const std::string& name) {
   return ServedModel{row.text("base_model"), objects_from_json(row.text("objects")), objects_from_json(row.text("sha256"))};
 }
 
+bool ModelStore::is_own(const std::string& name) {
+  if (const auto tuned = find_fine_tuned(name)) return tuned->project_id == tx_.scope().project_id();
+  return !tx_.execute(kSelectCheckpoint, {name}).empty();
+}
+
 bool ModelStore::remove_fine_tuned(const std::string& name) {
   return tx_.execute("UPDATE fine_tuned_model SET deleted_at = clock_timestamp() WHERE name = $1 AND deleted_at IS NULL",
                      {name})

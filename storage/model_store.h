@@ -62,6 +62,8 @@ class ModelStore {
   /// A base, one of the project's fine-tuned models or its jobs' checkpoints, or one of another project's that it is
   /// permitted to use (storage/permission_store.h). In a project's scope only, so that nothing else can be named.
   std::optional<ServedModel> find_served(const std::string& name);
+  /// Whether it is a fine-tuned model of the project itself, or a checkpoint of its jobs.
+  bool is_own(const std::string& name);
 
  private:
   postgres::Transaction& tx_;

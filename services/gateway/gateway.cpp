@@ -79,6 +79,7 @@ Router make_router(const base::Settings::Gateway& settings, const Platform& plat
   add_job_creation_routes(router, platform);
   add_model_routes(router, platform);
   add_completion_routes(router, platform);
+  add_model_export_routes(router, platform);
   add_billing_routes(router, platform);
   add_grader_routes(router, platform);
   add_admin_key_routes(router, platform);

@@ -16,6 +16,7 @@ void add_job_stream_route(Router& router, const Platform& platform);
 void add_job_creation_routes(Router& router, const Platform& platform);
 void add_model_routes(Router& router, const Platform& platform);
 void add_completion_routes(Router& router, const Platform& platform);
+void add_model_export_routes(Router& router, const Platform& platform);
 void add_billing_routes(Router& router, const Platform& platform);
 void add_webhook_routes(Router& router, const Platform& platform);
 void add_upload_routes(Router& router, const Platform& platform);
