@@ -1,5 +1,4 @@
 #include <boost/asio/write.hpp>
-#include <boost/beast/http/read.hpp>
 #include <vector>
 
 #include "base/errors.h"
@@ -57,7 +56,7 @@ asio::awaitable<bool> Connection::State::serve_one() {
   request.id = base::make_id("req");
   head = Head();
   head.keep_alive = false;
-  parser.reset();
+  body_reader.reset();
   continue_owed = false;
   if (buffer.size() == 0) buffer.shrink_to_fit();
   Response response;
@@ -119,24 +118,16 @@ asio::awaitable<bool> Connection::State::read_head() {
   }
 }
 
-/// Checks the head by our rules, then lets Beast read it too, for the body's framing: the two must agree.
+/// Checks the head, and from it how the body is framed.
 void Connection::State::begin_body(std::string_view head_text) {
   HeadFault fault;
   auto parsed = parse_head(head_text, fault);
-  const auto refuse = [](const std::string& why) {
-    return base::bad_request("invalid_request_head", "The request's head is not valid HTTP/1.1: " + why + ".");
-  };
-  if (!parsed) throw refuse(fault.message);
-  parser.emplace();
-  parser->header_limit(static_cast<std::uint32_t>(door.limits.head_bytes) + 1);
-  parser->body_limit(boost::none);
-  error_code ec;
-  const std::size_t used = parser->put(asio::buffer(head_text.data(), head_text.size()), ec);
-  if (ec || used != head_text.size() || !parser->is_header_done()) throw refuse("it cannot be parsed");
-  if (parser->chunked() != parsed->chunked || parser->content_length().value_or(0) != parsed->content_length.value_or(0))
-    throw refuse("its framing is ambiguous");
-  buffer.consume(used);
+  if (!parsed)
+    throw base::bad_request("invalid_request_head",
+                            "The request's head is not valid HTTP/1.1: " + fault.message + ".");
+  buffer.consume(head_text.size());
   head = std::move(*parsed);
+  body_reader.emplace(head);
   continue_owed = head.expects_continue && head.has_body();
 }
 
@@ -192,11 +183,11 @@ asio::awaitable<Response> Connection::State::answer_stream(const Route& route) {
 
 asio::awaitable<void> Connection::State::take_stream(const Route& route, BodyConsumer& consumer) {
   co_await send_continue();
-  buffer.reserve(kReceiveBytes);  // Beast reads as much as there is room for
+  buffer.reserve(kReceiveBytes);  // as much is read as there is room for
   std::vector<char> chunk(kChunkBytes);
   std::uint64_t total = 0;
   Steady::duration waited{};
-  while (!parser->is_done()) {
+  while (!body_reader->done()) {
     const auto before = Steady::now();
     stream.expires_after(door.limits.stall);
     const std::size_t bytes = co_await read_body_some(chunk.data(), chunk.size());
@@ -216,7 +207,7 @@ asio::awaitable<void> Connection::State::read_whole_body(const Route& route) {
   stream.expires_after(door.limits.request);
   const std::size_t piece = 16 * 1024;
   buffer.reserve(piece);
-  while (!parser->is_done()) {
+  while (!body_reader->done()) {
     const std::size_t had = request.body.size();
     request.body.resize(had + piece);
     const std::size_t bytes = co_await read_body_some(request.body.data() + had, piece);
@@ -236,31 +227,28 @@ asio::awaitable<void> Connection::State::send_continue() {
 }
 
 /// Reads a piece of the body, by the deadline set on the stream. May be 0 before the end.
-asio::awaitable<std::size_t> Connection::State::read_body_some(char* buffer_begin, std::size_t size) {
-  auto& body = parser->get().body();
-  body.data = buffer_begin;
-  body.size = size;
-  body.more = true;
-  error_code ec;
-  co_await http::async_read_some(stream, buffer, *parser, into(ec));
-  if (ec && ec != http::error::need_buffer) {
-    // A broken chunk is the client's fault; everything else means that it is gone, or closed for being too slow.
-    if (ec == http::error::bad_chunk || ec == http::error::bad_chunk_extension ||
-        ec == http::error::bad_transfer_encoding || ec == http::error::buffer_overflow || ec == http::error::header_limit)
-      throw base::bad_request("invalid_chunk", "The chunked body is not valid HTTP/1.1.");
-    throw ClientGone();
+asio::awaitable<std::size_t> Connection::State::read_body_some(char* into_begin, std::size_t size) {
+  if (buffer.size() == 0) {
+    error_code ec;
+    const auto space = buffer.prepare(std::max(buffer.capacity(), kLeastReceiveBytes));
+    const std::size_t bytes = co_await stream.async_read_some(space, into(ec));
+    if (ec) throw ClientGone();  // or closed for being too slow
+    buffer.commit(bytes);
   }
-  co_return size - body.size;
+  const std::string_view arrived(static_cast<const char*>(buffer.data().data()), buffer.size());
+  const auto progress = body_reader->read(arrived, into_begin, size);
+  buffer.consume(progress.used);
+  co_return progress.written;
 }
 
 /// Reads what is left of a small body, so that the next request can follow. False when it is too much.
 asio::awaitable<bool> Connection::State::discard_body() {
-  if (!parser) co_return false;
-  if (parser->is_done() || !head.has_body()) co_return true;
+  if (!body_reader) co_return false;
+  if (body_reader->done() || !head.has_body()) co_return true;
   if (continue_owed || head.chunked || head.content_length.value_or(0) > kMostDiscardedBytes) co_return false;
   std::vector<char> scrap(16 * 1024);
   stream.expires_after(kDiscardTime);
-  while (!parser->is_done()) co_await read_body_some(scrap.data(), scrap.size());
+  while (!body_reader->done()) co_await read_body_some(scrap.data(), scrap.size());
   co_return true;
 }
 

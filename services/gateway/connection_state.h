@@ -4,11 +4,10 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
-#include <boost/beast/http/buffer_body.hpp>
-#include <boost/beast/http/parser.hpp>
 #include <optional>
 #include <string>
 
+#include "services/gateway/body_reader.h"
 #include "services/gateway/connection.h"
 #include "services/gateway/head.h"
 
@@ -18,14 +17,13 @@ namespace finetuned::gateway {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
-namespace http = boost::beast::http;
 
 using Steady = std::chrono::steady_clock;
-using Parser = http::request_parser<http::buffer_body>;
 using boost::system::error_code;
 
 inline constexpr std::size_t kChunkBytes = 128 * 1024;
 inline constexpr std::size_t kReceiveBytes = 64 * 1024;
+inline constexpr std::size_t kLeastReceiveBytes = 4096;
 
 /// The client went away: nothing to answer.
 struct ClientGone {};
@@ -45,7 +43,7 @@ struct Connection::State {
   asio::awaitable<void> take_stream(const Route& route, BodyConsumer& consumer);
   asio::awaitable<void> read_whole_body(const Route& route);
   asio::awaitable<void> send_continue();
-  asio::awaitable<std::size_t> read_body_some(char* buffer_begin, std::size_t size);
+  asio::awaitable<std::size_t> read_body_some(char* into_begin, std::size_t size);
   asio::awaitable<bool> discard_body();
   asio::awaitable<Response> settled(Response response);
   asio::awaitable<bool> pause(Wait wait);
@@ -61,7 +59,6 @@ struct Connection::State {
 
   beast::tcp_stream stream;
   Door& door;
-  /// Bounded: Beast gathers a chunk's extension, or the trailer, whole before it looks at it.
   beast::flat_buffer buffer;
   bool first = true;  // no request has been answered on this connection yet
   bool idle = false;
@@ -69,7 +66,7 @@ struct Connection::State {
   // Of the request at hand:
   Request request;
   Head head;
-  std::optional<Parser> parser;
+  std::optional<BodyReader> body_reader;
   bool continue_owed = false;
   Steady::time_point started;
 };

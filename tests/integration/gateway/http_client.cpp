@@ -72,6 +72,14 @@ std::string Wire::read_until(const std::string& marker) {
   return read;
 }
 
+void Wire::end_sending() { ::shutdown(socket_.get(), SHUT_WR); }
+
+std::string Wire::read_to_end() {
+  while (fill(kPatience)) {
+  }
+  return std::exchange(buffer_, {});
+}
+
 std::optional<Answer> Wire::read(bool without_body) {
   std::size_t end = 0;
   while ((end = buffer_.find("\r\n\r\n")) == std::string::npos)

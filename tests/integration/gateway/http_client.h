@@ -37,6 +37,10 @@ class Wire {
   explicit Wire(std::uint16_t port);
   /// False when the server closed the connection.
   bool send(const std::string& bytes);
+  /// Says that nothing more will be sent; answers can still be read.
+  void end_sending();
+  /// Everything that still arrives before the server closes. Fails the test where it sends nothing for ten seconds.
+  std::string read_to_end();
   /// nullopt when the connection ends before a whole answer has come. Fails the test after ten seconds.
   /// `without_body`: the answer to HEAD.
   std::optional<Answer> read(bool without_body = false);

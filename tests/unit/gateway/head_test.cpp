@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/http_cases/refused.h"
+
 namespace finetuned::gateway {
 namespace {
 
@@ -36,45 +38,22 @@ TEST(ParseHead, AcceptsChunkedAlone) {
   EXPECT_TRUE(head->chunked);
 }
 
-class BadHead : public testing::TestWithParam<const char*> {};
+TEST(ParseHead, RefusesWhatTwoReadersMayReadDifferently) {
+  for (const auto& bad : tests::refused_heads()) {
+    const auto end = bad.bytes.find("\r\n\r\n");
+    HeadFault fault;
+    const bool whole = end != std::string::npos && end + 4 <= 8192;  // a longer one is refused unread
+    if (!whole) continue;
+    EXPECT_FALSE(parse_head(bad.bytes.substr(0, end + 4), fault)) << bad.name;
+    EXPECT_NE(fault.message, "") << bad.name;
+  }
+}
 
-TEST_P(BadHead, IsRefused) { EXPECT_FALSE(parse(GetParam())) << GetParam(); }
-
-INSTANTIATE_TEST_SUITE_P(
-    Framing, BadHead,
-    testing::Values(
-        "GET / HTTP/1.1\r\n\r\n",                                                              // no Host
-        "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",                                         // two
-        "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",                                         // obs-fold
-        "GET / HTTP/1.1\r\nHost : a\r\n\r\n",                                                   // blank before the colon
-        "GET / HTTP/1.1\r\n: a\r\nHost: a\r\n\r\n",                                             // no name
-        "GET / HTTP/1.1\nHost: a\r\n\r\n",                                                      // bare LF
-        "GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n",                                              // bare CR
-        "GET / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n",                                         // control character
-        "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",                                                   // two blanks
-        "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",                                                   // trailing blank
-        "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",                                            // absolute form
-        "GET / HTTP/2.0\r\nHost: a\r\n\r\n",                                                    // version
-        "GET / http/1.1\r\nHost: a\r\n\r\n",                                                    // its case
-        "G(T / HTTP/1.1\r\nHost: a\r\n\r\n",                                                    // method
-        "GET /\xC3\xA9 HTTP/1.1\r\nHost: a\r\n\r\n",                                            // raw bytes in the target
-        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",                                                // empty line before
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",         // repeated
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",                           // list
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",                             // sign
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\n",                            // hexadecimal
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n",                               // empty
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1234567890123456\r\n\r\n",               // 16 digits
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",  // both
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
-        "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nExpect: something\r\n\r\n"));
-
-TEST(ParseHead, RefusesNulBytes) {
-  EXPECT_FALSE(parse(std::string("GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", 29)));
+TEST(ParseHead, AcceptsWhatClientsSend) {
+  for (const char* line : {"Host: api.example.org:8443", "Host: [::1]:80", "Host: under_score.local"})
+    EXPECT_TRUE(parse(std::string("GET /v1/jobs?metadata[a]=b%20c&x=(1)&after='' HTTP/1.1\r\n") + line + "\r\n\r\n")) << line;
+  for (const char* line : {"X_Y: 1", "X: \xC3\xA9", "Content-Length: 000000000000005", "Expect: 100-Continue", "Accept: a\tb"})
+    EXPECT_TRUE(parse(std::string("POST / HTTP/1.1\r\nHost: a\r\n") + line + "\r\n\r\n")) << line;
 }
 
 TEST(BareLineEnd, IsSeenBeforeTheHeadIsWhole) {
