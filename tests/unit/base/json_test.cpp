@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/json_cases/refused.h"
+
 namespace finetuned::base {
 namespace {
 
@@ -51,6 +53,12 @@ TEST(StrictJson, RefusesBrokenTextAndSaysWhere) {
   for (const char* bad : {"", "{", "[1,]", "{\"a\"}", "nul", "1 2", "{} x", "'a'", "\"\xff\"", "[1"})
     EXPECT_NE(fault_of(bad), "accepted") << bad;
   EXPECT_EQ(fault_of("{}  \r\n"), "accepted");
+}
+
+TEST(StrictJson, RefusesWhatLenientReadersTake) {
+  ASSERT_GT(tests::refused_json().size(), 60u);
+  for (const auto& bad : tests::refused_json())
+    EXPECT_NE(fault_of(bad.text).find(bad.why), std::string::npos) << bad.name << ": " << fault_of(bad.text);
 }
 
 TEST(StrictJson, HoldsItsLimits) {
