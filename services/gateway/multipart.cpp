@@ -81,7 +81,9 @@ bool MultipartReader::read_after_delimiter() {
 bool MultipartReader::read_head() {
   const std::string_view rest = std::string_view(buffer_).substr(used_);
   const auto end = rest.find("\r\n\r\n");
-  if (std::min(end, rest.size()) > kMostHeadBytes) refuse("a part's head is larger than 8 KB");
+  // Of a head whose end has not come, the last three bytes may belong to the end.
+  const auto known = end != std::string_view::npos ? end : rest.size() - std::min<std::size_t>(rest.size(), 3);
+  if (known > kMostHeadBytes) refuse("a part's head is larger than 8 KB");
   if (end == std::string_view::npos) return false;
   if (++parts_ > kMostParts) refuse("it has more than 32 parts");
   sink_.on_part(parse_part_head(rest.substr(0, end)));

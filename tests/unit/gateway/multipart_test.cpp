@@ -52,6 +52,20 @@ TEST(Multipart, ReadsPartsHoweverTheyAreCut) {
   }
 }
 
+/// Where it was cut inside the head's empty line, a head of 8190 to 8192 bytes was refused.
+TEST(Multipart, BoundsAHeadHoweverItIsCut) {
+  const std::string begin = "Content-Disposition: form-data; name=\"a\"\r\nX: ";
+  for (const std::size_t size : {8189u, 8190u, 8191u, 8192u, 8193u}) {
+    const std::string body = "--xyz\r\n" + begin + std::string(size - begin.size(), 'x') + "\r\n\r\n1" + kEnd;
+    for (std::size_t piece = body.size() - 40; piece <= body.size(); ++piece) {
+      if (size <= 8192)
+        EXPECT_EQ(read(body, piece).size(), 1u) << size << " in pieces of " << piece;
+      else
+        EXPECT_THROW(read(body, piece), base::ApiError) << size << " in pieces of " << piece;
+    }
+  }
+}
+
 TEST(Multipart, ReadsRandomBytesInRandomPieces) {
   std::mt19937 random(7);
   for (int round = 0; round < 200; ++round) {
