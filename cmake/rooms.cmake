@@ -31,12 +31,17 @@ endfunction()
 add_library(finetuned_options INTERFACE)
 target_compile_options(finetuned_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -fno-omit-frame-pointer>)
+# Clang warns of what libstdc++ 12 does inside std::stable_sort.
+target_compile_options(finetuned_options INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-deprecated-declarations>)
 if(FINETUNED_WERROR)
   target_compile_options(finetuned_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 if(FINETUNED_SANITIZE)
   add_compile_options(-fsanitize=${FINETUNED_SANITIZE} -g)
   add_link_options(-fsanitize=${FINETUNED_SANITIZE})
+  if(FINETUNED_FUZZ)
+    add_compile_options(-fno-sanitize-recover=all)  # a finding ends the process, so that its input is kept
+  endif()
 endif()
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
