@@ -56,14 +56,18 @@ asio::awaitable<bool> Connection::State::serve_one() {
   request.id = base::make_id("req");
   head = Head();
   head.keep_alive = false;
+  request.from_loopback = from_loopback;
+  found = nullptr;
   body_reader.reset();
   continue_owed = false;
   if (buffer.size() == 0) buffer.shrink_to_fit();
   Response response;
   std::exception_ptr failure;
+  std::optional<Metrics::InFlight> in_flight;
   try {
     const bool arrived = co_await read_head();
     if (!arrived) co_return false;
+    in_flight.emplace(door.metrics);
     response = co_await answer();
     if (response.pending) response = co_await settled(std::move(response));
   } catch (const ClientGone&) {
@@ -139,6 +143,7 @@ asio::awaitable<Response> Connection::State::answer() {
   request.query = std::move(target->query);
   request.headers = head.headers;
   const Route& route = door.router.find(request);
+  found = &route;
   if (route.handler && !head.has_body()) {
     auto whole = [this, &route] {
       if (route.access != Access::kOpen) door.authenticate(request, route.access);

@@ -13,6 +13,7 @@
 
 #include "base/offload.h"
 #include "services/gateway/http.h"
+#include "services/gateway/metrics.h"
 #include "services/gateway/router.h"
 
 namespace finetuned::gateway {
@@ -33,6 +34,7 @@ struct Door {
   /// Sets request.principal for routes that are not open. Blocking; throws ApiError 401 or 403.
   std::function<void(Request&, Access)> authenticate;
   base::BlockingPool& pool;
+  Metrics& metrics;
   DoorLimits limits;
   std::atomic<bool> draining{false};
 };

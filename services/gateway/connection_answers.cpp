@@ -42,6 +42,7 @@ asio::awaitable<bool> Connection::State::send(Response response) {
   const bool bodiless = request.method == "HEAD";
   if (!response.source && !bodiless) text += response.body;
   bool sent = co_await write(std::move(text));
+  door.metrics.answered(found, response.status, spent, request.rates.refused);
   note(response, spent);
   if (sent && response.source && !bodiless) sent = co_await send_source(*response.source, response.source_bytes);
   if (response.live) sent = co_await send_live(std::move(response.live), context.chunks, sent && !bodiless);

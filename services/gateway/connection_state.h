@@ -30,9 +30,18 @@ struct ClientGone {};
 
 inline auto into(error_code& ec) { return asio::redirect_error(asio::use_awaitable, ec); }
 
+inline bool is_loopback(const asio::ip::tcp::socket& socket) {
+  error_code ec;
+  const auto peer = socket.remote_endpoint(ec);
+  return !ec && peer.address().is_loopback();
+}
+
 struct Connection::State {
   State(asio::ip::tcp::socket socket, Door& shared)
-      : stream(std::move(socket)), door(shared), buffer(shared.limits.head_bytes + kReceiveBytes) {}
+      : stream(std::move(socket)), door(shared), buffer(shared.limits.head_bytes + kReceiveBytes) {
+    door.metrics.connection_opened();
+  }
+  ~State() { door.metrics.connection_closed(); }
 
   asio::awaitable<bool> serve_one();
   asio::awaitable<bool> read_head();
@@ -60,12 +69,14 @@ struct Connection::State {
   beast::tcp_stream stream;
   Door& door;
   beast::flat_buffer buffer;
+  const bool from_loopback = is_loopback(stream.socket());
   bool first = true;  // no request has been answered on this connection yet
   bool idle = false;
 
   // Of the request at hand:
   Request request;
   Head head;
+  const Route* found = nullptr;  // the route, once it is known
   std::optional<BodyReader> body_reader;
   bool continue_owed = false;
   Steady::time_point started;

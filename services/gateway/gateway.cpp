@@ -14,6 +14,7 @@
 #include "services/gateway/auth.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/limits.h"
+#include "services/gateway/metrics.h"
 #include "services/gateway/platform.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/server.h"
@@ -70,6 +71,7 @@ DoorLimits door_limits(const base::Settings::Gateway& settings) {
 Router make_router(const base::Settings::Gateway& settings, const Platform& platform) {
   Router router(static_cast<std::uint64_t>(settings.max_json_bytes));
   add_health_routes(router, platform);
+  add_metrics_route(router, platform);
   add_file_routes(router, platform);
   add_file_upload_route(router, platform);
   add_file_content_route(router, platform);
@@ -114,9 +116,9 @@ struct Gateway::State {
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
         platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
-                 door_rates(all.gateway)},
+                 door_rates(all.gateway), metrics},
         router(make_router(settings, platform)),
-        door{router, [this](Request& request, Access access) { admit(request, access); }, pool, door_limits(settings), false},
+        door{router, [this](Request& request, Access access) { admit(request, access); }, pool, metrics, door_limits(settings), false},
         io(settings.io_threads), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
         server(io, door, settings.address, settings.port, static_cast<std::size_t>(settings.max_connections)) {}
 
@@ -135,6 +137,7 @@ struct Gateway::State {
   RateLimiter limiter;
   inference::Directory directory;
   Generations generations;
+  Metrics metrics;
   Platform platform;
   Router router;
   Door door;

@@ -35,6 +35,7 @@ struct Request {
   StringPairs headers;                ///< names in lower case, values without surrounding blanks
   std::vector<std::string> params;    ///< what the path template's `{...}` matched, in order
   Principal principal;                ///< empty on open routes
+  bool from_loopback = false;         ///< its connection comes from this machine
   std::string body;                   ///< whole, except on streaming routes
   mutable RateViews rates;            ///< what the answer says of limits; whoever counts the request narrows it
 

@@ -47,6 +47,7 @@ void take(RateLimiter& limiter, const std::vector<Limit>& limits, const Request&
   for (std::size_t i = 0; i < limits.size(); ++i)
     narrow(limits[i].tokens ? request.rates.tokens : request.rates.requests, outcome.views[i]);
   if (!outcome.refused) return;
+  request.rates.refused = true;
   const std::size_t at = *outcome.refused;
   throw refusal(limits[at], outcome.views[at], request, amount, outcome.retry);
 }

@@ -19,6 +19,7 @@ namespace finetuned::gateway {
 
 struct Generations;
 class KeyCache;
+class Metrics;
 class RateLimiter;
 
 /// What the settings allow in a minute, whatever the model.
@@ -39,6 +40,7 @@ struct Platform {
   KeyCache& keys;
   RateLimiter& limiter;
   DoorRates rates;
+  Metrics& metrics;
 };
 
 }  // namespace finetuned::gateway

@@ -18,6 +18,7 @@ struct RateView {
 struct RateViews {
   std::optional<RateView> requests;
   std::optional<RateView> tokens;
+  bool refused = false;  ///< a limit refused the request
 };
 
 /// Keeps the tighter of two: the one with less remaining.

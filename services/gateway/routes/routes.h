@@ -7,6 +7,7 @@ namespace finetuned::gateway {
 
 /// Each adds one resource's routes. `platform` outlives the router.
 void add_health_routes(Router& router, const Platform& platform);
+void add_metrics_route(Router& router, const Platform& platform);
 void add_file_routes(Router& router, const Platform& platform);
 void add_file_upload_route(Router& router, const Platform& platform);
 void add_file_content_route(Router& router, const Platform& platform);

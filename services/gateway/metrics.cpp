@@ -1,0 +1,142 @@
+#include "services/gateway/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <mutex>
+#include <optional>
+
+#include "base/log.h"
+#include "services/gateway/router.h"
+#include "storage/platform_figures.h"
+#include "storage/postgres/pool.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+using Steady = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kFresh{5};
+constexpr std::chrono::milliseconds kPatience{3000};  // a scrape is given up after ten seconds, by default
+
+const prometheus::Histogram::BucketBoundaries& latency_bounds() {
+  static const prometheus::Histogram::BucketBoundaries bounds{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                                              0.25,  0.5,    1,     2.5,  5,     10,   30};
+  return bounds;
+}
+
+template <class Builder>
+auto& family(Builder builder, prometheus::Registry& registry, const char* name, const char* help) {
+  return builder.Name(name).Help(help).Register(registry);
+}
+
+prometheus::Gauge& gauge(prometheus::Registry& registry, const char* name, const char* help) {
+  return family(prometheus::BuildGauge(), registry, name, help).Add({});
+}
+
+prometheus::Counter& counter(prometheus::Registry& registry, const char* name, const char* help) {
+  return family(prometheus::BuildCounter(), registry, name, help).Add({});
+}
+
+prometheus::Labels labels_of(const Route* route) {
+  if (!route) return {{"method", "other"}, {"route", "none"}};
+  std::string path;
+  for (const std::string& segment : route->path) path += "/" + segment;
+  return {{"method", route->method}, {"route", path}};
+}
+
+/// What this process counts.
+struct Traffic {
+  prometheus::Registry registry;
+  prometheus::Family<prometheus::Counter>& requests =
+      family(prometheus::BuildCounter(), registry, "finetuned_http_requests_total", "Requests answered, by route and status");
+  prometheus::Family<prometheus::Histogram>& latency = family(
+      prometheus::BuildHistogram(), registry, "finetuned_http_request_seconds", "From a request's first byte until its answer begins");
+  prometheus::Gauge& in_flight =
+      gauge(registry, "finetuned_http_requests_in_flight", "Requests whose answer has not gone out whole");
+  prometheus::Gauge& connections = gauge(registry, "finetuned_http_connections", "Open connections");
+  prometheus::Counter& rate_limited =
+      counter(registry, "finetuned_http_rate_limited_total", "Requests that a rate limit refused");
+  prometheus::Gauge& database_up =
+      gauge(registry, "finetuned_database_up", "1 where PostgreSQL gave the platform's figures");
+};
+
+/// What the database says of the whole platform, whichever gateway is asked.
+struct Figures {
+  void show(const storage::PlatformFigures& figures) {
+    queued.Set(static_cast<double>(figures.queued_jobs));
+    oldest.Set(static_cast<double>(figures.oldest_queued_seconds));
+    running.Set(static_cast<double>(figures.running_jobs));
+    holds.Set(static_cast<double>(figures.open_holds));
+    webhooks.Set(static_cast<double>(figures.webhooks_outstanding));
+    const double more = static_cast<double>(figures.trained_tokens) - tokens.Value();
+    if (more > 0) tokens.Increment(more);
+  }
+
+  prometheus::Registry registry;
+  prometheus::Gauge& queued = gauge(registry, "finetuned_jobs_queued", "Jobs that wait for a worker");
+  prometheus::Gauge& oldest =
+      gauge(registry, "finetuned_jobs_queue_oldest_seconds", "How long the first job of the queue has waited");
+  prometheus::Gauge& running = gauge(registry, "finetuned_jobs_running", "Jobs that a worker has");
+  prometheus::Gauge& holds = gauge(registry, "finetuned_holds_open", "Amounts held for jobs that are not settled");
+  prometheus::Counter& tokens = counter(registry, "finetuned_trained_tokens_total", "Billed tokens of all jobs");
+  prometheus::Gauge& webhooks =
+      gauge(registry, "finetuned_webhooks_outstanding", "Events neither delivered nor given up");
+};
+
+std::optional<storage::PlatformFigures> read_figures(postgres::Pool& database) {
+  try {
+    return database.transact(postgres::Scope::system(), storage::read_platform_figures, kPatience);
+  } catch (const std::exception& error) {
+    base::log_warn("the platform's figures could not be read", {{"error", error.what()}});
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+struct Metrics::State {
+  Traffic traffic;
+  std::mutex mutex;  // of what follows; held while the database is asked, so that one asks for all who wait
+  Figures figures;
+  std::optional<Steady::time_point> asked;
+  bool known = false;
+};
+
+Metrics::Metrics() : state_(std::make_unique<State>()) {}
+Metrics::~Metrics() = default;
+
+void Metrics::connection_opened() { state_->traffic.connections.Increment(); }
+void Metrics::connection_closed() { state_->traffic.connections.Decrement(); }
+void Metrics::request_begun() { state_->traffic.in_flight.Increment(); }
+void Metrics::request_ended() { state_->traffic.in_flight.Decrement(); }
+
+void Metrics::answered(const Route* route, int status, std::chrono::duration<double> seconds, bool rate_limited) {
+  prometheus::Labels labels = labels_of(route);
+  state_->traffic.latency.Add(labels, latency_bounds()).Observe(seconds.count());
+  labels.emplace("status", std::to_string(status));
+  state_->traffic.requests.Add(labels).Increment();
+  if (rate_limited) state_->traffic.rate_limited.Increment();
+}
+
+std::string Metrics::scrape(postgres::Pool& database) {
+  const std::lock_guard lock(state_->mutex);
+  const auto now = Steady::now();
+  if (!state_->asked || now - *state_->asked >= kFresh) {
+    const auto read = read_figures(database);
+    if (read) state_->figures.show(*read);
+    state_->known = read.has_value();
+    state_->asked = Steady::now();
+    state_->traffic.database_up.Set(state_->known ? 1 : 0);
+  }
+  const prometheus::TextSerializer serializer;
+  std::string text = serializer.Serialize(state_->traffic.registry.Collect());
+  if (state_->known) text += serializer.Serialize(state_->figures.registry.Collect());
+  return text;
+}
+
+}  // namespace finetuned::gateway
