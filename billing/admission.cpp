@@ -4,6 +4,7 @@
 #include "base/expects.h"
 #include "base/ids.h"
 #include "billing/ledger.h"
+#include "billing/quotas.h"
 #include "storage/job_store.h"
 
 namespace finetuned::billing {
@@ -14,6 +15,7 @@ storage::NewEvent message(std::string text) { return {storage::EventLevel::kInfo
 
 /// Holds the quote and queues the job. Throws ApiError 429 before anything is written.
 void admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote) {
+  check_month(tx, job, quote);
   storage::Admitted admitted{quote.price.version, quote.tokens, quote.amount.value, std::nullopt};
   if (quote.amount.value > 0) {  // a price of nothing holds nothing
     admitted.hold_transfer_id = base::make_uuid();
@@ -38,13 +40,15 @@ void admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& q
 
 storage::Job create_job(postgres::Transaction& tx, const storage::NewJob& job) {
   const auto quote = make_quote(tx, quote_request_of(tx, job));
+  check_queued_jobs(tx, job.project_id);
   storage::JobStore jobs(tx);
   jobs.insert(job);
   jobs.append_event(job.id, message("Created fine-tuning job: " + job.id));
-  if (quote)
+  if (quote) {
     admit(tx, job, *quote);
-  else
+  } else {
     jobs.append_event(job.id, message("Validating training file: " + job.training_file));
+  }
   return *jobs.find(job.id);
 }
 

@@ -11,7 +11,8 @@ namespace finetuned::billing {
 
 /// Creates a job (gateway, project scope), in one transaction with its first event and, where its files are counted
 /// already, the hold, state `queued` and the outbox row; else it waits in `validating_files` with nothing held.
-/// Throws make_quote's ApiErrors, and ApiError 429 `insufficient_quota` with the shortfall: nothing is created then.
+/// Throws make_quote's ApiErrors, those of quotas.h, and ApiError 429 `insufficient_quota` with the shortfall: nothing is
+/// created then.
 storage::Job create_job(postgres::Transaction& tx, const storage::NewJob& job);
 
 /// Looks again at jobs in `validating_files` (scheduler, system scope): admits those whose files are counted by now;

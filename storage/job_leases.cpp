@@ -15,16 +15,26 @@ namespace {
 /// $1 job, $2 epoch: the row while the lease holds, by the database's clock.
 #define FENCE " id = $1 AND lease_epoch = $2 AND state = 'running' AND lease_until > clock_timestamp()"
 
+/// Projects that have all the running jobs they may have.
+#define NOT_FULL                                                                                        \
+  " q.project_id NOT IN (SELECT l.project_id FROM project_quota l WHERE l.running_jobs <= (SELECT count(*) FROM job r" \
+  "   WHERE r.state = 'running' AND r.project_id = l.project_id))"
+
+/// Where a project's running jobs are limited, one claim at a time: the next one counts this one's job.
+constexpr char kOneByOne[] =
+    "SELECT pg_advisory_xact_lock(hashtextextended('claim', 0)) FROM (SELECT FROM project_quota"
+    " WHERE running_jobs IS NOT NULL LIMIT 1) AS limited";
 constexpr char kClaim[] =
     "UPDATE job SET state = 'running', worker = $1, lease_epoch = lease_epoch + 1,"
     " lease_until = clock_timestamp() + make_interval(secs => $2::double precision),"
     " started_at = coalesce(started_at, clock_timestamp()), step = coalesce(state_step, 0), trained_tokens = state_tokens,"
     " estimated_finish = NULL"
-    " WHERE id = (SELECT q.id FROM job q WHERE q.state = 'queued' ORDER BY q.queued_at, q.seq LIMIT 1"
-    "  FOR UPDATE SKIP LOCKED) RETURNING id";
+    " WHERE id = (SELECT q.id FROM job q WHERE q.state = 'queued' AND" NOT_FULL
+    "  ORDER BY q.queued_at, q.seq LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id";
 constexpr char kNextBase[] =
-    "SELECT b.directory FROM (SELECT q.base_model FROM job q WHERE q.state = 'queued' ORDER BY q.queued_at, q.seq"
-    "  LIMIT 1) AS next JOIN base_model b ON b.name = next.base_model";
+    "SELECT b.directory FROM (SELECT q.base_model FROM job q WHERE q.state = 'queued' AND" NOT_FULL
+    "  ORDER BY q.queued_at, q.seq LIMIT 1) AS next JOIN base_model b ON b.name = next.base_model";
+#undef NOT_FULL
 constexpr char kHeartbeat[] =
     "UPDATE job SET lease_until = clock_timestamp() + make_interval(secs => $3::double precision) WHERE" FENCE
     " RETURNING cancel_requested_at IS NOT NULL AS cancel_requested, pause_requested_at IS NOT NULL AS pause_requested";
@@ -70,6 +80,7 @@ JobLeases::Beat beat_of(const postgres::Result& rows) {
 }  // namespace
 
 std::optional<ClaimedJob> JobLeases::claim(const std::string& worker, std::int64_t lease_seconds) {
+  tx_.execute(kOneByOne);
   const auto claimed = tx_.execute(kClaim, {worker, lease_seconds});
   if (claimed.empty()) return std::nullopt;
   const auto rows =

@@ -34,7 +34,7 @@ class JobLeases {
  public:
   explicit JobLeases(postgres::Transaction& tx) : tx_(tx) {}
 
-  /// queued -> running: the job that waited longest. SKIP LOCKED: two workers never get the same one. System scope.
+  /// queued -> running: the job that waited longest of the projects whose quota allows one more running job. SKIP LOCKED: two workers never get the same one. System scope.
   std::optional<ClaimedJob> claim(const std::string& worker, std::int64_t lease_seconds);
 
   /// The directory of the base model that the next claim()'s job wants; nothing where none is queued. Only looks:

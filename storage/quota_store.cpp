@@ -1,16 +1,43 @@
 #include "storage/quota_store.h"
 
+#include "storage/file_store.h"
+
 namespace finetuned::storage {
 
-Quotas QuotaStore::get(const std::string& project_id) {
-  const auto rows = tx_.execute(
-      "SELECT queued_jobs, running_jobs, storage_bytes, tokens_per_month, share_weight FROM project_quota"
-      " WHERE project_id = $1",
-      {project_id});
+namespace {
+
+const std::string kSelect =
+    "SELECT queued_jobs, running_jobs, storage_bytes, tokens_per_month, share_weight FROM project_quota WHERE project_id = $1";
+
+constexpr char kUsed[] =
+    "WITH month AS (SELECT date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') AS start)"
+    " SELECT count(*) FILTER (WHERE state IN ('validating_files', 'queued', 'paused')) AS queued,"
+    " count(*) FILTER (WHERE state = 'running') AS running,"
+    " coalesce(sum(CASE WHEN settled_at IS NULL THEN quoted_tokens ELSE trained_tokens END), 0)::bigint AS tokens,"
+    " (SELECT extract(epoch FROM (start + interval '1 month') AT TIME ZONE 'UTC')::bigint FROM month) AS month_ends"
+    " FROM job WHERE project_id = $1 AND (finished_at IS NULL OR settled_at IS NULL"
+    "  OR finished_at >= (SELECT start AT TIME ZONE 'UTC' FROM month))";
+
+Quotas read_quotas(const postgres::Result& rows) {
   if (rows.empty()) return {};
   const auto row = rows.row(0);
   return {row.maybe_integer("queued_jobs"), row.maybe_integer("running_jobs"), row.maybe_integer("storage_bytes"),
           row.maybe_integer("tokens_per_month"), row.integer("share_weight")};
+}
+
+}  // namespace
+
+Quotas QuotaStore::get(const std::string& project_id) { return read_quotas(tx_.execute(kSelect, {project_id})); }
+
+Quotas QuotaStore::lock(const std::string& project_id) {
+  return read_quotas(tx_.execute(kSelect + " FOR NO KEY UPDATE", {project_id}));
+}
+
+QuotaUse QuotaStore::used(const std::string& project_id) {
+  const std::int64_t bytes = FileStore(tx_).total_bytes(project_id);
+  const auto rows = tx_.execute(kUsed, {project_id});
+  const auto row = rows.row(0);
+  return {row.integer("queued"), row.integer("running"), bytes, row.integer("tokens"), row.integer("month_ends")};
 }
 
 void QuotaStore::put(const std::string& project_id, const Quotas& quotas) {

@@ -17,6 +17,15 @@ struct Quotas {
   std::int64_t share_weight = 1;  ///< 1..1000: its share of the workers beside the other projects'
 };
 
+/// What a project has of what its quotas limit, and when its month ends.
+struct QuotaUse {
+  std::int64_t queued_jobs = 0;       ///< waiting for their files or a worker, and paused ones, which will wait again
+  std::int64_t running_jobs = 0;
+  std::int64_t storage_bytes = 0;     ///< of files that are not deleted
+  std::int64_t tokens_per_month = 0;  ///< billed in this calendar month (UTC), and quoted for jobs that have not ended
+  std::int64_t month_ends_at = 0;     ///< Unix time
+};
+
 /// Quotas of projects. Reading works in the project's own scope as well.
 class QuotaStore {
  public:
@@ -24,6 +33,10 @@ class QuotaStore {
 
   /// Those that were set; no limits and a weight of 1 before.
   Quotas get(const std::string& project_id);
+  /// The same, and nobody else changes or locks them until the transaction ends: of two that would both fit, the second
+  /// sees what the first took.
+  Quotas lock(const std::string& project_id);
+  QuotaUse used(const std::string& project_id);
   void put(const std::string& project_id, const Quotas& quotas);
 
  private:

@@ -16,6 +16,14 @@ constexpr char kColumns[] = "id, threshold_cents, recipients, subject_prefix";
 constexpr char kOwner[] = "organization_id = $1 AND project_id IS NOT DISTINCT FROM $2::text";
 const std::string kOwned = std::string(" WHERE ") + kOwner;
 
+constexpr char kSpent[] =
+    "WITH mine AS (SELECT id FROM project WHERE organization_id = $1 AND ($2::text IS NULL OR id = $2))"
+    " SELECT (coalesce((SELECT sum(amount) FROM transfer WHERE project_id IN (SELECT id FROM mine) AND kind = 'post'"
+    "   AND ledger = 'USD_NANO'"
+    "   AND created_at >= date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'), 0)"
+    "  + coalesce((SELECT sum(debits_pending) FROM account WHERE project_id IN (SELECT id FROM mine) AND kind = 'prepaid'"
+    "   AND ledger = 'USD_NANO'), 0))::bigint AS spent";
+
 SpendAlert read_alert(const postgres::Row& row) {
   return {row.text("id"),
           {.threshold_cents = row.integer("threshold_cents"),
@@ -52,6 +60,24 @@ void SpendStore::set_limit(std::int64_t cents) {
 bool SpendStore::remove_limit() {
   return tx_.execute("DELETE FROM spend_limit" + kOwned, {spender_.organization_id, spender_.project_id})
              .affected_rows() == 1;
+}
+
+Spending SpendStore::spending() {
+  Spending spending{limit(), 0};
+  spending.spent_nano =
+      tx_.execute(kSpent, {spender_.organization_id, spender_.project_id}).row(0).integer("spent");
+  return spending;
+}
+
+Spending SpendStore::lock_spending() {
+  const bool narrow = !tx_.scope().is_system();
+  if (narrow) tx_.execute("SELECT set_config('finetuned.scope', 'system', true)");
+  Spending spending;
+  const auto rows = tx_.execute("SELECT threshold_cents FROM spend_limit" + kOwned + " FOR NO KEY UPDATE",
+                                {spender_.organization_id, spender_.project_id});
+  if (!rows.empty()) spending = this->spending();  // without a limit there is nothing to add up
+  if (narrow) tx_.execute("SELECT set_config('finetuned.scope', 'project', true)");
+  return spending;
 }
 
 SpendAlert SpendStore::add_alert(const NewSpendAlert& alert) {

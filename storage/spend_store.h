@@ -22,6 +22,12 @@ struct NewSpendAlert {
   std::optional<std::string> subject_prefix;
 };
 
+/// How a spender stands in this calendar month (UTC).
+struct Spending {
+  std::optional<std::int64_t> limit_cents;
+  std::int64_t spent_nano = 0;  ///< paid in this month, and held now
+};
+
 struct SpendAlert {
   std::string id;  ///< `alert-...`
   NewSpendAlert alert;
@@ -37,6 +43,11 @@ class SpendStore {
   void set_limit(std::int64_t cents);
   /// False where there is none.
   bool remove_limit();
+
+  Spending spending();
+  /// The same, and nobody else changes or locks the limit until the transaction ends. Also from a project's scope, where an
+  /// organization's spending is the sum over projects that the transaction does not see otherwise.
+  Spending lock_spending();
 
   SpendAlert add_alert(const NewSpendAlert& alert);
   std::optional<SpendAlert> find_alert(const std::string& id);

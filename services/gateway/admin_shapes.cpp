@@ -155,7 +155,7 @@ json::object spend_alert_shape(const storage::SpendAlert& alert, const std::stri
   return shape;
 }
 
-json::object quotas_shape(const storage::Quotas& quotas) {
+json::object quotas_shape(const storage::Quotas& quotas, const storage::QuotaUse& use) {
   json::object shape;
   shape["object"] = "organization.project.quotas";
   shape["queued_jobs"] = or_null(quotas.queued_jobs);
@@ -163,6 +163,11 @@ json::object quotas_shape(const storage::Quotas& quotas) {
   shape["storage_bytes"] = or_null(quotas.storage_bytes);
   shape["tokens_per_month"] = or_null(quotas.tokens_per_month);
   shape["share_weight"] = quotas.share_weight;
+  shape["used"] = {{"queued_jobs", use.queued_jobs},
+                   {"running_jobs", use.running_jobs},
+                   {"storage_bytes", use.storage_bytes},
+                   {"tokens_per_month", use.tokens_per_month}};
+  shape["month_ends_at"] = use.month_ends_at;
   return shape;
 }
 

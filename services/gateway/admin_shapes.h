@@ -29,7 +29,7 @@ base::json::object project_user_shape(const storage::ProjectUser& user);
 base::json::object rate_limit_shape(const storage::RateLimit& limit);
 /// `object`: `organization.spend_alert` or `project.spend_alert`.
 base::json::object spend_alert_shape(const storage::SpendAlert& alert, const std::string& object);
-base::json::object quotas_shape(const storage::Quotas& quotas);
+base::json::object quotas_shape(const storage::Quotas& quotas, const storage::QuotaUse& use);
 base::json::object audit_entry_shape(const storage::AuditEntry& entry);
 
 /// A rate limit's id is this and the model's name.

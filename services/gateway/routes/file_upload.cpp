@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "billing/quotas.h"
 #include "services/gateway/file_request.h"
 #include "services/gateway/multipart.h"
 #include "services/gateway/routes/routes.h"
@@ -117,7 +118,10 @@ storage::NewFile Upload::describe() const {
 storage::File Upload::store(const storage::NewFile& file) {
   const auto scope = postgres::Scope::project(project_id_);
   try {
-    return platform_.database.transact(scope, [&](postgres::Transaction& tx) { return storage::FileStore(tx).create(file); });
+    return platform_.database.transact(scope, [&](postgres::Transaction& tx) {
+      billing::check_storage(tx, project_id_, file.bytes);
+      return storage::FileStore(tx).create(file);
+    });
   } catch (const postgres::CommitOutcomeUnknown&) {
     const auto found =
         platform_.database.transact(scope, [&](postgres::Transaction& tx) { return storage::FileStore(tx).find(file.id); });

@@ -16,7 +16,9 @@ constexpr std::int64_t kMostCount = 1'000'000'000'000'000;
 constexpr std::int64_t kMostWeight = 1000;
 
 json::object get_quotas(Transaction& tx, const Request& request) {
-  return quotas_shape(QuotaStore(tx).get(own_project(tx, request).id));
+  const storage::Project project = own_project(tx, request);
+  QuotaStore quotas(tx);
+  return quotas_shape(quotas.get(project.id), quotas.used(project.id));
 }
 
 /// The whole of them: what is left out or null has no limit from then on, and the weight is 1.
@@ -31,9 +33,9 @@ json::object put_quotas(Transaction& tx, const Request& request) {
   quotas.share_weight = fields.integer("share_weight", 1, kMostWeight).value_or(1);
   const storage::Project project = open_project(tx, request);
   QuotaStore(tx).put(project.id, quotas);
-  const json::object shape = quotas_shape(quotas);
+  const json::object shape = quotas_shape(quotas, QuotaStore(tx).used(project.id));
   json::object changes = shape;
-  changes.erase("object");
+  for (const char* not_asked_for : {"object", "used", "month_ends_at"}) changes.erase(not_asked_for);
   audit(tx, request, "quota.updated", {{"id", project.id}, {"changes_requested", std::move(changes)}}, project.id);
   return shape;
 }

@@ -13,19 +13,22 @@ using storage::SpendStore;
 namespace {
 
 constexpr std::int64_t kMostCents = 1'000'000'000'000;
+constexpr std::int64_t kNanoPerCent = 10'000'000;
 constexpr const char* kWhat = "spend_limit";
 
 const std::string& id_of(const Spender& spender) {
   return spender.project_id ? *spender.project_id : spender.organization_id;
 }
 
-json::object limit_shape(const Spender& spender, std::int64_t cents) {
+/// `enforcing` while no job that costs anything would be let through.
+json::object limit_shape(Transaction& tx, const Spender& spender, std::int64_t cents) {
+  const std::int64_t spent_cents = SpendStore(tx, spender).spending().spent_nano / kNanoPerCent;
   json::object shape;
   shape["object"] = spender_object(spender, kWhat);
   shape["threshold_amount"] = cents;
   shape["currency"] = "USD";
   shape["interval"] = "month";
-  shape["enforcement"] = {{"status", "inactive"}};  // no job is refused for it
+  shape["enforcement"] = {{"status", spent_cents >= cents ? "enforcing" : "inactive"}};
   return shape;
 }
 
@@ -33,7 +36,7 @@ json::object get_limit(Transaction& tx, const Request& request) {
   const Spender spender = spender_of(tx, request, false);
   const auto cents = SpendStore(tx, spender).limit();
   if (!cents) throw no_such(kWhat, "none is set for " + id_of(spender));
-  return limit_shape(spender, *cents);
+  return limit_shape(tx, spender, *cents);
 }
 
 json::object set_limit(Transaction& tx, const Request& request) {
@@ -47,7 +50,7 @@ json::object set_limit(Transaction& tx, const Request& request) {
   audit(tx, request, "spend_limit.updated",
         {{"id", id_of(spender)}, {"changes_requested", {{"threshold_amount", cents}, {"currency", "USD"}, {"interval", "month"}}}},
         spender.project_id);
-  return limit_shape(spender, cents);
+  return limit_shape(tx, spender, cents);
 }
 
 json::object delete_limit(Transaction& tx, const Request& request) {

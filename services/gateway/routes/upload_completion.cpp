@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "billing/quotas.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "services/gateway/upload_request.h"
@@ -143,6 +144,7 @@ storage::Upload UploadCompletion::store(const storage::NewFile& file) {
   std::optional<storage::Upload> done;
   try {
     done = platform_.database.transact(scope_, [&](Transaction& tx) {
+      billing::check_storage(tx, project_id_, file.bytes);
       return storage::UploadStore(tx).complete(completion_.lease, asked_.part_ids, file);
     });
   } catch (const postgres::CommitOutcomeUnknown&) {

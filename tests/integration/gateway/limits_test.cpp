@@ -1,3 +1,5 @@
+#include <ctime>
+
 #include "storage/quota_store.h"
 #include "storage/rate_limit_store.h"
 #include "tests/integration/gateway/admin_fixture.h"
@@ -130,13 +132,19 @@ TEST_F(LimitsTest, SpendAlertsAreChecked) {
 }
 
 TEST_F(LimitsTest, QuotasAreReplacedWhole) {
+  const json::value used = {{"queued_jobs", 0}, {"running_jobs", 0}, {"storage_bytes", 0}, {"tokens_per_month", 0}};
+  const json::value month_ends = done("GET", project("/quotas")).at("month_ends_at");
+  EXPECT_GT(month_ends.as_int64(), std::time(nullptr));
+  EXPECT_LE(month_ends.as_int64(), std::time(nullptr) + 31 * 86400);
   const json::value none = {{"object", "organization.project.quotas"}, {"queued_jobs", nullptr}, {"running_jobs", nullptr},
-                            {"storage_bytes", nullptr}, {"tokens_per_month", nullptr}, {"share_weight", 1}};
+                            {"storage_bytes", nullptr}, {"tokens_per_month", nullptr}, {"share_weight", 1},
+                            {"used", used}, {"month_ends_at", month_ends}};
   EXPECT_EQ(done("GET", project("/quotas")), none);
   const json::value put = done("PUT", project("/quotas"),
                                R"({"queued_jobs":0,"running_jobs":2,"storage_bytes":1000000000000,"share_weight":5,"project_id":"x"})");
   EXPECT_EQ(put, (json::value{{"object", "organization.project.quotas"}, {"queued_jobs", 0}, {"running_jobs", 2},
-                              {"storage_bytes", 1000000000000}, {"tokens_per_month", nullptr}, {"share_weight", 5}}));
+                              {"storage_bytes", 1000000000000}, {"tokens_per_month", nullptr}, {"share_weight", 5},
+                              {"used", used}, {"month_ends_at", month_ends}}));
   EXPECT_EQ(done("GET", project("/quotas")), put);
   const auto stored = pool().transact(Scope::project(tenant_.project.id), [&](Transaction& tx) {
     return storage::QuotaStore(tx).get(tenant_.project.id);

@@ -1,12 +1,52 @@
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <thread>
 
 #include "base/ids.h"
+#include "storage/quota_store.h"
 #include "tests/integration/storage/jobs_fixture.h"
 
 namespace finetuned {
 namespace {
+
+TEST_F(Jobs, AClaimPassesOverProjectsThatHaveTheirRunningJobs) {
+  system([&](Transaction& tx) { storage::QuotaStore(tx).put(project.id, {std::nullopt, 1, std::nullopt, std::nullopt}); });
+  const std::string first = queue_job(), second = queue_job();
+  const storage::Project other = tests::make_project(pool());
+  const auto theirs = tests::new_job(other, model, tests::make_file(pool(), other));
+  const JobLease lease = claim();
+  EXPECT_EQ(lease.job_id, first);
+  const auto claim_one = [](Transaction& tx) { return JobLeases(tx).claim("worker-2", 30); };
+  EXPECT_FALSE(system(claim_one)) << "the second waits for the first";
+  EXPECT_FALSE(system([](Transaction& tx) { return JobLeases(tx).next_base_directory(); }));
+  pool().transact(Scope::project(other.id), [&](Transaction& tx) {
+    JobStore(tx).insert(theirs);
+    JobStore(tx).admit(theirs.id, {1, 1000, 0, std::nullopt});
+  });
+  const auto passed = system(claim_one);
+  ASSERT_TRUE(passed);
+  EXPECT_EQ(passed->job.id, theirs.id) << "others go past it";
+  system([&](Transaction& tx) { EXPECT_TRUE(JobLeases(tx).fail(lease, {"internal_error", "x", std::nullopt})); });
+  const auto next = system(claim_one);
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->job.id, second);
+}
+
+TEST_F(Jobs, OfClaimsAtOnceAsManyWinAsMayRun) {
+  system([&](Transaction& tx) { storage::QuotaStore(tx).put(project.id, {std::nullopt, 2, std::nullopt, std::nullopt}); });
+  for (int i = 0; i < 8; ++i) queue_job();
+  std::atomic<int> won = 0;
+  const auto own = tests::make_pool(8);
+  {
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < 8; ++i)
+      workers.emplace_back([&] {
+        won += own->transact(Scope::system(), [](Transaction& tx) { return JobLeases(tx).claim("w", 30).has_value(); });
+      });
+  }
+  EXPECT_EQ(won, 2);
+}
 
 TEST_F(Jobs, TheNextBaseIsThatOfTheNextClaim) {
   const auto next = [&] { return system([](Transaction& tx) { return JobLeases(tx).next_base_directory(); }); };
