@@ -28,4 +28,27 @@ void IdempotencyStore::remember(const std::string& project_id, const std::string
       {project_id, key, request.body_sha256, request.job_id});
 }
 
+std::optional<IdempotencyStore::EarlierAnswer> IdempotencyStore::find_answer(const AnswerOwner& owner, const std::string& key,
+                                                                             std::int64_t age_seconds) {
+  const auto rows = tx_.execute(
+      "SELECT request_sha256, sealed_answer FROM idempotent_answer WHERE organization_id = $1"
+      " AND project_id IS NOT DISTINCT FROM $2::text AND key = $3"
+      " AND created_at > clock_timestamp() - make_interval(secs => $4::double precision)",
+      {owner.organization_id, owner.project_id, key, age_seconds});
+  if (rows.empty()) return std::nullopt;
+  return EarlierAnswer{rows.row(0).text("request_sha256"), rows.row(0).bytes("sealed_answer")};
+}
+
+void IdempotencyStore::remember_answer(const AnswerOwner& owner, const std::string& key, const EarlierAnswer& answer) {
+  tx_.execute(
+      "DELETE FROM idempotent_answer WHERE ctid IN (SELECT ctid FROM idempotent_answer"
+      " WHERE created_at < clock_timestamp() - interval '24 hours' ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED)");
+  tx_.execute(
+      "INSERT INTO idempotent_answer (organization_id, project_id, key, request_sha256, sealed_answer)"
+      " VALUES ($1, $2, $3, $4, $5::bytea) ON CONFLICT (organization_id, project_id, key)"
+      " DO UPDATE SET request_sha256 = excluded.request_sha256, sealed_answer = excluded.sealed_answer,"
+      " created_at = clock_timestamp()",
+      {owner.organization_id, owner.project_id, key, answer.request_sha256, postgres::Value::bytes(answer.sealed_answer)});
+}
+
 }  // namespace finetuned::storage

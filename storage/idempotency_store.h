@@ -8,7 +8,14 @@
 
 namespace finetuned::storage {
 
-/// Which job a request made, so that the same request sent again finds it. Kept for 24 hours. Project scope.
+/// Whose request it was: a project's, or without one an organization's administrator's.
+struct AnswerOwner {
+  std::string organization_id;
+  std::optional<std::string> project_id;
+};
+
+/// Which job a request made, or what it was answered, so that the same request sent again finds it. Kept for 24 hours. In
+/// the project's scope; an administrator's in the system's.
 class IdempotencyStore {
  public:
   explicit IdempotencyStore(postgres::Transaction& tx) : tx_(tx) {}
@@ -24,6 +31,14 @@ class IdempotencyStore {
   std::optional<Earlier> find(const std::string& project_id, const std::string& key, std::int64_t age_seconds);
   /// Remembers the newest job of the key, and forgets the project's requests beyond 24 hours.
   void remember(const std::string& project_id, const std::string& key, const Earlier& request);
+
+  struct EarlierAnswer {
+    std::string request_sha256;
+    std::string sealed_answer;
+  };
+  std::optional<EarlierAnswer> find_answer(const AnswerOwner& owner, const std::string& key, std::int64_t age_seconds);
+  /// Remembers the newest answer of the key, and forgets answers in sight beyond 24 hours.
+  void remember_answer(const AnswerOwner& owner, const std::string& key, const EarlierAnswer& answer);
 
  private:
   postgres::Transaction& tx_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "services/gateway/idempotency.h"
 #include "services/gateway/key_cache.h"
 #include "storage/audit_store.h"
 #include "storage/postgres/pool.h"
@@ -17,6 +18,16 @@ void add_admin_route(Router& router, const Platform& platform, const char* metho
     Response response = json_response(platform.database.transact(
         postgres::Scope::system(), [&](Transaction& tx) { return handler(tx, request); }));
     if (request.method != "GET") platform.keys.forget_all();
+    return response;
+  });
+}
+
+void add_admin_create_route(Router& router, const Platform& platform, std::string_view path, AdminHandler handler) {
+  router.add("POST", path, Access::kAdmin, [&platform, handler](const Request& request) {
+    Response response = json_response(platform.database.transact(postgres::Scope::system(), [&](Transaction& tx) {
+      return answer_once(tx, platform, request, [&] { return handler(tx, request); });
+    }));
+    platform.keys.forget_all();
     return response;
   });
 }

@@ -24,6 +24,9 @@ using AdminHandler = base::json::object (*)(postgres::Transaction&, const Reques
 void add_admin_route(Router& router, const Platform& platform, const char* method, std::string_view path,
                      AdminHandler handler);
 
+/// The same for a POST that makes something: answer_once (idempotency.h).
+void add_admin_create_route(Router& router, const Platform& platform, std::string_view path, AdminHandler handler);
+
 /// The project that the path's first parameter names. Throws ApiError 404 `project_not_found`, for another
 /// organization's too.
 storage::Project own_project(postgres::Transaction& tx, const Request& request);

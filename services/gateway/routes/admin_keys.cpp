@@ -62,7 +62,7 @@ json::object delete_key(Transaction& tx, const Request& request) {
 
 void add_admin_key_routes(Router& router, const Platform& platform) {
   add_admin_route(router, platform, "GET", "/v1/organization/admin_api_keys", list_keys);
-  add_admin_route(router, platform, "POST", "/v1/organization/admin_api_keys", create_key);
+  add_admin_create_route(router, platform, "/v1/organization/admin_api_keys", create_key);
   add_admin_route(router, platform, "GET", "/v1/organization/admin_api_keys/{key_id}", get_key);
   add_admin_route(router, platform, "DELETE", "/v1/organization/admin_api_keys/{key_id}", delete_key);
 }

@@ -2,14 +2,13 @@
 
 #include "base/errors.h"
 #include "base/log.h"
-#include "base/sha256.h"
 #include "billing/admission.h"
 #include "billing/ledger.h"
 #include "billing/quote.h"
+#include "services/gateway/idempotency.h"
 #include "services/gateway/limits.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
-#include "services/gateway/utf8.h"
 #include "storage/idempotency_store.h"
 #include "storage/job_store.h"
 #include "storage/postgres/pool.h"
@@ -22,53 +21,21 @@ using postgres::Transaction;
 
 namespace {
 
-constexpr std::int64_t kKeySeconds = 24 * 3600;
-constexpr std::int64_t kRetrySeconds = 600;
-constexpr std::size_t kMostKeyBytes = 255;
-
-/// What a repeated create is recognised by.
-struct Repetition {
-  std::string key;
-  std::string body_sha256;
-  std::int64_t age_seconds = 0;
-  bool explicit_key = false;  ///< an Idempotency-Key: always looked up, and bound to one body
-  bool is_retry = false;      ///< the official clients count their retries
-};
-
-Repetition repetition_of(const Request& request) {
-  Repetition repetition;
-  repetition.body_sha256 = base::sha256_hex(request.body);
-  const auto key = request.header("idempotency-key").value_or("");
-  if (key.size() > kMostKeyBytes || !is_utf8(key))
-    throw base::bad_request("invalid_value", "Idempotency-Key must have at most 255 bytes, in UTF-8.", "Idempotency-Key");
-  repetition.explicit_key = !key.empty();
-  repetition.key = key.empty() ? "body:" + repetition.body_sha256 : "key:" + std::string(key);
-  repetition.age_seconds = key.empty() ? kRetrySeconds : kKeySeconds;
-  const auto count = request.header("x-stainless-retry-count").value_or("0");
-  repetition.is_retry = !count.empty() && count != "0";
-  return repetition;
-}
-
 /// The job that the same request made before, if any. Holds the request's key until the transaction ends.
 std::optional<storage::Job> made_before(Transaction& tx, const std::string& project, const Repetition& repetition) {
   storage::IdempotencyStore requests(tx);
-  const bool looks_back = repetition.explicit_key || repetition.is_retry;
-  if (!requests.try_lock(project, repetition.key) && looks_back)
-    throw base::ApiError(409, "invalid_request_error", "request_in_progress",
-                         "The same request is still being worked on.", std::nullopt, true);
-  if (!looks_back) return std::nullopt;
+  if (!requests.try_lock(project, repetition.key) && repetition.looks_back) throw request_in_progress();
+  if (!repetition.looks_back) return std::nullopt;
   const auto earlier = requests.find(project, repetition.key, repetition.age_seconds);
   if (!earlier) return std::nullopt;
-  if (earlier->body_sha256 != repetition.body_sha256)
-    throw base::ApiError(422, "invalid_request_error", "idempotency_key_reused",
-                         "This Idempotency-Key was used with another body.", "Idempotency-Key");
+  if (earlier->body_sha256 != repetition.sha256) throw idempotency_key_reused();
   return storage::JobStore(tx).find(earlier->job_id);
 }
 
 storage::Job create(Transaction& tx, const storage::NewJob& job, const Repetition& repetition) {
   if (auto earlier = made_before(tx, job.project_id, repetition)) return *earlier;
   const storage::Job created = billing::create_job(tx, job);
-  storage::IdempotencyStore(tx).remember(job.project_id, repetition.key, {repetition.body_sha256, created.id});
+  storage::IdempotencyStore(tx).remember(job.project_id, repetition.key, {repetition.sha256, created.id});
   return created;
 }
 

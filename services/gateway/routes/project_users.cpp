@@ -92,7 +92,7 @@ void add_project_user_routes(Router& router, const Platform& platform) {
   const std::string all = "/v1/organization/projects/{project_id}/users";
   const std::string one = all + "/{user_id}";
   add_admin_route(router, platform, "GET", all, list_users);
-  add_admin_route(router, platform, "POST", all, add_user);
+  add_admin_create_route(router, platform, all, add_user);
   add_admin_route(router, platform, "GET", one, get_user);
   add_admin_route(router, platform, "POST", one, update_user);
   add_admin_route(router, platform, "DELETE", one, remove_user);

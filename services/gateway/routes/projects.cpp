@@ -79,7 +79,7 @@ json::object archive_project(Transaction& tx, const Request& request) {
 
 void add_project_routes(Router& router, const Platform& platform) {
   add_admin_route(router, platform, "GET", "/v1/organization/projects", list_projects);
-  add_admin_route(router, platform, "POST", "/v1/organization/projects", create_project);
+  add_admin_create_route(router, platform, "/v1/organization/projects", create_project);
   add_admin_route(router, platform, "GET", "/v1/organization/projects/{project_id}", get_project);
   add_admin_route(router, platform, "POST", "/v1/organization/projects/{project_id}", update_project);
   add_admin_route(router, platform, "POST", "/v1/organization/projects/{project_id}/archive", archive_project);

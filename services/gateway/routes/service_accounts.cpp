@@ -108,11 +108,11 @@ void add_service_account_routes(Router& router, const Platform& platform) {
   const std::string all = "/v1/organization/projects/{project_id}/service_accounts";
   const std::string one = all + "/{service_account_id}";
   add_admin_route(router, platform, "GET", all, list_accounts);
-  add_admin_route(router, platform, "POST", all, create_account);
+  add_admin_create_route(router, platform, all, create_account);
   add_admin_route(router, platform, "GET", one, get_account);
   add_admin_route(router, platform, "POST", one, update_account);
   add_admin_route(router, platform, "DELETE", one, delete_account);
-  add_admin_route(router, platform, "POST", one + "/api_keys", create_key);
+  add_admin_create_route(router, platform, one + "/api_keys", create_key);
 }
 
 }  // namespace finetuned::gateway

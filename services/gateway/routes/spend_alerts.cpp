@@ -109,7 +109,7 @@ void add_spend_alert_routes(Router& router, const Platform& platform) {
   for (const char* path : {"/v1/organization/spend_alerts", "/v1/organization/projects/{project_id}/spend_alerts"}) {
     const std::string one = std::string(path) + "/{alert_id}";
     add_admin_route(router, platform, "GET", path, list_alerts);
-    add_admin_route(router, platform, "POST", path, create_alert);
+    add_admin_create_route(router, platform, path, create_alert);
     add_admin_route(router, platform, "GET", one, get_alert);
     add_admin_route(router, platform, "POST", one, replace_alert);
     add_admin_route(router, platform, "DELETE", one, delete_alert);

@@ -6,6 +6,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/sealing.h"
+#include "services/gateway/idempotency.h"
 #include "services/gateway/job_request.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/routes.h"
@@ -135,15 +136,19 @@ Response create_endpoint(const Platform& platform, const Request& request) {
   endpoint.events = given.events.value_or(std::vector<std::string>(std::begin(kEvents), std::end(kEvents)));
   if (given.description) endpoint.description = *given.description;
   endpoint.sealed_secret = platform.webhooks_key.seal(secret, endpoint.id);
-  const auto created = platform.database.transact(Scope::project(endpoint.project_id), [&](Transaction& tx) {
+  const auto make = [&](Transaction& tx) {
     if (!WebhookStore(tx).create(endpoint))
       throw base::bad_request("too_many_webhook_endpoints", "A project has at most " +
                                   std::to_string(storage::kMostWebhookEndpoints) + " webhook endpoints: delete one first.");
-    return find_endpoint(tx, endpoint.id);
+    json::object shape = endpoint_shape(find_endpoint(tx, endpoint.id));
+    shape["secret"] = shown(secret);
+    return shape;
+  };
+  const json::object shape = platform.database.transact(Scope::project(endpoint.project_id), [&](Transaction& tx) {
+    return answer_once(tx, platform, request, [&] { return make(tx); });
   });
-  base::log_info("a webhook endpoint was added", {{"endpoint", created.id}, {"project", created.project_id}});
-  json::object shape = endpoint_shape(created);
-  shape["secret"] = shown(secret);
+  if (std::string(shape.at("id").as_string()) == endpoint.id)
+    base::log_info("a webhook endpoint was added", {{"endpoint", endpoint.id}, {"project", endpoint.project_id}});
   return json_response(shape);
 }
 
