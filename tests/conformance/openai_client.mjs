@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { AuthenticationError, BadRequestError, NotFoundError, connect } from "./client.mjs";
+import { AuthenticationError, BadRequestError, NotFoundError, connect, lacks } from "./client.mjs";
 
 const { FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL, DATASET } = process.env;
 const client = connect();
@@ -283,6 +283,30 @@ test("graders are validated and run", async () => {
   assert.equal(alone.metadata.errors.invalid_variable_error, true);
   await assert.rejects(graders.validate({ grader: { type: "python", name: "code", source: "def grade(sample, item): return 1" } }),
     (error) => error instanceof BadRequestError && error.code === "unsupported_grader" && error.param === "grader.type");
+});
+
+test("a job is paused and resumed where it stood", { skip: lacks(client.fineTuning.jobs.pause) }, async () => {
+  const { id } = await client.fineTuning.jobs.create({
+    model: MODEL,
+    training_file: file.id,
+    method: { type: "supervised", supervised: { hyperparameters: { n_epochs: 50, batch_size: 1 } } },
+  });
+  const events = () => all(client.fineTuning.jobs.listEvents(id, { limit: 100 }));
+  await until(events, (told) => told.some((e) => e.type === "metrics"));
+  assert.ok(["running", "paused"].includes((await client.fineTuning.jobs.pause(id)).status));
+  await until(() => client.fineTuning.jobs.retrieve(id), (j) => j.status === "paused", 60);
+  assert.equal((await client.fineTuning.jobs.pause(id)).status, "paused");
+  const at = (await events())[0].message.match(/^The job is paused after step (\d+)$/);
+  assert.ok(at && Number(at[1]) >= 1);
+  assert.ok(["queued", "running"].includes((await client.fineTuning.jobs.resume(id)).status));
+  const ended = await until(() => client.fineTuning.jobs.retrieve(id), (j) => ["succeeded", "failed", "cancelled"].includes(j.status));
+  assert.equal(ended.status, "succeeded", JSON.stringify(ended.error));
+  const told = (await events()).reverse();
+  assert.ok(told.some((e) => e.message === `The run goes on after step ${at[1]}`));
+  const steps = told.filter((e) => e.type === "metrics").map((e) => e.data.step);
+  assert.deepEqual(steps, steps.map((_, i) => i + 1), "each step once, in order");
+  for (const what of ["pause", "resume"])
+    await assert.rejects(client.fineTuning.jobs[what](id), (e) => e instanceof BadRequestError && e.code === "job_already_ended");
 });
 
 test("refusals are the client's own error classes", async () => {
