@@ -69,6 +69,35 @@ test("limits and alerts are set", async () => {
   await organization.spendAlerts.delete(alert.id);
 });
 
+test("what is made can be read, changed and removed one by one", async () => {
+  const admin = connect({ apiKey: FINETUNED_ADMIN_KEY }); // by its generic methods
+  const at = `/organization/projects/${project.id}`;
+  const monthly = { threshold_amount: 100, currency: "USD", interval: "month" };
+  const warning = { ...monthly, notification_channel: { type: "email", recipients: ["ada@example.org"] } };
+  for (const scope of ["/organization", at]) {
+    const alert = await admin.post(`${scope}/spend_alerts`, { body: warning });
+    assert.equal((await admin.post(`${scope}/spend_alerts/${alert.id}`, { body: { ...warning, threshold_amount: 50 } })).threshold_amount, 50);
+    assert.equal((await admin.get(`${scope}/spend_alerts/${alert.id}`)).threshold_amount, 50);
+    assert.equal((await admin.get(`${scope}/spend_alerts`)).data.length, 1);
+    assert.equal((await admin.delete(`${scope}/spend_alerts/${alert.id}`)).deleted, true);
+    assert.equal((await admin.post(`${scope}/spend_limit`, { body: { ...monthly, threshold_amount: 1_000_000 } })).threshold_amount, 1_000_000);
+    assert.equal((await admin.get(`${scope}/spend_limit`)).threshold_amount, 1_000_000);
+    assert.equal((await admin.delete(`${scope}/spend_limit`)).deleted, true);
+  }
+  const account = await admin.post(`${at}/service_accounts`, { body: { name: "nightly" } });
+  assert.equal((await admin.post(`${at}/service_accounts/${account.id}`, { body: { name: "weekly" } })).name, "weekly");
+  assert.equal((await admin.get(`${at}/service_accounts/${account.id}`)).name, "weekly");
+  assert.ok((await admin.get(`${at}/service_accounts`)).data.some((one) => one.id === account.id));
+  const key = await admin.post(`${at}/service_accounts/${account.id}/api_keys`, { body: { name: "second" } });
+  assert.match(key.value, /^sk-ft-/);
+  assert.equal((await admin.get(`${at}/api_keys/${key.id}`)).name, "second");
+  const user = await admin.post(`${at}/users`, { body: { role: "member", email: "eve@example.org" } });
+  assert.equal((await admin.get(`${at}/users/${user.id}`)).role, "member");
+  assert.equal((await admin.delete(`${at}/users/${user.id}`)).deleted, true);
+  const costs = await admin.get("/organization/costs", { query: { start_time: Math.floor(Date.now() / 1000) - 86_400 } });
+  assert.ok(costs.data.length > 0);
+});
+
 test("what was done is in the audit log", async () => {
   await organization.projects.archive(project.id);
   const types = (await all(organization.auditLogs.list({ limit: 3, project_ids: [project.id] }))).map((one) => one.type);

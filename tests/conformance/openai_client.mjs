@@ -242,6 +242,16 @@ test("administrators read what the answers took", async () => {
   assert.equal(own[0].project_id, null);
 });
 
+test("a project may be permitted to use another's model", async () => {
+  const admin = connect({ apiKey: FINETUNED_ADMIN_KEY });
+  const other = await admin.post("/organization/projects", { body: { name: `guest ${job.id}` } });
+  const at = `/fine_tuning/checkpoints/${encodeURIComponent(job.fine_tuned_model)}/permissions`;
+  const [permission] = (await admin.post(at, { body: { project_ids: [other.id] } })).data;
+  assert.equal(permission.project_id, other.id);
+  assert.equal((await admin.get(at)).data.length, 1);
+  assert.equal((await admin.delete(`${at}/${permission.id}`)).deleted, true);
+});
+
 test("the tuned model is listed and can be deleted", async () => {
   assert.equal((await client.models.retrieve(job.fine_tuned_model)).id, job.fine_tuned_model);
   const gone = await client.models.delete(job.fine_tuned_model);

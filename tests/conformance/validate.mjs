@@ -5,7 +5,11 @@ import fs from "node:fs";
 import { OpenAPIBackend } from "openapi-backend";
 
 const MOST_SHOWN = 5;
-const NOT_SERVED = ["GET /chat/completions"]; // chats are not kept, so that there is no list of them
+const NOT_SERVED = [
+  /^GET \/chat\/completions$/, // chats are not kept, so that there is no list of them
+  /^\w+ \/organization\/users\/\{user_id\}\/roles/, // people have the two roles that `users` says, and no others
+  /^DELETE \/organization\/projects\/\{project_id\}\/api_keys\/\{api_key_id\}$/, // refused for a service account's keys; a person has none
+];
 
 /** In the words of OpenAPI 3.1 what the specification still says in those of 3.0: `nullable`, exclusive bounds as flags. */
 function modern(node) {
@@ -87,7 +91,7 @@ let failed = 0;
 for (const operation of operations) {
   const { count, faults } = seen.get(operation.operationId);
   const name = `${operation.method.toUpperCase()} ${operation.path}`;
-  if (NOT_SERVED.includes(name)) continue;
+  if (NOT_SERVED.some((one) => one.test(name))) continue;
   if (count > 0 && faults.size === 0) {
     console.log(`ok - ${name}: ${count} answers as specified`);
     continue;
