@@ -13,6 +13,13 @@ async function all(pages) {
   return items;
 }
 
+/** A key opens nothing from a second after its end, whichever gateway is asked. */
+async function endsWithinASecond(ask) {
+  const refused = () => ask().then(() => false, (error) => error instanceof AuthenticationError);
+  const deadline = Date.now() + 1000;
+  while (!((await refused()) && (await refused()))) assert.ok(Date.now() < deadline, "the key is still good a second later");
+}
+
 let project;
 
 test("a project is created, renamed and listed page by page", async () => {
@@ -28,7 +35,7 @@ test("an admin key works until it is deleted", async () => {
   assert.equal((await own.adminAPIKeys.retrieve(key.id)).name, "ops");
   assert.ok((await all(own.adminAPIKeys.list({ limit: 1 }))).every((one) => !("value" in one)));
   await own.adminAPIKeys.delete(key.id);
-  await assert.rejects(own.adminAPIKeys.list(), AuthenticationError);
+  await endsWithinASecond(() => own.adminAPIKeys.list());
 });
 
 test("a service account's key opens its project until the account is deleted", async () => {
@@ -39,7 +46,7 @@ test("a service account's key opens its project until the account is deleted", a
   assert.equal(key.owner.service_account.id, account.id);
   await assert.rejects(organization.projects.apiKeys.delete(key.id, { project_id: project.id }), BadRequestError);
   await organization.projects.serviceAccounts.delete(account.id, { project_id: project.id });
-  await assert.rejects(its.models.list(), AuthenticationError);
+  await endsWithinASecond(() => its.models.list());
 });
 
 test("people have roles in the organization and in projects", async () => {
@@ -60,9 +67,11 @@ test("limits and alerts are set", async () => {
   const limits = await all(organization.projects.rateLimits.listRateLimits(project.id));
   assert.equal(limits.find((one) => one.id === limit).max_requests_per_1_minute, 3);
   const monthly = { threshold_amount: 100, currency: "USD", interval: "month" };
-  await organization.projects.spendLimit.update(project.id, monthly);
-  assert.equal((await organization.projects.spendLimit.retrieve(project.id)).threshold_amount, 100);
-  await assert.rejects(organization.spendLimit.retrieve(), NotFoundError);
+  if (organization.spendLimit) { // of the newest release only
+    await organization.projects.spendLimit.update(project.id, monthly);
+    assert.equal((await organization.projects.spendLimit.retrieve(project.id)).threshold_amount, 100);
+    await assert.rejects(organization.spendLimit.retrieve(), NotFoundError);
+  }
   const channel = { type: "email", recipients: ["ada@example.org"] };
   const alert = await organization.spendAlerts.create({ ...monthly, notification_channel: channel });
   assert.deepEqual(await all(organization.spendAlerts.list()), [alert]);
