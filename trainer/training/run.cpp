@@ -279,6 +279,8 @@ class Run {
     if (team_.leads()) {
       write(stopped);
       if (stopped && !config_.state_file.empty()) result.state_lost = write_state();
+      const bool goes_on = stopped && !config_.state_file.empty() && result.state_lost.empty();
+      if (!validated_ && !goes_on) observer_.on_step(steps_.back());  // else it is told when its validation is done
     }
     team_.meet();  // nobody says that it went well before the result is there
     return result;

@@ -208,6 +208,30 @@ TEST_F(Resume, TellsEachValidationOnceWhereverItWasBrokenOff) {
   }
 }
 
+TEST_F(Resume, ARunThatNobodyGoesOnWithTellsEachStepTaken) {
+  class Steps final : public RunObserver {
+   public:
+    explicit Steps(int stop_at) : stop_at_(stop_at) {}
+    void on_plan(const RunPlan&) override {}
+    void on_resume(const std::vector<StepMetrics>&) override {}
+    void on_step(const StepMetrics& step) override { heard.push_back(step.step); }
+    void on_checkpoint(const CheckpointWritten&) override {}
+    bool stop_requested() override { return ++asked_ >= stop_at_; }
+    std::vector<std::int64_t> heard;
+
+   private:
+    int stop_at_, asked_ = 0;
+  };
+  for (int stop_at = 1; stop_at <= 14; ++stop_at) {
+    RunConfig run = config("stopped");
+    if (stop_at % 2 == 0) run.state_file = directory_ / "missing" / "state";  // cannot be written
+    Steps observer(stop_at);
+    const RunResult stopped = run_training(run, rows_, validation_, observer);
+    EXPECT_EQ(observer.heard.empty() ? 0 : observer.heard.back(), stopped.last.step) << stop_at;
+    EXPECT_EQ(static_cast<std::int64_t>(observer.heard.size()), stopped.last.step) << stop_at;
+  }
+}
+
 TEST_F(Resume, RefusesADamagedState) {
   RunConfig run = config("out");
   run.state_file = directory_ / "state";
