@@ -6,16 +6,15 @@
 #include <vector>
 
 #include "billing/costs.h"
+#include "services/gateway/bucket_page.h"
 #include "services/gateway/http.h"
 
 namespace finetuned::gateway {
 
 /// A page of days of GET /v1/organization/costs.
-struct CostPage {
-  billing::CostQuery query;          ///< of this page's days
-  std::vector<std::int64_t> starts;  ///< of each bucket; the first may begin within its day
-  bool has_more = false;
-  bool nothing = false;  ///< asks for the charges of keys, which jobs do not have
+struct CostPage : BucketPage {
+  billing::CostQuery query;  ///< of this page's days
+  bool nothing = false;      ///< asks for the charges of keys, which jobs do not have
 };
 
 /// Reads `start_time`, `end_time` (without it: the end of the day that `now` is in), `bucket_width` (`1d`), `group_by`,

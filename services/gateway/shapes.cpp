@@ -133,4 +133,8 @@ base::ApiError no_such_model(const std::string& name) {
           "The model `" + name + "` does not exist or you do not have access to it.", "model"};
 }
 
+base::ApiError no_such_job(const std::string& id) {
+  return {404, "invalid_request_error", "fine_tune_not_found", "Could not find fine tune: " + id, "fine_tuning_job_id"};
+}
+
 }  // namespace finetuned::gateway

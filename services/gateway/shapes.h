@@ -27,6 +27,8 @@ base::json::object deleted_shape(const std::string& id, const std::string& objec
 
 /// 404 `model_not_found`, also for another project's.
 base::ApiError no_such_model(const std::string& name);
+/// 404 `fine_tune_not_found`, also for another project's.
+base::ApiError no_such_job(const std::string& id);
 
 /// The value, or null.
 template <class T>

@@ -5,17 +5,16 @@
 #include <vector>
 
 #include "base/json.h"
+#include "services/gateway/bucket_page.h"
 #include "services/gateway/http.h"
 #include "storage/inference_usage_store.h"
 
 namespace finetuned::gateway {
 
 /// A page of buckets of GET /v1/organization/usage/completions.
-struct UsagePage {
-  storage::UsageQuery query;     ///< of this page's buckets: from the first one's start to the last one's end
-  std::vector<std::int64_t> starts;  ///< of each bucket; the first may begin within its minute, hour or day
-  bool has_more = false;
-  bool nothing = false;          ///< asks for what never is here: batches, or a person's requests
+struct UsagePage : BucketPage {
+  storage::UsageQuery query;  ///< of this page's buckets
+  bool nothing = false;       ///< asks for what never is here: batches, or a person's requests
 };
 
 /// Reads `start_time`, `end_time` (without it: the end of the bucket that `now` is in), `bucket_width` (`1m`, `1h`, `1d`),

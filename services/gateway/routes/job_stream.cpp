@@ -32,10 +32,6 @@ base::ApiError too_many() {
           std::nullopt, true};
 }
 
-base::ApiError no_job(const std::string& id) {
-  return {404, "invalid_request_error", "fine_tune_not_found", "Could not find fine tune: " + id, "fine_tuning_job_id"};
-}
-
 std::string server_sent(const std::string& name, const std::string& id, const json::object& data) {
   return (id.empty() ? "" : "id: " + id + "\n") + "event: " + name + "\ndata: " + json::serialize(data) + "\n\n";
 }
@@ -124,7 +120,7 @@ void add_job_stream_route(Router& router, const Platform& platform) {
                const auto after = last_seen(request);
                platform.database.transact(Scope::project(project), [&](Transaction& tx) {
                  storage::JobStore jobs(tx);
-                 if (!base::is_id(id, "ftjob") || !jobs.find(id)) throw no_job(id);
+                 if (!base::is_id(id, "ftjob") || !jobs.find(id)) throw no_such_job(id);
                  jobs.list_events(id, {.after = after, .limit = 0, .ascending = true});  // refuses an event that is not the job's
                });
                auto of_project = streams->of_project.take(project);

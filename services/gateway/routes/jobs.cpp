@@ -18,13 +18,9 @@ namespace {
 constexpr int kMostListed = 100;
 constexpr int kDefaultJobs = 20, kDefaultEvents = 20, kDefaultCheckpoints = 10;
 
-base::ApiError no_job(const std::string& id) {
-  return {404, "invalid_request_error", "fine_tune_not_found", "Could not find fine tune: " + id, "fine_tuning_job_id"};
-}
-
 storage::Job find_job(Transaction& tx, const std::string& id) {
   auto job = base::is_id(id, "ftjob") ? storage::JobStore(tx).find(id) : std::nullopt;
-  if (!job) throw no_job(id);
+  if (!job) throw no_such_job(id);
   return *job;
 }
 
@@ -75,7 +71,7 @@ Response cancel_job(const Platform& platform, const Request& request) {
     if (before.state == storage::JobState::kSucceeded || before.state == storage::JobState::kFailed) throw ended(before);
     storage::JobStore jobs(tx);
     const auto after = jobs.request_cancel(id);
-    if (!after) throw no_job(id);
+    if (!after) throw no_such_job(id);
     if (is_terminal(after->state)) billing::settle_job(tx, id);
     return find_job(tx, id);
   });
@@ -88,7 +84,7 @@ Response pause_job(const Platform& platform, const Request& request) {
   const auto job = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
     find_job(tx, id);
     const auto after = storage::JobStore(tx).request_pause(id);
-    if (!after) throw no_job(id);
+    if (!after) throw no_such_job(id);
     if (is_terminal(after->state)) throw ended(*after);
     if (after->state == storage::JobState::kValidatingFiles)
       throw base::bad_request("job_not_started", "Job '" + id + "' still waits for its files to be checked; pause it once it is queued.",
@@ -105,7 +101,7 @@ Response resume_job(const Platform& platform, const Request& request) {
   const auto job = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
     find_job(tx, id);
     const auto after = storage::JobStore(tx).resume(id);
-    if (!after) throw no_job(id);
+    if (!after) throw no_such_job(id);
     if (is_terminal(after->state)) throw ended(*after);
     if (after->cancel_requested) throw cancelling(id, "resumed");
     return *after;
