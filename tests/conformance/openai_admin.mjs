@@ -1,5 +1,5 @@
 // The official `openai` client, unmodified, administers an organization.
-// Needs FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY and MODEL in the environment.
+// Needs FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY and MODEL in the environment, and a project key `spare` that the operator made.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AuthenticationError, BadRequestError, NotFoundError, connect } from "./client.mjs";
@@ -80,6 +80,7 @@ test("limits and alerts are set", async () => {
 
 test("what is made can be read, changed and removed one by one", async () => {
   const admin = connect({ apiKey: FINETUNED_ADMIN_KEY }); // by its generic methods
+  let spared = false;
   const at = `/organization/projects/${project.id}`;
   const monthly = { threshold_amount: 100, currency: "USD", interval: "month" };
   const warning = { ...monthly, notification_channel: { type: "email", recipients: ["ada@example.org"] } };
@@ -100,6 +101,14 @@ test("what is made can be read, changed and removed one by one", async () => {
   const key = await admin.post(`${at}/service_accounts/${account.id}/api_keys`, { body: { name: "second" } });
   assert.match(key.value, /^sk-ft-/);
   assert.equal((await admin.get(`${at}/api_keys/${key.id}`)).name, "second");
+  for (const one of await all(organization.projects.list())) {
+    const spare = (await admin.get(`/organization/projects/${one.id}/api_keys`)).data.find((its) => its.name === "spare");
+    if (!spare) continue;
+    assert.equal((await admin.delete(`/organization/projects/${one.id}/api_keys/${spare.id}`)).deleted, true);
+    await assert.rejects(admin.get(`/organization/projects/${one.id}/api_keys/${spare.id}`), NotFoundError);
+    spared = true;
+  }
+  assert.ok(spared, "the operator's key is listed");
   const user = await admin.post(`${at}/users`, { body: { role: "member", email: "eve@example.org" } });
   assert.equal((await admin.get(`${at}/users/${user.id}`)).role, "member");
   assert.equal((await admin.delete(`${at}/users/${user.id}`)).deleted, true);
