@@ -25,6 +25,8 @@ const std::map<std::string, LrScheduler> kSchedulers{
 const std::map<std::string, formats::Dtype> kDtypes{
     {"f32", formats::Dtype::kF32}, {"bf16", formats::Dtype::kBF16}, {"f16", formats::Dtype::kF16}};
 
+constexpr std::int64_t kStateSeconds = 60;
+
 /// Offers the names of `choices` and stores what the chosen one stands for.
 template <class Value>
 void add_choice(CLI::App& command, const std::string& option, Value& value, const std::map<std::string, Value>& choices,
@@ -105,6 +107,21 @@ void add_step_options(CLI::App& command, RunConfig& run) {
       ->capture_default_str();
 }
 
+void add_state_options(CLI::App& command, TrainArguments& arguments) {
+  RunConfig& run = arguments.run;
+  const char* const group = "Runs that are interrupted (they give the bytes of one that was not)";
+  CLI::Option* const state = command.add_option("--state", run.state_file,
+                                                "keep in this file what the run needs to go on, while it runs and when it is "
+                                                "interrupted: the same command goes on from there, and removes it at its end")->group(group);
+  command.add_option("--state-seconds", run.state_seconds, "how often it is kept while the run runs; 0: not by time")
+      ->capture_default_str()->needs(state)->group(group);
+  command.add_option("--state-steps", run.state_steps, "also each so many steps; 0: not by steps")
+      ->capture_default_str()->needs(state)->group(group);
+  command.add_option("--verify-resume", arguments.verify_kills,
+                     "check it: train once whole, and once more killed so many times and begun again, and compare the bytes")
+      ->check(CLI::Range(1, 1000))->group(group);
+}
+
 void add_worker_options(CLI::App& command, TrainArguments& arguments) {
   WorkerArguments& workers = arguments.workers;
   const char* const group = "Who trains (the same bytes whoever does, on devices of one kind)";
@@ -132,6 +149,8 @@ void add_train(CLI::App& app) {
   add_data_options(command, *arguments);
   add_adapter_options(command, *arguments);
   add_step_options(command, arguments->run);
+  arguments->run.state_seconds = kStateSeconds;
+  add_state_options(command, *arguments);
   add_worker_options(command, *arguments);
   CLI::App* const parsed = &command;
   command.callback([arguments, parsed] {

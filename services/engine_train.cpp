@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <mutex>
 #include <stdexcept>
 #include <system_error>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "services/cli/render.h"
 #include "services/engine_device.h"
 #include "services/engine_rows.h"
+#include "services/engine_verify.h"
 #include "trainer/formats/hf_config.h"
 #include "trainer/formats/peft.h"
 
@@ -76,12 +78,21 @@ class Reporter final : public training::RunObserver {
                    (plan.recompute ? ", each layer computed again on the way back" : ""));
   }
 
+  /// The log tells of them too: lines of steps that were lost to a crash are gone.
+  void on_resume(const std::vector<training::StepMetrics>& taken) override {
+    tokens_before_ = trained_tokens_ = taken.back().trained_tokens;
+    progress_.note("going on after step " + std::to_string(taken.back().step) + "/" + std::to_string(plan_.total_steps));
+    if (!log_name_.empty())
+      for (const training::StepMetrics& step : taken) write_log(step);
+  }
+
   void on_step(const training::StepMetrics& step) override {
+    warn_of_state(step.step);
     seconds_ += step.seconds;
     gemm_seconds_ += step.gemm_share.value_or(0) * step.seconds;
     trained_tokens_ = step.trained_tokens;
     if (!log_name_.empty()) write_log(step);
-    const double pace = static_cast<double>(step.trained_tokens) / seconds_;
+    const double pace = static_cast<double>(step.trained_tokens - tokens_before_) / seconds_;
     const double left = static_cast<double>(plan_.total_tokens - step.trained_tokens) / pace;
     const double done = static_cast<double>(step.step) / static_cast<double>(step.total_steps);
     progress_.show(cli::render_bar(done, kBarWidth) + " step " + std::to_string(step.step) + "/" +
@@ -93,6 +104,10 @@ class Reporter final : public training::RunObserver {
   }
 
   void on_checkpoint(const training::CheckpointWritten&) override {}
+  void on_state(const training::StateWritten& state) override {
+    const std::lock_guard lock(mutex_);
+    state_lost_ = state.lost;
+  }
   bool stop_requested() override { return stop_signal != 0; }
 
   /// `12 s (1,234 tokens/s, 61% of this machine's 140 GFLOP/s)` over the steps so far; `whose`: `this machine's`.
@@ -102,11 +117,19 @@ class Reporter final : public training::RunObserver {
                                                 fixed(*gemm_gflops, 0) + " GFLOP/s"
                                           : "";
     return cli::format_seconds(seconds_) + " (" +
-           cli::format_count(static_cast<std::int64_t>(static_cast<double>(trained_tokens_) / seconds_ + 0.5)) +
+           cli::format_count(static_cast<std::int64_t>(static_cast<double>(trained_tokens_ - tokens_before_) / seconds_ + 0.5)) +
            " tokens/s" + share + ")";
   }
 
  private:
+  /// The file may be on a disk that has room again later.
+  void warn_of_state(std::int64_t step) {
+    const std::lock_guard lock(mutex_);
+    if (state_lost_.empty()) return;
+    progress_.note("step " + std::to_string(step) + ": the run's state cannot be kept: " + state_lost_);
+    state_lost_.clear();
+  }
+
   void write_log(const training::StepMetrics& step) {
     if (!log_.is_open()) log_.open(log_name_, std::ios::trunc);  // not before: a run without a step leaves what was there
     json::object line;
@@ -134,6 +157,9 @@ class Reporter final : public training::RunObserver {
   double seconds_ = 0;
   double gemm_seconds_ = 0;  ///< that the steps would have taken at the matrix product's speed
   std::int64_t trained_tokens_ = 0;
+  std::mutex mutex_;
+  std::string state_lost_;          ///< guarded by mutex_: on_state() is another thread's
+  std::int64_t tokens_before_ = 0;  ///< of them, those of the steps that were taken before
 };
 
 /// Whether `file` is empty or begins with a line as Reporter writes them.
@@ -168,6 +194,17 @@ void check_log(const std::string& log, const training::RunConfig& run) {
   if (::access(place.c_str(), W_OK) != 0) refuse("cannot be written: " + std::generic_category().message(errno));
 }
 
+/// A file that is there is gone on from; the run refuses it where it is no state of its own.
+void find_state(training::RunConfig& run, const WorkerArguments& workers) {
+  if (run.state_file.empty()) return;
+  const auto refuse = [&](const std::string& why) { throw base::UsageError("--state " + run.state_file.string() + " " + why); };
+  if (!workers.rendezvous.empty()) refuse("is for one machine: the processes of a --rendezvous have no file in common");
+  if (fs::is_directory(run.state_file)) refuse("is a directory; name a file");
+  const fs::path place = fs::absolute(run.state_file).parent_path();
+  if (::access(place.c_str(), W_OK) != 0) refuse("cannot be written: " + std::generic_category().message(errno));
+  if (fs::exists(run.state_file)) run.resume_from = run.state_file;
+}
+
 /// What the command line leaves open is the initial adapter's.
 void adopt_adapter(TrainArguments& arguments, const formats::ModelConfig& base) {
   training::RunConfig& run = arguments.run;
@@ -178,6 +215,17 @@ void adopt_adapter(TrainArguments& arguments, const formats::ModelConfig& base) 
   if (!arguments.modules_given) run.target_modules = initial.target_modules;
 }
 
+/// What the file of a run that has ended is still good for.
+void settle_state(const training::RunConfig& run, const training::RunResult& result) {
+  if (!result.stopped) {
+    fs::remove(run.state_file);
+  } else if (result.state_lost.empty()) {
+    std::cerr << "the same command goes on from " << run.state_file.string() << "\n";
+  } else {
+    throw std::runtime_error("the run's state cannot be kept: " + result.state_lost);
+  }
+}
+
 }  // namespace
 
 void train(TrainArguments arguments) {
@@ -185,7 +233,9 @@ void train(TrainArguments arguments) {
   if (arguments.data.empty() == arguments.tokens.empty())
     throw base::UsageError("give the rows by either --data or --tokens");
   check_workers(arguments.workers);
+  if (arguments.verify_kills > 0) return verify_resume(arguments.verify_kills, run.out_directory);
   check_log(arguments.log, run);
+  find_state(run, arguments.workers);
   const formats::ModelConfig base = formats::read_model_config(run.base_directory);
   run.device = chosen_device(arguments.device);
   if (run.init_adapter) adopt_adapter(arguments, base);
@@ -214,7 +264,11 @@ void train(TrainArguments arguments) {
   {
     const StopOnSignal stop;
     Reporter reporter(arguments.log);
-    result = train_by_workers(arguments.workers, run, rows, validation, reporter, resources);
+    try {
+      result = train_by_workers(arguments.workers, run, rows, validation, reporter, resources);
+    } catch (const training::StateRefused& refused) {
+      throw base::UsageError("--state " + run.state_file.string() + ": " + refused.what() + "; remove the file to begin anew");
+    }
     pace = reporter.pace(resources.gemm_gflops, machines ? "these machines'" : run.device.is_cuda() ? "this GPU's" : "this machine's");
   }
   if (result.last.step == 0) throw std::runtime_error("stopped before the first step; nothing was written");
@@ -223,6 +277,7 @@ void train(TrainArguments arguments) {
               << " steps; rank 0 has the result\n";
     return;
   }
+  if (!run.state_file.empty()) settle_state(run, result);
   std::cout << result.directory.string() << ": " << (result.stopped ? "stopped after " : "") << result.last.step
             << " steps, " << cli::format_count(result.last.trained_tokens) << " tokens, " << pace << ", last loss "
             << fixed(result.last.train_loss, 4) << "\n";

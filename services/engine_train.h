@@ -18,6 +18,7 @@ struct TrainArguments {
   std::string tokens;
   std::string validation;
   std::string log;
+  int verify_kills = 0;  ///< of --verify-resume; 0: only train
   std::string device = "cpu";  ///< as --device takes it
   bool train_on_inputs = false;
   bool rank_given = false;
@@ -26,6 +27,8 @@ struct TrainArguments {
   bool rslora_given = false;
 };
 
+/// Goes on from `run.state_file` where that is there, and removes it once the run has ended whole.
+///
 /// Reads the rows, trains with a progress line, logs each step as JSON, and prints where the result lies. SIGINT and
 /// SIGTERM end the run after its present micro-batch, keeping what was trained; a second one kills.
 void train(TrainArguments arguments);

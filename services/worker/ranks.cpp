@@ -51,6 +51,7 @@ class Watched final : public training::RunObserver {
     observer_.on_step(step);
   }
   void on_checkpoint(const training::CheckpointWritten& checkpoint) override { observer_.on_checkpoint(checkpoint); }
+  void on_state(const training::StateWritten& state) override { observer_.on_state(state); }
   bool stop_requested() override { return observer_.stop_requested(); }
 
   /// Throws BrokenOff, or PeerLost.

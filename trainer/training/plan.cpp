@@ -123,6 +123,7 @@ std::vector<tensor::MemoryLine> lines_of_host(const RunConfig& config, const Pla
   std::vector<tensor::MemoryLine> lines{{"dataset rows", (local + 1) * dataset_bytes}};  // each worker's, and the caller's
   if (!config.full_parameter || config.device.is_cuda())
     lines.push_back({config.full_parameter ? "weights being saved" : "adapter being saved", trained});
+  if (!config.state_file.empty()) lines.push_back({"state being saved", 3 * trained});  // and AdamW's two moments
   if (config.device.is_cuda() && workforce.workers > 1) {
     const auto parts = static_cast<std::uint64_t>(gradient_buffers(plan.told.most_shards, workforce.workers)) + 1;
     lines.push_back({"gradient shards on the host", local * parts * trained});
@@ -177,6 +178,8 @@ void check_config(const RunConfig& config, const formats::ModelConfig& base) {
           "steps must be from 1 to 100,000,000");
   require(!config.checkpoint_steps || *config.checkpoint_steps >= 1, "checkpoint_steps must be at least 1");
   require(config.validation_steps >= 0, "validation_steps must be at least 0");
+  require(config.state_steps >= 0, "state_steps must be at least 0");
+  require(config.state_seconds >= 0 && config.state_seconds <= 1'000'000, "state_seconds must be from 0 to 1,000,000");
   require(config.micro_batch_tokens >= 0, "micro_batch_tokens must be at least 0");
   require(config.threads >= 0 && config.threads <= 1024, "threads must be from 0 to 1,024");
   require(config.max_seq_length >= 0 && config.max_seq_length <= base.max_position_embeddings,

@@ -138,7 +138,7 @@ FileHashes hash_base(const fs::path& directory, const std::function<void()>& eac
 
 std::string manifest_json(const RunConfig& config, const FileHashes& base, const Plan& plan, const std::string& device,
                           const std::vector<text::TokenRow>& training, const std::vector<text::TokenRow>& validation,
-                          const std::vector<StepMetrics>& steps, bool stopped) {
+                          const std::vector<StepMetrics>& steps, const std::string& optimizer_sha256, bool stopped) {
   const fs::path& out = config.out_directory;
   json::object manifest;
   manifest["format"] = 1;
@@ -157,6 +157,7 @@ std::string manifest_json(const RunConfig& config, const FileHashes& base, const
   manifest["stopped"] = stopped;
   manifest["steps"] = steps.size();
   manifest["trained_tokens"] = steps.empty() ? 0 : steps.back().trained_tokens;
+  manifest["optimizer_sha256"] = optimizer_sha256;
   manifest["trainable_parameters"] = plan.told.trainable_parameters;
   manifest["results"] = config.full_parameter
                             ? hashes({out / "model.safetensors", out / "config.json", out / "step_metrics.csv"})

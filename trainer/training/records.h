@@ -20,7 +20,7 @@ std::string step_metrics_csv(const std::vector<StepMetrics>& steps);
 /// trained on, of the config and of every result file; the seed; versions; the loss curve (at most 1,000 points).
 std::string manifest_json(const RunConfig& config, const FileHashes& base, const Plan& plan, const std::string& device,
                           const std::vector<text::TokenRow>& training, const std::vector<text::TokenRow>& validation,
-                          const std::vector<StepMetrics>& steps, bool stopped);
+                          const std::vector<StepMetrics>& steps, const std::string& optimizer_sha256, bool stopped);
 
 /// Of config.json, the tokenizer's files and the weights, as they stand in manifest.json. Reads all of them: seconds a
 /// gigabyte. `each_piece` is called between pieces of 1 MiB; what it throws breaks off.

@@ -22,6 +22,7 @@
 #include "trainer/training/run_state.h"
 #include "trainer/training/schedule.h"
 #include "trainer/training/speed.h"
+#include "trainer/training/state_keeper.h"
 #include "trainer/training/team.h"
 
 namespace finetuned::training {
@@ -74,7 +75,8 @@ class Run {
         device_(device), model_(load_model(config_, resources_, base_, plan_, device)),
         gradients_(model_, plan_.told.most_shards, team_.group()),
         batches_(static_cast<std::int64_t>(training_.size()), config_.batch_size, config_.shuffle, config_.seed),
-        sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config_.seed, -1)) {
+        sampled_(permutation(static_cast<std::int64_t>(validation_.size()), config_.seed, -1)),
+        keeper_(config_, observer_, [this] { return origin(); }) {
     if (prepared.state) resume(*std::exchange(prepared.state, std::nullopt));
   }
 
@@ -91,6 +93,7 @@ class Run {
       measure(*metrics, seconds_since(start));
       steps_.push_back(*metrics);
       if (!conclude()) return finish(true);
+      if (team_.leads() && step < plan_.told.total_steps && keeper_.due(step)) keeper_.keep(state(keeper_.take_buffers()));
     }
     return finish(false);
   }
@@ -127,22 +130,20 @@ class Run {
     sample_at_ = static_cast<std::size_t>(state.sample_at);
   }
 
-  RunState state() {
-    const auto take = [this](std::span<const float> from) {
-      std::vector<float> values(from.size());
-      device_.copy_out(values.data(), from.data(), static_cast<std::int64_t>(from.size()));
-      return values;
+  /// All but its origin.
+  RunState state(RunState state = {}) {
+    const auto take = [this](std::vector<float>& to, std::span<const float> from) {
+      to.resize(from.size());
+      device_.copy_out(to.data(), from.data(), static_cast<std::int64_t>(from.size()));
     };
-    RunState state;
-    state.origin = origin();
     state.micro_batch_tokens = plan_.told.micro_batch_tokens;
     state.recompute = plan_.told.recompute;
     state.steps = steps_;
     state.validated = validated_;
     state.sample_at = sample_at_;
-    state.values = take(model_.trained_values());
-    state.first = take(model_.first_moments());
-    state.second = take(model_.second_moments());
+    take(state.values, model_.trained_values());
+    take(state.first, model_.first_moments());
+    take(state.second, model_.second_moments());
     return state;
   }
 
@@ -273,6 +274,7 @@ class Run {
   }
 
   RunResult finish(bool stopped) {
+    keeper_.finish();
     if (steps_.empty()) return {stopped, {}, config_.out_directory, ""};
     check_finite(model_, static_cast<std::int64_t>(steps_.size()));
     RunResult result{stopped, steps_.back(), config_.out_directory, ""};
@@ -288,8 +290,10 @@ class Run {
 
   /// Why it could not be written; empty: it was.
   std::string write_state() {
+    RunState whole = state(keeper_.take_buffers());
+    whole.origin = origin();
     try {
-      write_run_state(config_.state_file, state());
+      write_run_state(config_.state_file, whole);
       return "";
     } catch (const base::FileError& error) {
       return error.what();
@@ -302,7 +306,23 @@ class Run {
     base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
     const std::string device = tensor::device_class(device_);
     base::write_durably(out / "manifest.json",
-                        manifest_json(config_, base_hashes(), plan_, device, training_, validation_, steps_, stopped));
+                        manifest_json(config_, base_hashes(), plan_, device, training_, validation_, steps_, optimizer_sha256(), stopped));
+  }
+
+  /// Of AdamW's first moments and then its second, as they lie in memory.
+  std::string optimizer_sha256() {
+    base::Sha256 hash;
+    std::vector<float> copy;
+    for (const std::span<const float> moments : {model_.first_moments(), model_.second_moments()}) {
+      std::span<const float> there = moments;
+      if constexpr (!Device::kHostMemory) {
+        copy.resize(moments.size());
+        device_.copy_out(copy.data(), moments.data(), static_cast<std::int64_t>(moments.size()));
+        there = copy;
+      }
+      hash.update(there.data(), there.size_bytes());
+    }
+    return hash.hex();
   }
 
   const RunConfig& config_;
@@ -323,6 +343,7 @@ class Run {
   std::optional<FileHashes> own_hashes_;
   model::PackedBatch batch_;
   std::vector<StepMetrics> steps_;
+  StateKeeper keeper_;
 };
 
 }  // namespace

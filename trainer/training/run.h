@@ -44,6 +44,14 @@ struct CheckpointWritten {
   StepMetrics at;
 };
 
+/// What a run can go on from when it is killed later, on disk after a whole number of steps.
+struct StateWritten {
+  std::filesystem::path file;  ///< RunConfig::state_file; stands until the next one
+  std::int64_t step = 0;
+  std::int64_t trained_tokens = 0;
+  std::string lost;            ///< why it could not be written, the state before standing as it was; empty: it is there
+};
+
 /// What a run will do, known before its first step.
 struct RunPlan {
   using MemoryLine = tensor::MemoryLine;
@@ -77,6 +85,9 @@ class RunObserver {
   virtual void on_resume(const std::vector<StepMetrics>& taken) { static_cast<void>(taken); }
   virtual void on_step(const StepMetrics& step) = 0;
   virtual void on_checkpoint(const CheckpointWritten& checkpoint) = 0;
+  /// On a thread beside the run's, which goes on meanwhile; no other state is written before this returns, and none after
+  /// the run has returned. What it throws ends the run after its present step.
+  virtual void on_state(const StateWritten& state) { static_cast<void>(state); }
   /// Asked between micro-batches: true ends the run at once, with what was trained up to the last whole step.
   virtual bool stop_requested() = 0;
 };
@@ -116,6 +127,8 @@ struct RunConfig {
   tensor::DeviceSpec device;             ///< that trains
   int threads = 0;                       ///< of a worker on the processor; 0: all cores
   std::filesystem::path state_file;      ///< where a run that is stopped leaves what it needs to go on; empty: nowhere
+  std::int64_t state_steps = 0;          ///< and one that may be killed, each so many steps; 0: not by steps
+  std::int64_t state_seconds = 0;        ///< and at the first whole step so long after the last time; 0: not by time
   std::filesystem::path resume_from;     ///< the `state_file` of this run when it was stopped; empty: begin
 };
 
