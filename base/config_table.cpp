@@ -32,6 +32,10 @@ std::vector<ConfigKey> worker_keys() {
        integer(&S::worker, &S::Worker::lease_seconds)},
       {"worker.heartbeat_seconds", Type::kInteger, "5", 1, 600, false, "How often a lease is renewed.",
        integer(&S::worker, &S::Worker::heartbeat_seconds)},
+      {"worker.state_seconds", Type::kInteger, "60", 0, 86400, false,
+       "How often a running job's state is saved, beside the training, for another worker to go on from should this one die; "
+       "0: only where the job is stopped.",
+       integer(&S::worker, &S::Worker::state_seconds)},
       {"worker.memory_bytes", Type::kInteger, "0", 0, 1e15, false,
        "What a run and the bases kept beside it may take of the device's memory; 0: the machine's, less a tenth, or a GPU's "
        "free memory, less a twentieth, and less what inference may take.",

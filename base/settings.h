@@ -63,6 +63,7 @@ struct Settings {
     int threads = 0;  ///< 0: all cores
     int lease_seconds = 0;
     int heartbeat_seconds = 0;
+    int state_seconds = 0;          ///< 0: only where a job is stopped
     std::int64_t memory_bytes = 0;  ///< 0: what the machine has free
     int peer_timeout_seconds = 0;
   } worker;

@@ -143,7 +143,7 @@ int run_worker(const base::Settings& settings) {
   const Shutdown shutdown(kDrain);
   // The trainer takes every core; the gateway beside it still answers at once.
   if (::nice(kWorkerNiceness) == -1) base::log_warn("the worker runs at full priority");
-  postgres::Pool pool(pool_options(settings, "worker", 4));
+  postgres::Pool pool(pool_options(settings, "worker", 5));
   objects::LocalStore store(objects_directory(settings));
   if (!wait_for_database(pool, shutdown.token())) return 0;
   sweep_objects(store);
@@ -152,6 +152,7 @@ int run_worker(const base::Settings& settings) {
   options.scratch_directory = jobs_directory(settings);
   options.link.lease_seconds = settings.worker.lease_seconds;
   options.link.heartbeat = seconds(settings.worker.heartbeat_seconds);
+  options.state_seconds = settings.worker.state_seconds;
   options.devices = devices;
   options.program = "/proc/self/exe";  // this very build, even where its file was replaced meanwhile
   options.threads = settings.worker.threads;

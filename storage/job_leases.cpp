@@ -49,6 +49,7 @@ constexpr char kEnd[] =
     "UPDATE job SET state = $3, finished_at = clock_timestamp(), lease_until = NULL, estimated_finish = NULL,"
     " fine_tuned_model = $4, trained_tokens = $5, error_code = $6, error_message = $7, error_param = $8 WHERE" FENCE
     " RETURNING project_id";
+constexpr char kSaveState[] = "UPDATE job SET state_object = $3, state_step = $4, state_tokens = $5 WHERE" FENCE;
 constexpr char kRelease[] =
     "UPDATE job SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'"
     "  WHEN pause_requested_at IS NOT NULL THEN 'paused' ELSE 'queued' END,"
@@ -153,17 +154,30 @@ bool JobLeases::finish_cancelled(const JobLease& lease) {
               .empty();
 }
 
+/// `saved`, once it is the locked job's own and what was there before is to go; empty where it cannot be.
+std::optional<SavedState> JobLeases::take_over(const postgres::Row& held, const std::optional<SavedState>& saved) {
+  RemovalStore removals(tx_);
+  if (!saved || !removals.keep(saved->object_id)) return std::nullopt;
+  if (const auto earlier = held.maybe_text("state_object")) removals.add(held.text("project_id"), *earlier);
+  return saved;
+}
+
+bool JobLeases::save_state(const JobLease& lease, const SavedState& saved) {
+  const auto held = tx_.execute(kLock, {lease.job_id, lease.epoch});
+  if (held.empty()) return false;
+  if (!take_over(held.row(0), saved)) return true;
+  return tx_.execute(kSaveState, {lease.job_id, lease.epoch, saved.object_id, saved.step, saved.trained_tokens})
+             .affected_rows() == 1;
+}
+
 std::optional<JobState> JobLeases::release(const JobLease& lease, const std::optional<SavedState>& saved) {
   const auto held = tx_.execute(kLock, {lease.job_id, lease.epoch});
   if (held.empty()) return std::nullopt;
   const std::string project = held.row(0).text("project_id");
   std::optional<std::string> object;
   std::optional<std::int64_t> step, tokens;
-  RemovalStore removals(tx_);
-  if (saved && removals.keep(saved->object_id)) {
-    object = saved->object_id, step = saved->step, tokens = saved->trained_tokens;
-    if (const auto earlier = held.row(0).maybe_text("state_object")) removals.add(project, *earlier);
-  }
+  if (const auto own = take_over(held.row(0), saved))
+    object = own->object_id, step = own->step, tokens = own->trained_tokens;
   const auto rows = tx_.execute(kRelease, {lease.job_id, lease.epoch, object, step, tokens});
   if (rows.empty()) return std::nullopt;
   const std::string reached = rows.row(0).text("state");

@@ -58,6 +58,9 @@ class JobLeases {
   /// remove the objects it wrote again.
   bool add_checkpoint(const JobLease& lease, const NewCheckpoint& checkpoint, bool* already_there);
 
+  /// What the job goes on from where its worker dies, in the place of what it had before, as release() has it.
+  bool save_state(const JobLease& lease, const SavedState& saved);
+
   /// running -> succeeded. In the same transaction: files, model, billing::settle_job.
   bool succeed(const JobLease& lease, const std::string& fine_tuned_model,
                const std::vector<std::string>& result_files, std::int64_t trained_tokens);
@@ -80,6 +83,7 @@ class JobLeases {
   std::vector<SweptJob> sweep(int most_attempts, int most_jobs);
 
  private:
+  std::optional<SavedState> take_over(const postgres::Row& held, const std::optional<SavedState>& saved);
   postgres::Transaction& tx_;
 };
 

@@ -227,6 +227,14 @@ std::int64_t JobStore::queue_position(const std::string& id) {
       .integer("ahead");
 }
 
+std::int64_t JobStore::last_told_step(const std::string& job_id) {
+  const auto rows = tx_.execute(
+      "SELECT (data->>'step')::bigint AS step FROM job_event WHERE job_id = $1 AND type = 'metrics'"
+      " ORDER BY seq DESC LIMIT 1",
+      {job_id});
+  return rows.empty() ? 0 : rows.row(0).integer("step");
+}
+
 void JobStore::append_event(const std::string& job_id, const NewEvent& event) {
   const auto rows = tx_.execute("SELECT project_id FROM job WHERE id = $1 FOR NO KEY UPDATE", {job_id});
   base::expects(!rows.empty(), "an event of a job that exists");

@@ -5,6 +5,7 @@
 #include "base/expects.h"
 #include "base/log.h"
 #include "storage/file_store.h"
+#include "storage/job_store.h"
 #include "storage/organization_store.h"
 #include "trainer/formats/peft.h"
 #include "trainer/text/dataset.h"
@@ -25,6 +26,7 @@ struct Sources {
   storage::File training;
   std::optional<storage::File> validation;
   std::optional<storage::FineTunedModel> parent;  ///< the own model that the job goes on from
+  std::int64_t told_steps = 0;
 };
 
 storage::File file_of(Transaction& tx, const std::string& id, const char* param) {
@@ -44,6 +46,7 @@ Sources find_sources(Transaction& tx, const storage::Job& job) {
   sources.organization = organization->name;
   sources.training = file_of(tx, job.training_file, "training_file");
   if (job.validation_file) sources.validation = file_of(tx, *job.validation_file, "validation_file");
+  sources.told_steps = storage::JobStore(tx).last_told_step(job.id);
   if (job.model != job.base_model) {
     sources.parent = models.find_fine_tuned(job.model);
     if (!sources.parent) throw JobRefused("model_not_found", "model", "the model " + job.model + " was deleted");
@@ -127,6 +130,7 @@ JobData load_job_data(postgres::Pool& pool, objects::ObjectStore& store, const s
   JobData data;
   data.base = sources.base;
   data.organization = sources.organization;
+  data.told_steps = sources.told_steps;
   data.config = job_config(settings_of(job), job.seed, sources.base.context);
   data.config.run.base_directory = sources.base.directory;
   data.config.run.base_name = sources.base.name;

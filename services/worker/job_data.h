@@ -28,6 +28,7 @@ struct JobData {
   JobConfig config;
   storage::BaseModel base;
   std::string organization;  ///< its name, for the new model's
+  std::int64_t told_steps = 0;  ///< JobStore::last_told_step()
   std::vector<text::TokenRow> training;
   std::vector<text::TokenRow> validation;
 };

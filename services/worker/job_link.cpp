@@ -45,6 +45,7 @@ struct JobLink::State {
   std::condition_variable_any changed;
   std::deque<NewEvent> pending;         ///< guarded by mutex, as all below
   std::optional<Progress> progress;
+  bool progress_is_new = false;         ///< not committed yet
   std::uint64_t posted = 0;
   std::uint64_t committed = 0;
   bool flush_now = false;
@@ -59,6 +60,8 @@ struct JobLink::State {
   Clock::duration end_after(Clock::time_point asked) const {
     return asked.time_since_epoch() + std::chrono::seconds(options.lease_seconds);
   }
+
+  bool waits() const { return !pending.empty() || progress_is_new; }
 
   bool lost() {
     if (!lease_lost && Clock::now().time_since_epoch() >= lease_end.load()) lose();
@@ -110,8 +113,9 @@ void JobLink::State::commit_batch() {
     const std::size_t count = std::min(pending.size(), kLargestBatch);
     batch.assign(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(count));
     at = progress;
+    if (!waits()) return;
+    progress_is_new = false;
   }
-  if (batch.empty()) return;
   bool held = false;
   try {
     held = pool.transact(scope, [&](Transaction& tx) {
@@ -123,6 +127,7 @@ void JobLink::State::commit_batch() {
       return leases.set_progress(lease, at->step, at->total_steps, at->trained_tokens, finish);
     });
   } catch (const postgres::CommitOutcomeUnknown&) {
+    if (batch.empty()) return;  // the next progress tells as much
     held = pool.transact(scope, [&](Transaction& tx) { return batch_is_there(tx, batch.back()); });
     if (!held) return;  // it did not happen: the same batch goes out again
   }
@@ -150,12 +155,12 @@ void JobLink::State::run(const std::stop_token& stop) {
       bool due = false;
       {
         std::unique_lock lock(mutex);
-        const auto first_flush = pending.empty() ? Clock::now() + options.flush : oldest_pending + options.flush;
+        const auto first_flush = waits() ? oldest_pending + options.flush : Clock::now() + options.flush;
         const auto wake_at = std::min({next_renewal, next_peek, first_flush, Clock::time_point(lease_end.load())});
         changed.wait_until(lock, stop, wake_at, [&] {
           return (flush_now && !pending.empty()) || lease_lost || pending.size() >= kLargestBatch;
         });
-        due = !pending.empty() &&
+        due = waits() &&
               (flush_now || pending.size() >= kLargestBatch || Clock::now() >= oldest_pending + options.flush);
       }
       if (due) commit_batch();
@@ -190,18 +195,22 @@ void JobLink::post(NewEvent event) {
   std::unique_lock lock(state_->mutex);
   state_->changed.wait(lock,
                        [&] { return state_->lease_lost || state_->pending.size() < state_->options.most_pending; });
-  if (state_->pending.empty()) state_->oldest_pending = Clock::now();
+  if (!state_->waits()) state_->oldest_pending = Clock::now();
   state_->pending.push_back(std::move(event));
   ++state_->posted;
   if (state_->pending.size() == kLargestBatch) state_->changed.notify_all();
 }
 
 void JobLink::post(NewEvent event, const Progress& progress) {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->progress = progress;
-  }
+  report(progress);
   post(std::move(event));
+}
+
+void JobLink::report(const Progress& progress) {
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->waits()) state_->oldest_pending = Clock::now();
+  state_->progress = progress;
+  state_->progress_is_new = true;
 }
 
 void JobLink::flush() {

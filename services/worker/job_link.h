@@ -59,6 +59,9 @@ class JobLink {
   /// Queues a metrics event with the progress it stands for.
   void post(storage::NewEvent event, const Progress& progress);
 
+  /// How far the run is, without an event.
+  void report(const Progress& progress);
+
   /// Returns when everything posted before is committed. Throws LeaseLost.
   void flush();
 

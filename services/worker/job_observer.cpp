@@ -1,6 +1,7 @@
 #include "services/worker/job_observer.h"
 
 #include "services/worker/job_config.h"
+#include "services/worker/job_results.h"
 
 namespace finetuned::worker {
 
@@ -37,6 +38,7 @@ void JobObserver::on_resume(const std::vector<training::StepMetrics>& taken) {
 }
 
 void JobObserver::begins_anew(const std::string& why) {
+  options_.told_steps = 0;  // its steps may come out otherwise
   storage::NewEvent event = message("The job begins anew: " + why);
   event.level = storage::EventLevel::kWarn;
   link_.post(std::move(event));
@@ -44,13 +46,18 @@ void JobObserver::begins_anew(const std::string& why) {
 
 void JobObserver::on_step(const training::StepMetrics& step) {
   pace_.add(step);
-  storage::NewEvent event = message(step_message(step));
-  event.is_metrics = true;
-  event.data = event_metrics(step);
-  link_.post(std::move(event), {.step = step.step,
-                                .total_steps = step.total_steps,
-                                .trained_tokens = step.trained_tokens,
-                                .left = pace_.left()});
+  const Progress progress{.step = step.step,
+                          .total_steps = step.total_steps,
+                          .trained_tokens = step.trained_tokens,
+                          .left = pace_.left()};
+  if (step.step > options_.told_steps) {
+    storage::NewEvent event = message(step_message(step));
+    event.is_metrics = true;
+    event.data = event_metrics(step);
+    link_.post(std::move(event), progress);
+  } else {
+    link_.report(progress);
+  }
   watch_validation(step);
 }
 
@@ -99,6 +106,10 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
   // An earlier attempt made this checkpoint: its objects stand. (After a retry they may be these.)
   if (already_there && tries == 1)
     for (const auto& [name, object] : checkpoint.objects) store_.remove(object);
+}
+
+void JobObserver::on_state(const training::StateWritten& written) {
+  publish_state(link_, store_, options_.project_id, written);
 }
 
 bool JobObserver::stop_requested() {

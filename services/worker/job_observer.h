@@ -13,11 +13,13 @@
 
 namespace finetuned::worker {
 
-/// Tells the database what the trainer tells: steps as events, adapters as checkpoints. Lives on the run's thread.
+/// Tells the database what the trainer tells: steps as events, adapters as checkpoints. Lives on the run's thread, but for on_state().
 class JobObserver final : public training::RunObserver {
  public:
   struct Options {
+    std::string project_id;
     std::string model_name;  ///< of the model to be
+    std::int64_t told_steps = 0;  ///< whose events an earlier attempt has left: they are not told again
     std::optional<std::int64_t> early_stopping_patience;
   };
 
@@ -29,6 +31,8 @@ class JobObserver final : public training::RunObserver {
   void on_step(const training::StepMetrics& step) override;
   /// Returns when the checkpoint is committed: what it trained is paid for from then on. Throws LeaseLost.
   void on_checkpoint(const training::CheckpointWritten& checkpoint) override;
+  /// Returns when the state is committed: the job goes on from there where this worker dies. Throws LeaseLost.
+  void on_state(const training::StateWritten& state) override;
   /// Before the run's on_plan(): its state was refused.
   void begins_anew(const std::string& why);
   /// True for a lost lease, a request to cancel or to pause, the worker's own end, and once early stopping has struck.

@@ -82,23 +82,23 @@ auto is_in_state(const JobLink& link, storage::JobState state) {
 
 /// The run's state as an object; empty where it left none, or where it could not be kept, which is logged. It stands on the
 /// list of removals until a row names it: whatever ends this worker, it does not stay for good.
-std::optional<storage::SavedState> store_state(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
-                                               const training::RunResult& result, const std::filesystem::path& file) {
+std::optional<storage::SavedState> store_state(JobLink& link, objects::ObjectStore& store, const std::string& project_id,
+                                               const training::StateWritten& written) {
   const auto lost = [&](const std::string& why) {
-    base::log_error("a job's state cannot be kept", {{"job", job.id}, {"step", result.last.step}, {"why", why}});
+    base::log_error("a job's state cannot be kept", {{"job", link.lease().job_id}, {"step", written.step}, {"why", why}});
     return std::nullopt;
   };
-  if (!result.state_lost.empty()) return lost(result.state_lost);
-  if (!std::filesystem::exists(file)) return std::nullopt;
+  if (!written.lost.empty()) return lost(written.lost);
+  if (!std::filesystem::exists(written.file)) return std::nullopt;
   const auto begins = [&](const std::string& id) {
     const auto add = [&](Transaction& tx) {
-      storage::RemovalStore(tx).add(job.project_id, id, kWritingSeconds);
+      storage::RemovalStore(tx).add(project_id, id, kWritingSeconds);
       return true;
     };
     link.write(add, [](Transaction&) { return false; });  // adding it again is harmless
   };
   try {
-    return storage::SavedState{objects::store_file(store, file, begins).id, result.last.step, result.last.trained_tokens};
+    return storage::SavedState{objects::store_file(store, written.file, begins).id, written.step, written.trained_tokens};
   } catch (const objects::StorageFull& error) {
     return lost(error.what());
   } catch (const base::FileError& error) {
@@ -173,9 +173,26 @@ void publish_failure(JobLink& link, const storage::Job& job, const storage::JobE
   link.write(finish, is_in_state(link, storage::JobState::kFailed));
 }
 
+void publish_state(JobLink& link, objects::ObjectStore& store, const std::string& project_id,
+                   const training::StateWritten& written) {
+  try {
+    const auto saved = store_state(link, store, project_id, written);
+    if (!saved) return;
+    link.flush();  // what is told of a step stands there before the state that has it
+    link.write([&](Transaction& tx) { return JobLeases(tx).save_state(link.lease(), *saved); },
+               [](Transaction&) { return false; });  // saving it again is harmless
+  } catch (const LeaseLost&) {
+    throw;
+  } catch (const std::exception& error) {
+    base::log_error("a job's state cannot be kept",
+                    {{"job", link.lease().job_id}, {"step", written.step}, {"why", error.what()}});
+  }
+}
+
 storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
                                const training::RunResult& result, const std::filesystem::path& state_file, bool shut_down) {
-  const std::optional<storage::SavedState> saved = store_state(link, store, job, result, state_file);
+  const training::StateWritten left{state_file, result.last.step, result.last.trained_tokens, result.state_lost};
+  const std::optional<storage::SavedState> saved = store_state(link, store, job.project_id, left);
   link.flush();
   storage::JobState reached = storage::JobState::kQueued;
   const auto finish = [&](Transaction& tx) {

@@ -24,6 +24,11 @@ void publish_cancelled(JobLink& link, const storage::Job& job);
 /// Ends the job as failed. Throws LeaseLost.
 void publish_failure(JobLink& link, const storage::Job& job, const storage::JobError& error);
 
+/// Keeps the state that a run wrote on its way: where this worker dies, the job goes on from there. What goes wrong (a full
+/// disk) is logged, the state before staying. For another thread than the run's. Throws LeaseLost.
+void publish_state(JobLink& link, objects::ObjectStore& store, const std::string& project_id,
+                   const training::StateWritten& written);
+
 /// Ends this worker's part in a job whose run was stopped: paused or cancelled where its owner asked for that, else back in
 /// the queue, as when the worker is `shut_down`. Tells which. The job goes on from what the run left in `state_file`; where
 /// that cannot be kept (a full disk), from what it had before, and an event says so. Throws LeaseLost.

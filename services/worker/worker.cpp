@@ -143,9 +143,13 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     data.config.run.threads = options_.threads;
     data.config.run.memory_limit_bytes = memory_bytes_;
     data.config.run.state_file = scratch.path() / "state";
+    data.config.run.state_steps = options_.state_steps;
+    data.config.run.state_seconds = options_.state_seconds;
     const std::string model_name =
         fine_tuned_model_name(job.base_model, data.organization, job.suffix.value_or(""), job.id);
-    const JobObserver::Options options{.model_name = model_name,
+    const JobObserver::Options options{.project_id = job.project_id,
+                                       .model_name = model_name,
+                                       .told_steps = data.told_steps,
                                        .early_stopping_patience = data.config.early_stopping_patience};
     JobObserver observer(link, store_, options, stop);
     const training::RunResult result = train(data, scratch.path(), observer);

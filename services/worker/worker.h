@@ -24,6 +24,8 @@ struct WorkerOptions {
   std::string name;                        ///< this process, in leases and logs
   std::filesystem::path scratch_directory;  ///< a folder a job, removed at its end
   LinkOptions link;
+  std::int64_t state_steps = 0;             ///< a running job's state is saved each so many steps; 0: not by steps
+  std::int64_t state_seconds = 60;          ///< and so long after the last time; 0: not by time
   std::vector<tensor::DeviceSpec> devices{tensor::DeviceSpec{}};  ///< of one class, that train: a job takes as many as its steps can keep busy
   std::filesystem::path program;           ///< finetuned, for the ranks beside this process where there are several devices
   int threads = 0;                         ///< of the trainer on the processor; 0: all cores
@@ -39,7 +41,7 @@ struct WorkerOptions {
 /// ours: the lease is given up as crashed, and the scheduler's sweep counts it and queues the job again.
 class Worker {
  public:
-  /// `pool` (of at least 3 connections) and `store` outlive this.
+  /// `pool` (of at least 4 connections) and `store` outlive this.
   Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options);
   ~Worker();
 
