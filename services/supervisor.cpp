@@ -64,6 +64,7 @@ class Child {
   Child& operator=(const Child&) = delete;
 
   bool alive() const { return pid_ > 0; }
+  bool reloads() const { return role_.reloads; }
   pid_t pid() const { return pid_; }
   int output() const { return output_; }
   TimePoint next_start() const { return next_start_; }
@@ -173,7 +174,8 @@ class Supervisor {
   explicit Supervisor(const SupervisorOptions& options) : options_(options) {
     for (const auto& role : options.roles) children_.push_back(std::make_unique<Child>(options, role));
     sigemptyset(&signals_);
-    for (const int number : {SIGTERM, SIGINT, SIGCHLD}) sigaddset(&signals_, number);
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&signals_, number);
+    ::signal(SIGHUP, SIG_DFL);  // nohup lets it be ignored, and what is ignored is never read
     if (::sigprocmask(SIG_BLOCK, &signals_, &former_signals_) != 0) throw_system("sigprocmask");
     signal_descriptor_ = ::signalfd(-1, &signals_, SFD_NONBLOCK | SFD_CLOEXEC);
     if (signal_descriptor_ < 0) throw_system("signalfd");
@@ -206,7 +208,14 @@ class Supervisor {
     if (drain_until_) return;
     const auto now = std::chrono::steady_clock::now();
     for (const auto& child : children_)
-      if (!child->alive() && child->next_start() <= now) child->start(former_signals_);
+      if (!child->alive() && child->next_start() <= now) child->start(child->reloads() ? held_signals() : former_signals_);
+  }
+
+  /// For a role that reloads: a SIGHUP that comes before it listens waits for it.
+  sigset_t held_signals() const {
+    sigset_t held = former_signals_;
+    sigaddset(&held, SIGHUP);
+    return held;
   }
 
   void reap_children() {
@@ -229,6 +238,12 @@ class Supervisor {
   void begin_drain() {
     drain_until_ = std::chrono::steady_clock::now() + options_.drain;
     for (const auto& child : children_) child->signal(SIGTERM);
+  }
+
+  void reload() {
+    if (drain_until_) return;
+    for (const auto& child : children_)
+      if (child->reloads()) child->signal(SIGHUP);
   }
 
   void kill_all() {
@@ -265,7 +280,9 @@ class Supervisor {
     signalfd_siginfo info{};
     while (::read(signal_descriptor_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
       if (info.ssi_signo == SIGCHLD) continue;
-      if (drain_until_)
+      if (info.ssi_signo == SIGHUP)
+        reload();
+      else if (drain_until_)
         kill_all();
       else
         begin_drain();

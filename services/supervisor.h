@@ -11,6 +11,7 @@ namespace finetuned::services {
 struct SupervisedRole {
   std::string name;  ///< stands before each of its log lines
   std::vector<std::string> arguments;
+  bool reloads = false;  ///< a SIGHUP to the supervisor is passed on to it
 };
 
 struct SupervisorOptions {
@@ -25,7 +26,7 @@ struct SupervisorOptions {
 
 /// Starts every role as its own process, forwards their output line by line with the role's name before it, and
 /// restarts what dies. SIGTERM or SIGINT drains: each child gets SIGTERM, and SIGKILL at the deadline; a second signal
-/// kills at once. A child is killed by the kernel when the supervisor itself dies (PR_SET_PDEATHSIG), so that no
+/// kills at once. SIGHUP is passed on to the roles that reload, and touches no other. A child is killed by the kernel when the supervisor itself dies (PR_SET_PDEATHSIG), so that no
 /// orphan keeps a port or a lease.
 ///
 /// Returns 0 when all drained, 1 when one had to be killed, and 2 when a role left with 2 (its configuration is

@@ -163,6 +163,34 @@ TEST_F(SupervisorTest, ASecondSignalForces) {
   EXPECT_EQ(ended(), 1);
 }
 
+TEST_F(SupervisorTest, AHangupReachesTheRolesThatReloadAlone) {
+  add("deaf", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done");
+  add("hears", "trap 'exit 0' TERM; trap 'echo reloaded' HUP; echo ready; while :; do sleep 0.05; done");
+  options_.roles.back().reloads = true;
+  ::signal(SIGHUP, SIG_IGN);  // as nohup begins it
+  start();
+  ::signal(SIGHUP, SIG_DFL);
+  ASSERT_TRUE(logged("deaf | ready"));
+  ASSERT_TRUE(logged("hears | ready"));
+  ::kill(supervisor_, SIGHUP);
+  EXPECT_TRUE(logged("hears | reloaded"));
+  ::kill(supervisor_, SIGTERM);
+  EXPECT_EQ(ended(), 0);
+  EXPECT_EQ(log().find("restarting"), std::string::npos) << log();
+}
+
+TEST_F(SupervisorTest, AHangupDoesNotForceADrain) {
+  add("slow", "trap 'sleep 0.5; echo drained; exit 0' TERM; echo ready; while :; do sleep 0.05; done");
+  options_.roles.back().reloads = true;
+  start();
+  ASSERT_TRUE(logged("slow | ready"));
+  ::kill(supervisor_, SIGTERM);
+  std::this_thread::sleep_for(milliseconds(100));
+  ::kill(supervisor_, SIGHUP);
+  EXPECT_EQ(ended(), 0);
+  EXPECT_THAT(log(), testing::HasSubstr("slow | drained\n"));
+}
+
 TEST_F(SupervisorTest, AWrongConfigurationStopsThePlatform) {
   add("misconfigured", "echo 'http.port: 70000 is beyond 65535' >&2; exit 2");
   add("fine", "trap 'exit 0' TERM; while :; do sleep 0.05; done");
