@@ -36,7 +36,7 @@ const ConfigKey* find_key(std::string_view name) {
 /// Variables that are not the configuration's own: the command line's, and the tests'.
 bool is_reserved_variable(std::string_view name) {
   return name == "FINETUNED_URL" || name == "FINETUNED_API_KEY" || name == "FINETUNED_ADMIN_KEY" ||
-         name == "FINETUNED_CONFIG" || name.starts_with("FINETUNED_TEST_");
+         name == "FINETUNED_CA_FILE" || name == "FINETUNED_CONFIG" || name.starts_with("FINETUNED_TEST_");
 }
 
 void read_table(const toml::table& table, const std::string& prefix, Texts& texts, std::vector<std::string>& faults) {

@@ -1,5 +1,7 @@
 #include "services/cli/api_client.h"
 
+#include <unistd.h>
+
 #include <boost/json/serialize.hpp>
 #include <cstdio>
 #include <curl/curl.h>
@@ -99,6 +101,7 @@ class Headers {
 struct ApiClient::State {
   std::string origin;
   std::string key;
+  std::string ca_file;
   CURL* easy = nullptr;
 
   /// Sets what every call has in common; the rest is set by the caller before `perform`.
@@ -106,6 +109,8 @@ struct ApiClient::State {
     curl_easy_reset(easy);  // keeps the connection
     curl_easy_setopt(easy, CURLOPT_URL, (origin + "/v1" + path).c_str());
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+    if (!ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file.c_str());
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "finetuned-cli");
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
@@ -140,6 +145,9 @@ struct ApiClient::State {
     if (status >= 400) throw_api_error(static_cast<int>(status), sink.body);
     if (outcome != CURLE_OK) {
       const std::string why = reason[0] ? reason : curl_easy_strerror(outcome);
+      if (outcome == CURLE_PEER_FAILED_VERIFICATION)
+        throw ConnectionError(origin + " is not trusted: " + why +
+                              " (name the certificate of its issuer by --ca-file or FINETUNED_CA_FILE)");
       throw ConnectionError(origin + " did not answer: " + why + " (is the platform up?)");
     }
   }
@@ -155,12 +163,15 @@ struct ApiClient::State {
   }
 };
 
-ApiClient::ApiClient(std::string url, std::string key) : state_(std::make_unique<State>()) {
+ApiClient::ApiClient(std::string url, std::string key, std::string ca_file) : state_(std::make_unique<State>()) {
   state_->origin = checked_origin(std::move(url));
   if (key.empty()) throw base::UsageError("there is no API key: give --key or FINETUNED_API_KEY");
   if (key.find_first_of("\r\n") != std::string::npos)
     throw base::UsageError("the API key holds a line break");
+  if (!ca_file.empty() && ::access(ca_file.c_str(), R_OK) != 0)
+    throw base::UsageError(ca_file + ": cannot be read; --ca-file or FINETUNED_CA_FILE names it");
   state_->key = std::move(key);
+  state_->ca_file = std::move(ca_file);
   base::expects(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK, "libcurl starts");
   state_->easy = curl_easy_init();
   base::expects(state_->easy != nullptr, "libcurl gives a handle");

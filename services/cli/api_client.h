@@ -29,8 +29,9 @@ struct ConnectionError : std::runtime_error {
 class ApiClient {
  public:
   /// `url` is the platform's, such as `http://127.0.0.1:8080`; a trailing `/v1` is understood.
-  /// Throws UsageError where it is not an http(s) address or `key` is empty.
-  ApiClient(std::string url, std::string key);
+  /// `ca_file` (PEM) holds what an https platform's certificate is trusted by, beside the system's; may be empty.
+  /// Throws UsageError where it is not an http(s) address, `key` is empty or `ca_file` cannot be read.
+  ApiClient(std::string url, std::string key, std::string ca_file = {});
   ~ApiClient();
   ApiClient(const ApiClient&) = delete;
   ApiClient& operator=(const ApiClient&) = delete;

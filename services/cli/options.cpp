@@ -16,6 +16,10 @@ std::shared_ptr<ApiOptions> add_api_options(CLI::App& command) {
       .add_option("--key", options->key,
                   "the project's API key; the variable keeps it out of the process list")
       ->envname("FINETUNED_API_KEY");
+  command
+      .add_option("--ca-file", options->ca_file,
+                  "certificates (PEM) that an https platform is trusted by, beside the system's")
+      ->envname("FINETUNED_CA_FILE");
   command.add_flag("--json", options->json, "print the API's answer as JSON");
   return options;
 }

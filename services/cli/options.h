@@ -16,12 +16,13 @@ namespace finetuned::cli {
 struct ApiOptions {
   std::string url;
   std::string key;
+  std::string ca_file;
   bool json = false;  ///< print the API's JSON instead of a table
 
-  ApiClient connect() const { return ApiClient(url, key); }
+  ApiClient connect() const { return ApiClient(url, key, ca_file); }
 };
 
-/// Adds `--url`, `--key` and `--json` to `command`. Shared with the command's callback, which outlives this
+/// Adds `--url`, `--key`, `--ca-file` and `--json` to `command`. Shared with the command's callback, which outlives this
 /// call.
 std::shared_ptr<ApiOptions> add_api_options(CLI::App& command);
 

@@ -13,6 +13,7 @@ TEST(ApiClient, RefusesWhatIsNoAddressOrKey) {
   EXPECT_THROW(ApiClient("ftp://127.0.0.1", "sk-ft-x"), base::UsageError);
   EXPECT_THROW(ApiClient("http://127.0.0.1:1", ""), base::UsageError);
   EXPECT_THROW(ApiClient("http://127.0.0.1:1", "a\r\nHost: b"), base::UsageError);
+  EXPECT_THROW(ApiClient("https://127.0.0.1:1", "sk-ft-x", "no/such/ca.pem"), base::UsageError);
 }
 
 TEST(ApiClient, AnIdCannotLeaveItsPlaceInThePath) {
