@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "base/config.h"
+#include "base/errors.h"
 #include "base/settings.h"
 
 namespace finetuned::base {
@@ -107,6 +108,25 @@ std::vector<ConfigKey> limits_keys() {
   };
 }
 
+TlsVersion parse_tls_version(const std::string& text) {
+  if (text == "1.2") return TlsVersion::k1_2;
+  if (text == "1.3") return TlsVersion::k1_3;
+  throw UsageError("must be 1.2 or 1.3, not '" + text + "'");
+}
+
+std::vector<ConfigKey> tls_keys() {
+  using S = Settings;
+  return {
+      {"gateway.tls_certificate_file", Type::kText, "", {}, {}, false,
+       "The gateway's certificate and its intermediates (PEM), read again on SIGHUP; empty: plain HTTP.",
+       text(&S::gateway, &S::Gateway::tls_certificate_file)},
+      {"gateway.tls_key_file", Type::kText, "", {}, {}, false, "The certificate's private key (PEM, without a passphrase); only its owner may read it.",
+       text(&S::gateway, &S::Gateway::tls_key_file)},
+      {"gateway.tls_min_version", Type::kText, "1.2", {}, {}, false, "The oldest TLS that is spoken: 1.2 or 1.3.",
+       [](S& s, const std::string& value) { s.gateway.tls_min_version = parse_tls_version(value); }},
+  };
+}
+
 /// Puts more keys in, each behind the others of its section.
 std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& more) {
   const auto section = [](const ConfigKey& key) { return key.name.substr(0, key.name.find('.') + 1); };
@@ -175,7 +195,8 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::metering, &S::Metering::reconcile_seconds)},
   };
   static const std::vector<ConfigKey> all =
-      joined(joined(joined(joined(joined(table, worker_keys()), webhooks_keys()), generation_keys()), limits_keys()), inference_keys());
+      joined(joined(joined(joined(joined(joined(table, worker_keys()), webhooks_keys()), generation_keys()), limits_keys()), tls_keys()),
+             inference_keys());
   return all;
 }
 

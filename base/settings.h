@@ -9,6 +9,8 @@
 
 namespace finetuned::base {
 
+enum class TlsVersion { k1_2, k1_3 };
+
 /// The platform's configuration, checked. One struct for all roles: they run from one file.
 struct Settings {
   std::filesystem::path data_directory;
@@ -45,6 +47,9 @@ struct Settings {
     std::int64_t requests_per_minute_per_project = 0;
     std::int64_t tokens_per_minute_per_project = 0;
     int limits_timeout_ms = 0;
+    std::string tls_certificate_file;  ///< empty: plain HTTP
+    std::string tls_key_file;          ///< empty together with the other alone
+    TlsVersion tls_min_version = TlsVersion::k1_2;
   } gateway;
 
   struct Intake {

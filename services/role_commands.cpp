@@ -19,10 +19,11 @@ struct Role {
   const char* help;
   int (*run)(const base::Settings&);
   bool supervised;
+  bool reloads = false;
 };
 
 constexpr Role kRoles[] = {
-    {"gateway", "answer the API over HTTP", run_gateway, true},
+    {"gateway", "answer the API over HTTP", run_gateway, true, true},
     {"intake", "check uploaded datasets and count their tokens", run_intake, true},
     {"scheduler", "wake the roles, admit jobs, take jobs back from dead workers", run_scheduler, true},
     {"worker", "train queued jobs", run_worker, true},
@@ -49,7 +50,7 @@ int serve(const ProgramOptions& options) {
       kShortestDrain, std::chrono::seconds(settings.gateway.drain_seconds) + kBeyondGateway);
   for (const Role& role : kRoles) {
     if (!role.supervised) continue;
-    SupervisedRole supervised{.name = role.name, .arguments = {role.name}};
+    SupervisedRole supervised{.name = role.name, .arguments = {role.name}, .reloads = role.reloads};
     if (!options.config_file.empty()) {
       supervised.arguments.push_back("--config");
       supervised.arguments.push_back(std::filesystem::absolute(options.config_file).string());

@@ -95,8 +95,14 @@ void sweep_objects(objects::LocalStore& store) {
 }  // namespace
 
 int run_gateway(const base::Settings& settings) {
-  const Shutdown shutdown(seconds(settings.gateway.drain_seconds) + kGatewayClosing);
-  return gateway::run(settings, shutdown.token());
+  Shutdown shutdown(seconds(settings.gateway.drain_seconds) + kGatewayClosing);
+  gateway::Gateway gateway(settings);
+  shutdown.on_hangup([&gateway] { gateway.reload(); });
+  struct Deaf {
+    Shutdown& shutdown;
+    ~Deaf() { shutdown.on_hangup({}); }
+  } const before_the_gateway_goes{shutdown};
+  return gateway.serve(shutdown.token()) ? 0 : 1;
 }
 
 int run_intake(const base::Settings& settings) {

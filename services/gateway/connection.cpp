@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "services/gateway/connection_state.h"
 #include "services/gateway/render.h"
+#include "services/gateway/tls_context.h"
 #include "services/gateway/uri.h"
 
 namespace finetuned::gateway {
@@ -32,7 +33,7 @@ Connection::~Connection() = default;
 
 void Connection::close_if_idle() {
   asio::post(state_->stream.get_executor(), [self = shared_from_this()] {
-    if (self->state_->idle) self->state_->stream.close();
+    if (self->state_->idle) self->state_->stream.dismiss();
   });
 }
 
@@ -42,12 +43,57 @@ void Connection::close_now() {
 
 asio::awaitable<void> Connection::serve() {
   try {
-    while (co_await state_->serve_one()) state_->first = false;
+    bool open = true;
+    if (state_->door.tls) open = co_await state_->begin_tls();
+    while (open) {
+      open = co_await state_->serve_one();
+      state_->first = false;
+    }
   } catch (const ClientGone&) {
   } catch (const std::exception& error) {
     base::log_error("a connection failed", {{"error", error.what()}});
   }
   state_->stream.close();
+}
+
+/// The handshake, within the time that a head has. False: close the connection.
+asio::awaitable<bool> Connection::State::begin_tls() {
+  if (door.draining) co_return false;
+  const auto context = door.tls->current();
+  idle = true;  // nothing has been asked for
+  stream.expires_at(opened + door.limits.head);
+  const ConnectionStream::Handshake outcome = co_await stream.begin_tls(*context);
+  idle = false;
+  switch (outcome) {
+    case ConnectionStream::Handshake::kDone:
+      door.metrics.tls_handshake("done");
+      co_return true;
+    case ConnectionStream::Handshake::kPlainHttp:
+      door.metrics.tls_handshake("plain_http");
+      co_await refuse_plain_http();
+      co_return false;
+    case ConnectionStream::Handshake::kRefused:
+      door.metrics.tls_handshake("refused");
+      base::log_debug("a TLS handshake was refused", {{"why", stream.fault()}});
+      co_return false;
+    case ConnectionStream::Handshake::kGone:
+      door.metrics.tls_handshake("gone");
+      co_return false;
+  }
+  co_return false;
+}
+
+/// In the one language that such a client understands.
+asio::awaitable<void> Connection::State::refuse_plain_http() {
+  const Response response = render_error(base::bad_request("tls_required", "This port speaks TLS: use an https:// URL."));
+  AnswerContext context;
+  context.request_id = base::make_id("req");
+  context.keep_alive = false;
+  const std::string text = render_head(response, context) + response.body;
+  error_code ec;
+  const auto bytes = asio::buffer(text.data(), text.size());
+  co_await asio::async_write(stream.tcp(), bytes, into(ec));
+  if (!ec) co_await linger();
 }
 
 /// Answers one request. False: close the connection.
@@ -57,10 +103,12 @@ asio::awaitable<bool> Connection::State::serve_one() {
   head = Head();
   head.keep_alive = false;
   request.from_loopback = from_loopback;
+  request.over_tls = door.tls != nullptr;
   found = nullptr;
   body_reader.reset();
   continue_owed = false;
   if (buffer.size() == 0) buffer.shrink_to_fit();
+  stream.release_memory();
   Response response;
   std::exception_ptr failure;
   std::optional<Metrics::InFlight> in_flight;
@@ -87,7 +135,7 @@ asio::awaitable<std::size_t> Connection::State::receive(bool waiting_for_first, 
   idle = waiting_for_first;
   stream.expires_at(deadline);
   const auto space = buffer.prepare(waiting_for_first ? 512 : 4096);
-  const std::size_t bytes = co_await stream.async_read_some(space, into(ec));
+  const std::size_t bytes = co_await stream.read_some(space, ec);
   idle = false;
   if (ec) co_return 0;
   buffer.commit(bytes);
@@ -115,7 +163,8 @@ asio::awaitable<bool> Connection::State::read_head() {
     const bool silent = text.empty();
     if (silent && door.draining) co_return false;
     const auto patience = silent && !first ? door.limits.idle : door.limits.head;
-    const auto deadline = (silent ? Steady::now() : started) + patience;
+    const auto since = silent && first ? opened : silent ? Steady::now() : started;
+    const auto deadline = since + patience;
     const std::size_t bytes = co_await receive(silent, deadline);
     if (bytes == 0) co_return false;
     if (silent) started = Steady::now();
@@ -227,7 +276,7 @@ asio::awaitable<void> Connection::State::send_continue() {
   error_code ec;
   stream.expires_after(door.limits.stall);
   const auto bytes = asio::buffer(text.data(), text.size());
-  co_await asio::async_write(stream, bytes, into(ec));
+  co_await stream.write(bytes, ec);
   if (ec) throw ClientGone();
 }
 
@@ -236,7 +285,7 @@ asio::awaitable<std::size_t> Connection::State::read_body_some(char* into_begin,
   if (buffer.size() == 0) {
     error_code ec;
     const auto space = buffer.prepare(std::max(buffer.capacity(), kLeastReceiveBytes));
-    const std::size_t bytes = co_await stream.async_read_some(space, into(ec));
+    const std::size_t bytes = co_await stream.read_some(space, ec);
     if (ec) throw ClientGone();  // or closed for being too slow
     buffer.commit(bytes);
   }

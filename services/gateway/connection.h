@@ -21,12 +21,14 @@ namespace finetuned::gateway {
 /// How long a client may take, and how much it may send before it is known.
 struct DoorLimits {
   std::size_t head_bytes = 8192;
-  std::chrono::seconds head{10};     ///< from the first byte of a request (or the connection's start) to its head's end
+  std::chrono::seconds head{10};     ///< from the first byte of a request (or the connection's start, with TLS's handshake) to its head's end
   std::chrono::seconds idle{75};     ///< between two requests of a connection
   std::chrono::seconds request{30};  ///< for a whole JSON body
   std::chrono::seconds stall{10};    ///< without any byte of a body, or of an answer taken
   std::uint64_t body_bytes_per_second = 1024;  ///< a streamed body slower than this, after `stall`, is cut off
 };
+
+class Tls;
 
 /// What connections share. Outlives them.
 struct Door {
@@ -36,6 +38,7 @@ struct Door {
   base::BlockingPool& pool;
   Metrics& metrics;
   DoorLimits limits;
+  const Tls* tls = nullptr;  ///< where it is null, connections are plain
   std::atomic<bool> draining{false};
 };
 

@@ -1,9 +1,5 @@
-#include <sys/socket.h>
-
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
-#include <cerrno>
 #include <vector>
 
 #include "base/log.h"
@@ -48,6 +44,8 @@ asio::awaitable<bool> Connection::State::send(Response response) {
   if (response.live) sent = co_await send_live(std::move(response.live), context.chunks, sent && !bodiless);
   if (!sent) co_return false;
   if (context.keep_alive) co_return true;
+  stream.expires_after(kLingerTime);
+  co_await stream.end();
   if (!consumed) co_await linger();
   co_return false;
 }
@@ -67,7 +65,7 @@ asio::awaitable<bool> Connection::State::send_source(BodySource& source, std::ui
     error_code ec;
     stream.expires_after(door.limits.request);
     const auto piece = asio::buffer(chunk.data(), got);
-    co_await asio::async_write(stream, piece, into(ec));
+    co_await stream.write(piece, ec);
     if (ec) co_return false;
     bytes -= got;
   }
@@ -78,7 +76,7 @@ asio::awaitable<bool> Connection::State::write(std::string text) {
   error_code ec;
   stream.expires_after(door.limits.request);
   const auto bytes = asio::buffer(text.data(), text.size());
-  co_await asio::async_write(stream, bytes, into(ec));
+  co_await stream.write(bytes, ec);
   co_return !ec;
 }
 
@@ -118,10 +116,7 @@ asio::awaitable<bool> Connection::State::pause(Wait wait) {
   stream.expires_never();
   co_await timer->async_wait(into(ec));
   if (readable) readable->release();  // whose it is, whoever waits
-  if (!stream.socket().is_open()) co_return false;
-  char byte = 0;
-  const auto seen = ::recv(stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  co_return seen > 0 || (seen < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
+  co_return stream.client_is_there();
 }
 
 /// Sends a body that comes as it comes; where `wanted` is false, none of it. Returns whether it went out whole.
@@ -168,7 +163,7 @@ asio::awaitable<void> Connection::State::linger() {
   std::vector<char> scrap(64 * 1024);
   stream.expires_after(kLingerTime);
   const auto space = asio::buffer(scrap.data(), scrap.size());
-  while (!ec) co_await stream.async_read_some(space, into(ec));
+  while (!ec) co_await stream.tcp().async_read_some(space, into(ec));
 }
 
 void Connection::State::note(const Response& response, Steady::duration spent) const {

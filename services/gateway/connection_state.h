@@ -1,25 +1,17 @@
 #pragma once
 
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <optional>
 #include <string>
 
 #include "services/gateway/body_reader.h"
 #include "services/gateway/connection.h"
+#include "services/gateway/connection_stream.h"
 #include "services/gateway/head.h"
 
 namespace finetuned::gateway {
 
 // Of connection*.cpp alone.
-
-namespace asio = boost::asio;
-namespace beast = boost::beast;
-
-using Steady = std::chrono::steady_clock;
-using boost::system::error_code;
 
 inline constexpr std::size_t kChunkBytes = 128 * 1024;
 inline constexpr std::size_t kReceiveBytes = 64 * 1024;
@@ -27,8 +19,6 @@ inline constexpr std::size_t kLeastReceiveBytes = 4096;
 
 /// The client went away: nothing to answer.
 struct ClientGone {};
-
-inline auto into(error_code& ec) { return asio::redirect_error(asio::use_awaitable, ec); }
 
 inline bool is_loopback(const asio::ip::tcp::socket& socket) {
   error_code ec;
@@ -43,6 +33,8 @@ struct Connection::State {
   }
   ~State() { door.metrics.connection_closed(); }
 
+  asio::awaitable<bool> begin_tls();
+  asio::awaitable<void> refuse_plain_http();
   asio::awaitable<bool> serve_one();
   asio::awaitable<bool> read_head();
   asio::awaitable<std::size_t> receive(bool waiting_for_first, Steady::time_point deadline);
@@ -66,12 +58,13 @@ struct Connection::State {
   asio::awaitable<void> linger();
   void note(const Response& response, Steady::duration spent) const;
 
-  beast::tcp_stream stream;
+  ConnectionStream stream;
   Door& door;
   beast::flat_buffer buffer;
   const bool from_loopback = is_loopback(stream.socket());
   bool first = true;  // no request has been answered on this connection yet
   bool idle = false;
+  const Steady::time_point opened = Steady::now();
 
   // Of the request at hand:
   Request request;

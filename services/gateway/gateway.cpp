@@ -18,6 +18,7 @@
 #include "services/gateway/platform.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/server.h"
+#include "services/gateway/tls_context.h"
 #include "storage/objects/local_store.h"
 #include "storage/postgres/pool.h"
 #include "storage/redis/client.h"
@@ -66,6 +67,11 @@ DoorLimits door_limits(const base::Settings::Gateway& settings) {
   limits.idle = std::chrono::seconds(settings.idle_timeout_seconds);
   limits.request = std::chrono::seconds(settings.request_timeout_seconds);
   return limits;
+}
+
+std::unique_ptr<Tls> make_tls(const base::Settings::Gateway& settings, Metrics& metrics) {
+  if (!wants_tls(settings)) return nullptr;
+  return std::make_unique<Tls>(settings, metrics);
 }
 
 Router make_router(const base::Settings::Gateway& settings, const Platform& platform) {
@@ -118,7 +124,8 @@ struct Gateway::State {
         platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
                  door_rates(all.gateway), metrics},
         router(make_router(settings, platform)),
-        door{router, [this](Request& request, Access access) { admit(request, access); }, pool, metrics, door_limits(settings), false},
+        tls(make_tls(settings, metrics)),
+        door{router, [this](Request& request, Access access) { admit(request, access); }, pool, metrics, door_limits(settings), tls.get(), false},
         io(settings.io_threads), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
         server(io, door, settings.address, settings.port, static_cast<std::size_t>(settings.max_connections)) {}
 
@@ -140,6 +147,7 @@ struct Gateway::State {
   Metrics metrics;
   Platform platform;
   Router router;
+  std::unique_ptr<Tls> tls;
   Door door;
   asio::io_context io;
   base::BlockingPool pool;
@@ -148,6 +156,12 @@ struct Gateway::State {
 
 Gateway::Gateway(const base::Settings& settings) : state_(std::make_unique<State>(settings)) {}
 Gateway::~Gateway() = default;
+
+bool Gateway::reload() {
+  if (state_->tls) return state_->tls->reload();
+  base::log_info("there is no certificate to load anew");
+  return true;
+}
 
 std::uint16_t Gateway::port() const { return state_->server.port(); }
 
@@ -158,7 +172,7 @@ bool Gateway::serve(const std::stop_token& stop) {
   state_->server.start();
   std::vector<std::thread> threads;
   for (int i = 0; i < state_->settings.io_threads; ++i) threads.emplace_back([this] { state_->io.run(); });
-  base::log_info("listening", {{"address", state_->settings.address}, {"port", static_cast<int>(port())}});
+  base::log_info("listening", {{"address", state_->settings.address}, {"port", static_cast<int>(port())}, {"tls", state_->tls ? "on" : "off"}});
 
   std::mutex mutex;
   std::condition_variable_any stopped;
@@ -171,11 +185,6 @@ bool Gateway::serve(const std::stop_token& stop) {
   for (std::thread& thread : threads) thread.join();
   base::log_info(drained ? "drained" : "some requests were cut off");
   return drained;
-}
-
-int run(const base::Settings& settings, const std::stop_token& stop) {
-  Gateway gateway(settings);
-  return gateway.serve(stop) ? 0 : 1;
 }
 
 }  // namespace finetuned::gateway

@@ -14,7 +14,8 @@ namespace finetuned::gateway {
 class Gateway {
  public:
   /// Binds the port; connects to nothing yet, so it starts while PostgreSQL or Redis is away (requests then get 503,
-  /// and /readyz says so). Throws UsageError where the address cannot be had, FileError where storage cannot.
+  /// and /readyz says so). Throws UsageError where the address cannot be had, ConfigError where the certificate or its key is at fault,
+  /// FileError where storage cannot.
   explicit Gateway(const base::Settings& settings);
   ~Gateway();
   Gateway(const Gateway&) = delete;
@@ -22,6 +23,10 @@ class Gateway {
 
   /// The port that it listens on: the system's choice where the settings say 0.
   std::uint16_t port() const;
+
+  /// Reads the certificate and its key anew, where there is TLS: connections that come from now on use them. Where they are
+  /// at fault, those before stay in use, and the log says why; false then. Any thread.
+  bool reload();
 
   /// Serves until `stop`, then drains: accepts nothing more, answers what is in flight for at most
   /// `gateway.drain_seconds`, then closes what is left. Returns whether all was answered. Blocks; call once.
@@ -31,8 +36,5 @@ class Gateway {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// The gateway role: builds a Gateway and serves until `stop`. Exit code: 0 drained, 1 something was cut off.
-int run(const base::Settings& settings, const std::stop_token& stop);
 
 }  // namespace finetuned::gateway

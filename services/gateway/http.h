@@ -36,6 +36,7 @@ struct Request {
   std::vector<std::string> params;    ///< what the path template's `{...}` matched, in order
   Principal principal;                ///< empty on open routes
   bool from_loopback = false;         ///< its connection comes from this machine
+  bool over_tls = false;              ///< ... and ends its TLS here
   std::string body;                   ///< whole, except on streaming routes
   mutable RateViews rates;            ///< what the answer says of limits; whoever counts the request narrows it
 

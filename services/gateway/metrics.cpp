@@ -61,6 +61,11 @@ struct Traffic {
   prometheus::Gauge& connections = gauge(registry, "finetuned_http_connections", "Open connections");
   prometheus::Counter& rate_limited =
       counter(registry, "finetuned_http_rate_limited_total", "Requests that a rate limit refused");
+  prometheus::Family<prometheus::Counter>& handshakes = family(prometheus::BuildCounter(), registry, "finetuned_tls_handshakes_total",
+                                                               "TLS handshakes by how they ended");
+  prometheus::Family<prometheus::Gauge>& certificate_expiry =
+      family(prometheus::BuildGauge(), registry, "finetuned_tls_certificate_expiry_timestamp_seconds",
+             "When the certificate of new connections expires, in Unix time");
   prometheus::Gauge& database_up =
       gauge(registry, "finetuned_database_up", "1 where PostgreSQL gave the platform's figures");
 };
@@ -114,6 +119,11 @@ void Metrics::connection_opened() { state_->traffic.connections.Increment(); }
 void Metrics::connection_closed() { state_->traffic.connections.Decrement(); }
 void Metrics::request_begun() { state_->traffic.in_flight.Increment(); }
 void Metrics::request_ended() { state_->traffic.in_flight.Decrement(); }
+
+void Metrics::tls_handshake(const char* outcome) { state_->traffic.handshakes.Add({{"outcome", outcome}}).Increment(); }
+void Metrics::certificate_loaded(std::chrono::sys_seconds not_after) {
+  state_->traffic.certificate_expiry.Add({}).Set(static_cast<double>(not_after.time_since_epoch().count()));
+}
 
 void Metrics::answered(const Route* route, int status, std::chrono::duration<double> seconds, bool rate_limited) {
   prometheus::Labels labels = labels_of(route);

@@ -43,6 +43,11 @@ class Metrics {
   /// byte. `rate_limited`: a rate limit refused it.
   void answered(const Route* route, int status, std::chrono::duration<double> seconds, bool rate_limited);
 
+  /// How a handshake of TLS ended: one of a few words.
+  void tls_handshake(const char* outcome);
+  /// From now on new connections are shown a certificate that ends then.
+  void certificate_loaded(std::chrono::sys_seconds not_after);
+
   /// All of it in Prometheus' text format. The platform's figures are read at most once in five seconds; where they
   /// cannot be read, `finetuned_database_up` is 0 and they are left out.
   std::string scrape(postgres::Pool& database);

@@ -79,6 +79,7 @@ void Server::welcome(tcp::socket socket) {
   std::unique_lock lock(mutex_);
   if (connections_.size() >= most_connections_) {
     lock.unlock();
+    if (door_.tls) return;  // an answer would take a handshake
     socket.non_blocking(true, ignored);
     const std::string answer = full_answer();
     socket.write_some(asio::buffer(answer), ignored);

@@ -29,7 +29,7 @@ std::int64_t now(Transaction& tx) {
 
 /// Where the client reached this gateway, as it says itself; a proxy that ends TLS says so.
 std::string origin_of(const Request& request) {
-  const bool https = request.header("x-forwarded-proto") == std::string_view("https");
+  const bool https = request.over_tls || request.header("x-forwarded-proto") == std::string_view("https");
   return (https ? "https://" : "http://") + std::string(request.header("host").value_or("localhost"));
 }
 

@@ -46,18 +46,21 @@ Wire::Wire(std::uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CL
 
 bool Wire::send(const std::string& bytes) {
   for (std::size_t sent = 0; sent < bytes.size();) {
-    const ssize_t done = ::send(socket_.get(), bytes.data() + sent, bytes.size() - sent, MSG_NOSIGNAL);
+    const ssize_t done = put(bytes.data() + sent, bytes.size() - sent);
     if (done <= 0) return false;
     sent += static_cast<std::size_t>(done);
   }
   return true;
 }
 
+ssize_t Wire::put(const char* bytes, std::size_t size) { return ::send(socket_.get(), bytes, size, MSG_NOSIGNAL); }
+ssize_t Wire::get(char* into, std::size_t room) { return ::recv(socket_.get(), into, room, 0); }
+
 bool Wire::fill(milliseconds patience) {
   pollfd ready{socket_.get(), POLLIN, 0};
-  if (::poll(&ready, 1, static_cast<int>(patience.count())) <= 0) throw std::runtime_error("the gateway sent nothing in time");
+  if (!has_bytes_at_hand() && ::poll(&ready, 1, static_cast<int>(patience.count())) <= 0) throw std::runtime_error("the gateway sent nothing in time");
   char piece[65536];
-  const ssize_t got = ::recv(socket_.get(), piece, sizeof piece, 0);
+  const ssize_t got = get(piece, sizeof piece);
   if (got <= 0) return false;
   buffer_.append(piece, static_cast<std::size_t>(got));
   return true;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -35,6 +37,8 @@ std::string text(const base::json::value& value);
 class Wire {
  public:
   explicit Wire(std::uint16_t port);
+  Wire(Wire&&) = default;
+  virtual ~Wire() = default;
   /// False when the server closed the connection.
   bool send(const std::string& bytes);
   /// Says that nothing more will be sent; answers can still be read.
@@ -50,9 +54,15 @@ class Wire {
   bool closes_within(std::chrono::milliseconds patience);
   void close();
 
+ protected:
+  // As ::send and ::recv do it.
+  virtual ssize_t put(const char* bytes, std::size_t size);
+  virtual ssize_t get(char* into, std::size_t room);
+  virtual bool has_bytes_at_hand() const { return false; }  ///< get() has some without the socket
+  base::FileDescriptor socket_;
+
  private:
   bool fill(std::chrono::milliseconds patience);
-  base::FileDescriptor socket_;
   std::string buffer_;
 };
 

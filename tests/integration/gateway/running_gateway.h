@@ -24,6 +24,8 @@ class RunningGateway {
   ~RunningGateway();
 
   std::uint16_t port() const { return gateway_->port(); }
+  /// As SIGHUP does.
+  bool reload() { return gateway_->reload(); }
   /// Begins the drain.
   void stop() { thread_.request_stop(); }
   /// Waits for the drain's end: whether everything was answered.

@@ -79,8 +79,10 @@ void Site::serve() {
   supervisor_ = spawn({"serve", "--config", config_file_.string()}, file, file);
 }
 
-int Site::stop(int signal, double seconds) {
-  ::kill(supervisor_, signal);
+void Site::signal(int number) const { ::kill(supervisor_, number); }
+
+int Site::stop(int number, double seconds) {
+  signal(number);
   int status = 0;
   if (!eventually([&] { return ::waitpid(supervisor_, &status, WNOHANG) == supervisor_; }, seconds)) return -1;
   supervisor_ = -1;

@@ -32,8 +32,9 @@ class Site {
 
   /// Starts `finetuned serve`, its log in log().
   void serve();
+  void signal(int number) const;
   /// Sends a signal to the supervisor and waits for its end; its exit status, -1 when it takes longer than `seconds`.
-  int stop(int signal, double seconds = 40);
+  int stop(int number, double seconds = 40);
   std::string log() const;
   /// The process that the supervisor started last for a role; 0 before.
   pid_t pid_of(const std::string& role) const;
