@@ -4,8 +4,12 @@
 #include <boost/json/serialize.hpp>
 #include <iostream>
 #include <memory>
+#include <optional>
 
+#include "base/errors.h"
 #include "base/json.h"
+#include "services/gateway/tls_context.h"
+#include "services/parts.h"
 #include "trainer/tensor/any_device.h"
 
 namespace finetuned::services {
@@ -14,12 +18,39 @@ namespace json = base::json;
 
 namespace {
 
+struct CertificateCheck {
+  bool usable = false;
+  std::string detail;
+  std::string warning;
+};
+
+/// Nothing where the configuration names no certificate.
+std::optional<CertificateCheck> check_certificate(const ProgramOptions& options) {
+  CertificateCheck check;
+  try {
+    const base::Settings settings = options.settings();
+    if (!gateway::wants_tls(settings.gateway)) return std::nullopt;
+    const gateway::CertificateFacts facts = gateway::TlsContext(settings.gateway).certificate();
+    check.warning = gateway::warning_of(facts, std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()));
+    check.usable = true;
+    check.detail = facts.subject + "; " + facts.names + "; until " + gateway::format_utc(facts.not_after) + "; sha256 " + facts.fingerprint;
+  } catch (const base::ConfigError& error) {
+    check.detail = error.what();
+  }
+  return check;
+}
+
+void print_text(const CertificateCheck& check) {
+  std::cout << "certificate: " << (check.usable ? "usable" : "not usable") << " (" << check.detail << ")\n";
+  if (!check.warning.empty()) std::cout << "certificate: it " << check.warning << "\n";
+}
+
 void print_text(const std::vector<tensor::Backend>& backends) {
   for (const tensor::Backend& backend : backends)
     std::cout << backend.name << ": " << (backend.usable ? "usable" : "not usable") << " (" << backend.detail << ")\n";
 }
 
-void print_json(const std::vector<tensor::Backend>& backends) {
+void print_json(const std::vector<tensor::Backend>& backends, const std::optional<CertificateCheck>& certificate) {
   json::array all;
   for (const tensor::Backend& backend : backends) {
     json::object one;
@@ -32,19 +63,25 @@ void print_json(const std::vector<tensor::Backend>& backends) {
   json::object result;
   result["version"] = FINETUNED_VERSION;
   result["backends"] = std::move(all);
+  if (certificate)
+    result["certificate"] = {{"usable", certificate->usable}, {"detail", certificate->detail}, {"warning", certificate->warning}};
   std::cout << json::serialize(result) << "\n";
 }
 
 }  // namespace
 
-void add_doctor_command(CLI::App& app) {
-  CLI::App& command = *app.add_subcommand("doctor", "say what this program can compute on here: the processor, NVIDIA GPUs");
+void add_doctor_command(CLI::App& app, const ProgramOptions& options, int& exit_status) {
+  CLI::App& command =
+      *app.add_subcommand("doctor", "say what this program can compute on here, and check the certificate that --config names");
   auto as_json = std::make_shared<bool>(false);
   command.add_flag("--json", *as_json, "print JSON");
-  command.callback([as_json] {
+  command.callback([as_json, &options, &exit_status] {
     const auto backends = tensor::backends();
-    if (*as_json) return print_json(backends);
+    const auto certificate = check_certificate(options);
+    if (certificate && !certificate->usable) exit_status = 1;
+    if (*as_json) return print_json(backends, certificate);
     print_text(backends);
+    if (certificate) print_text(*certificate);
   });
 }
 

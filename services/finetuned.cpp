@@ -88,7 +88,7 @@ int main(int argc, char** argv) {
   services::add_role_commands(app, options, role_status);
   services::add_operator_commands(app, options);
   services::add_config_commands(app);
-  services::add_doctor_command(app);
+  services::add_doctor_command(app, options, role_status);
   services::add_fresh_model_commands(app);
   services::add_engine_commands(app);
   services::add_evaluate_command(app);

@@ -49,5 +49,18 @@ TEST_F(TlsSiteTest, AFaultyCertificateIsSaidOnceAndStopsTheStart) {
   EXPECT_EQ(std::count(gateway.err.begin(), gateway.err.end(), '\n'), 1) << gateway.err;
 }
 
+TEST_F(TlsSiteTest, TheDoctorSaysWhetherTheCertificateCanBeUsed) {
+  const Outcome well = site_.run({"doctor"});
+  EXPECT_EQ(well.status, 0) << well.err;
+  EXPECT_THAT(well.out, HasSubstr("certificate: usable (CN=localhost; DNS:localhost, IP Address:127.0.0.1; until "));
+  certificate_.replace({.valid_until = std::chrono::hours(24 * 3)});
+  EXPECT_THAT(site_.run({"doctor"}).out, HasSubstr("certificate: it expires on "));
+  const CertificateFiles other;
+  std::filesystem::copy_file(other.key(), certificate_.key(), std::filesystem::copy_options::overwrite_existing);
+  const Outcome ill = site_.run({"doctor", "--json"});
+  EXPECT_EQ(ill.status, 1);
+  EXPECT_THAT(ill.out, HasSubstr("\"certificate\":{\"usable\":false,\"detail\":\"gateway.tls_key_file: "));
+}
+
 }  // namespace
 }  // namespace finetuned::tests
