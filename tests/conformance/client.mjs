@@ -23,6 +23,7 @@ async function keep(request, answer, signal) {
 async function exchange(url, options) {
   const asked = new URL(url);
   const gateway = new URL(urls[turn++ % urls.length]);
+  asked.protocol = gateway.protocol;
   asked.host = gateway.host;
   const answer = await fetch(asked, options);
   if (EXCHANGES) void keep({ method: (options?.method ?? "get").toLowerCase(), path: asked.pathname }, answer.clone(), options?.signal);
