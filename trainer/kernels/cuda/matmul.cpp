@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/expects.h"
@@ -75,10 +76,14 @@ const Functions& functions() {
 /// What the addresses of A (right), B (left), C (start, or c) and D (c) are multiples of, in bytes, 16 at most.
 using Alignments = std::array<std::uint32_t, 4>;
 
+std::uint32_t alignment_of(const void* at) {
+  return static_cast<std::uint32_t>(1 << std::min(4, std::countr_zero(reinterpret_cast<std::uintptr_t>(at))));
+}
+
 template <class Out>
 Alignments alignments_of(const Matmul<Out>& product) {
-  const auto of = [](const void* at) { return static_cast<std::uint32_t>(1 << std::min(4, std::countr_zero(reinterpret_cast<std::uintptr_t>(at)))); };
-  return {of(product.right.data), of(product.left.data), of(product.start ? product.start : product.c), of(product.c)};
+  return {alignment_of(product.right.data), alignment_of(product.left.data), alignment_of(product.start ? product.start : product.c),
+          alignment_of(product.c)};
 }
 
 /// What decides the algorithm. Of c's rows the class comes first: so that a row's bits are the same beside few and many others of one
@@ -86,7 +91,8 @@ Alignments alignments_of(const Matmul<Out>& product) {
 struct Shape {
   std::int64_t m_class, m, n, k, left_stride, right_stride, c_stride;
   Alignments alignments;
-  bool wide, left_transposed, right_transposed, starts, biased;
+  std::uint32_t bias_alignment;  // 0: there is no bias; the library looks at its address too
+  bool wide, left_transposed, right_transposed, starts;
 
   auto operator<=>(const Shape&) const = default;
 };
@@ -98,8 +104,8 @@ Shape shape_of(const Matmul<Out>& product) {
                                    ? product.m
                                    : std::max(kLeastClass, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(product.m))));
   return {m_class, product.m, product.n, product.k, product.left.stride, product.right.stride, product.c_stride,
-          alignments_of(product), std::is_same_v<Out, float>, product.left.transposed, product.right.transposed,
-          product.start != nullptr, product.bias != nullptr};
+          alignments_of(product), product.bias ? alignment_of(product.bias) : 0, std::is_same_v<Out, float>, product.left.transposed,
+          product.right.transposed, product.start != nullptr};
 }
 
 class Products {
@@ -196,16 +202,19 @@ std::vector<cublasLtMatmulAlgo_t> Products::candidates(const Operands& operands,
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[3]);
   std::array<cublasLtMatmulHeuristicResult_t, kCandidates> results{};
   int found = 0;
-  check(f_.cublasLtMatmulAlgoGetHeuristic(handle_, operands.matmul, operands.right, operands.left, operands.c, operands.c, preference.get(),
-                                          kCandidates, results.data(), &found),
-        "cublasLtMatmulAlgoGetHeuristic");
+  const cublasStatus_t status =
+      f_.cublasLtMatmulAlgoGetHeuristic(handle_, operands.matmul, operands.right, operands.left, operands.c, operands.c, preference.get(),
+                                        kCandidates, results.data(), &found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};  // so it says that it has none
+  check(status, "cublasLtMatmulAlgoGetHeuristic");
   std::vector<cublasLtMatmulAlgo_t> all;
   for (int i = 0; i < found; ++i)
     if (results[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS) all.push_back(results[static_cast<std::size_t>(i)].algo);
   return all;
 }
 
-/// The first of its class that the library takes for the product itself; `operands` describe it.
+/// The first of its class that the library takes for the product itself; where it takes none, the first of the product's own.
+/// `operands` describe it.
 template <class Out>
 const cublasLtMatmulAlgo_t& Products::algorithm(const Matmul<Out>& product, const Operands& operands) {
   const Shape shape = shape_of(product);
@@ -214,11 +223,13 @@ const cublasLtMatmulAlgo_t& Products::algorithm(const Matmul<Out>& product, cons
   if (algorithms_.size() >= kMostKnown) algorithms_.clear();  // what is forgotten is chosen the same again
   Operands of_class(f_);
   describe(product, shape.m_class, of_class);
-  for (const cublasLtMatmulAlgo_t& one : candidates(of_class, shape.alignments)) {
-    cublasLtMatmulHeuristicResult_t checked{};
-    const cublasStatus_t taken =
-        f_.cublasLtMatmulAlgoCheck(handle_, operands.matmul, operands.right, operands.left, operands.c, operands.c, &one, &checked);
-    if (taken == CUBLAS_STATUS_SUCCESS && checked.workspaceSize <= Cuda::kWorkspaceBytes) return algorithms_.emplace(shape, one).first->second;
+  for (const Operands* const asked : {&std::as_const(of_class), &operands}) {
+    for (const cublasLtMatmulAlgo_t& one : candidates(*asked, shape.alignments)) {
+      cublasLtMatmulHeuristicResult_t checked{};
+      const cublasStatus_t taken =
+          f_.cublasLtMatmulAlgoCheck(handle_, operands.matmul, operands.right, operands.left, operands.c, operands.c, &one, &checked);
+      if (taken == CUBLAS_STATUS_SUCCESS && checked.workspaceSize <= Cuda::kWorkspaceBytes) return algorithms_.emplace(shape, one).first->second;
+    }
   }
   throw tensor::CudaFailed("cuBLASLt has no algorithm for a product of " + std::to_string(product.m) + " x " + std::to_string(product.n) +
                            " x " + std::to_string(product.k));
