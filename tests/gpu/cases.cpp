@@ -21,15 +21,24 @@ std::string in_quotes(const std::string& text) {
   return out + "\"";
 }
 
-/// Whether it found nothing.
-bool tell(const tensor::Cuda& cuda, const Case& one) {
+enum class Verdict { kHolds, kDoesNot, kGpuUnusable };
+constexpr int kGpuUnusable = 3;  // exit status
+
+/// Its name before it is run: one that ends the process is known by it.
+Verdict tell(const tensor::Cuda& cuda, const Case& one) {
+  std::printf("{\"begins\": %s}\n", in_quotes(one.name).c_str());
+  std::fflush(stdout);
   const auto start = std::chrono::steady_clock::now();
   Check check;
   std::string fault;
+  bool usable = true;
   try {
     one.run(cuda, check);
     cuda.finish();
     if (!check.faults().empty()) fault = check.faults().front();
+  } catch (const tensor::CudaFailed& error) {
+    fault = error.what();
+    usable = false;
   } catch (const std::exception& error) {
     fault = error.what();
   }
@@ -38,7 +47,8 @@ bool tell(const tensor::Cuda& cuda, const Case& one) {
               in_quotes(one.name).c_str(), fault.empty() ? "true" : "false", static_cast<long long>(check.compared()), number(check.worst(), "%.4g").c_str(),
               taken.count(), in_quotes(fault).c_str());
   std::fflush(stdout);
-  return fault.empty();
+  if (!usable) return Verdict::kGpuUnusable;
+  return fault.empty() ? Verdict::kHolds : Verdict::kDoesNot;
 }
 
 }  // namespace
@@ -55,12 +65,19 @@ int run_device(const Options& options) {
 }
 
 int run_cases(const Options& options) {
-  options.allow({"--gpu", "--only"}, {"--large"});
+  options.allow({"--gpu", "--only", "--skip"}, {"--large"});
   const tensor::Cuda cuda(static_cast<int>(options.integer("--gpu", 0)));
   const std::string only = options.text("--only", "");
+  const std::int64_t skipped = options.integer("--skip", 0);
+  std::int64_t number_of = 0;
   bool passed = true;
-  for (const Case& one : options.flag("--large") ? kernel_cases::large_cases() : kernel_cases::small_cases())
-    if (one.name.find(only) != std::string::npos) passed = tell(cuda, one) && passed;
+  for (const Case& one : options.flag("--large") ? kernel_cases::large_cases() : kernel_cases::small_cases()) {
+    if (one.name.find(only) == std::string::npos || number_of++ < skipped) continue;
+    const Verdict verdict = tell(cuda, one);
+    if (verdict == Verdict::kGpuUnusable) return kGpuUnusable;  // what came after it would say nothing of its own
+    passed = passed && verdict == Verdict::kHolds;
+  }
+  std::printf("{\"cases\": %lld}\n", static_cast<long long>(number_of));
   return passed ? 0 : 1;
 }
 

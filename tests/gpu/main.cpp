@@ -11,7 +11,9 @@ namespace {
 
 constexpr const char* kUsage = R"(finetuned_gpu COMMAND: what tests/gpu/run calls. Prints lines of JSON.
   device [--gpu N] [--quick]                     the GPU, and its rate in a bfloat16 matrix product
-  cases [--gpu N] [--large] [--only TEXT]  every kernel beside its twin on the processor
+  cases [--gpu N] [--large] [--only TEXT] [--skip N]
+                                           every kernel beside its twin on the processor; status 3 where a call of CUDA failed, behind
+                                           which nothing is run: another process goes on with --skip
   trajectory [--model tiny|small] [--device cpu|cuda] [--steps N] [--rows N] [--tokens N] [--dropout] [--recompute] [--no-graphs]
              [--state FILE --save-at N] [--from FILE]
                                            losses of a run and a hash of its end; saves its state, or goes on from one
