@@ -39,7 +39,10 @@ def adapted(name, rank, context):
                                   num_attention_heads=heads, num_key_value_heads=key_heads, tie_word_embeddings=tied,
                                   rope_theta=theta, max_position_embeddings=max(32768, context), use_cache=False)
     with torch.device("cuda"):
-        model = AutoModelForCausalLM.from_config(config, torch_dtype=torch.bfloat16, attn_implementation="sdpa")
+        try:
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
+        except TypeError:  # before transformers 4.56
+            model = AutoModelForCausalLM.from_config(config, torch_dtype=torch.bfloat16, attn_implementation="sdpa")
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=32, lora_dropout=0.0, target_modules=MODULES, task_type="CAUSAL_LM"))
 
 
@@ -63,7 +66,10 @@ def measure(arguments, rows_at_once, checkpointing):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         for piece in pieces:
-            (step_model(input_ids=piece, labels=piece).loss / len(pieces)).backward()
+            # As transformers' Trainer with bf16=True: the adapters, which PEFT keeps in single precision, are multiplied in bfloat16.
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                loss = step_model(input_ids=piece, labels=piece).loss / len(pieces)
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         torch.cuda.synchronize()
