@@ -44,9 +44,7 @@ prometheus::Counter& counter(prometheus::Registry& registry, const char* name, c
 
 prometheus::Labels labels_of(const Route* route) {
   if (!route) return {{"method", "other"}, {"route", "none"}};
-  std::string path;
-  for (const std::string& segment : route->path) path += "/" + segment;
-  return {{"method", route->method}, {"route", path}};
+  return {{"method", route->method}, {"route", route->path_template}};
 }
 
 /// What this process counts.

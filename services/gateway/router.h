@@ -21,7 +21,8 @@ using StreamHandler = std::function<std::unique_ptr<BodyConsumer>(const Request&
 
 struct Route {
   std::string method;
-  std::vector<std::string> path;  ///< of the template; `{...}` matches any one segment
+  std::string path_template;      ///< `/v1/files/{file_id}`
+  std::vector<std::string> path;  ///< its segments; `{...}` matches any one
   Access access = Access::kProject;
   std::uint64_t most_body_bytes = 0;
   Handler handler;               ///< exactly one of these two
@@ -41,6 +42,9 @@ class Router {
   /// The route, with request.params filled. Throws ApiError 404 `unknown_url`, or 405 `method_not_allowed` naming the
   /// methods that the path has.
   const Route& find(Request& request) const;
+
+  /// All of them, those with fewer parameters first, else as they were added.
+  const std::vector<std::unique_ptr<Route>>& routes() const { return routes_; }
 
  private:
   void insert(Route route);

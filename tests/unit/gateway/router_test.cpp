@@ -56,6 +56,13 @@ TEST_F(RouterTest, LiteralSegmentsWin) {
   EXPECT_EQ(status_of("GET", {"v1", "jobs", "quote"}), 1);
 }
 
+TEST_F(RouterTest, TellsItsRoutes) {
+  std::vector<std::string> told;
+  for (const auto& route : router_.routes()) told.push_back(route->method + " " + route->path_template);
+  EXPECT_THAT(told, testing::ElementsAre("POST /v1/jobs/quote", "GET /v1/jobs", "GET /v1/jobs/{id}", "DELETE /v1/jobs/{id}",
+                                         "GET /v1/jobs/{id}/events/{event}"));
+}
+
 TEST_F(RouterTest, AnswersUnknownPathsAndMethods) {
   EXPECT_EQ(status_of("GET", {"v1"}), 404);
   EXPECT_EQ(status_of("GET", {}), 404);
