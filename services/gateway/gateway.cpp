@@ -74,43 +74,6 @@ std::unique_ptr<Tls> make_tls(const base::Settings::Gateway& settings, Metrics& 
   return std::make_unique<Tls>(settings, metrics);
 }
 
-Router make_router(const base::Settings::Gateway& settings, const Platform& platform) {
-  Router router(static_cast<std::uint64_t>(settings.max_json_bytes));
-  add_health_routes(router, platform);
-  add_metrics_route(router, platform);
-  add_file_routes(router, platform);
-  add_file_upload_route(router, platform);
-  add_file_content_route(router, platform);
-  add_download_routes(router, platform);
-  add_job_routes(router, platform);
-  add_job_stream_route(router, platform);
-  add_job_creation_routes(router, platform);
-  add_model_routes(router, platform);
-  add_completion_routes(router, platform);
-  add_model_export_routes(router, platform);
-  add_billing_routes(router, platform);
-  add_grader_routes(router, platform);
-  add_admin_key_routes(router, platform);
-  add_project_routes(router, platform);
-  add_project_key_routes(router, platform);
-  add_service_account_routes(router, platform);
-  add_project_user_routes(router, platform);
-  add_user_routes(router, platform);
-  add_rate_limit_routes(router, platform);
-  add_spend_limit_routes(router, platform);
-  add_spend_alert_routes(router, platform);
-  add_quota_routes(router, platform);
-  add_audit_log_routes(router, platform);
-  add_usage_routes(router, platform);
-  add_cost_routes(router, platform);
-  add_checkpoint_permission_routes(router, platform);
-  add_webhook_routes(router, platform);
-  add_upload_routes(router, platform);
-  add_upload_part_route(router, platform);
-  add_upload_completion_route(router, platform, static_cast<std::uint64_t>(settings.max_json_bytes));
-  return router;
-}
-
 }  // namespace
 
 /// In the order of who outlives whom: the pool goes first, finishing the work that uses the door and the stores; then
@@ -123,7 +86,7 @@ struct Gateway::State {
                                       std::chrono::seconds(all.gateway.generation_seconds)),
         platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
                  door_rates(all.gateway), metrics},
-        router(make_router(settings, platform)),
+        router(make_router(platform, static_cast<std::uint64_t>(settings.max_json_bytes))),
         tls(make_tls(settings, metrics)),
         door{router, [this](Request& request, Access access) { admit(request, access); }, pool, metrics, door_limits(settings), tls.get(), false},
         io(settings.io_threads), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),

@@ -5,6 +5,9 @@
 
 namespace finetuned::gateway {
 
+/// With every route there is, and their document. JSON bodies have at most so many bytes. `platform` outlives the router.
+Router make_router(const Platform& platform, std::uint64_t most_json_bytes);
+
 /// Each adds one resource's routes. `platform` outlives the router.
 void add_health_routes(Router& router, const Platform& platform);
 void add_metrics_route(Router& router, const Platform& platform);
@@ -40,5 +43,8 @@ void add_audit_log_routes(Router& router, const Platform& platform);
 void add_usage_routes(Router& router, const Platform& platform);
 void add_cost_routes(Router& router, const Platform& platform);
 void add_checkpoint_permission_routes(Router& router, const Platform& platform);
+
+/// Serves the OpenAPI document of the routes that are there by then, and of these: the last ones to be added.
+void add_openapi_routes(Router& router);
 
 }  // namespace finetuned::gateway
