@@ -14,19 +14,22 @@ let turn = 0;
 
 async function keep(request, answer, signal) {
   const type = answer.headers.get("content-type") ?? "";
+  const headers = [...answer.headers.keys()];
   const body = /json|event-stream/.test(type) ? await answer.text().catch(() => undefined) : null;
   if (body !== undefined && !signal?.aborted) // else it is a stream that was broken off
-    fs.appendFileSync(EXCHANGES, JSON.stringify({ ...request, status: answer.status, type, body }) + "\n");
+    fs.appendFileSync(EXCHANGES, JSON.stringify({ ...request, status: answer.status, type, headers, body }) + "\n");
 }
 
 /** `fetch`, by turns from each gateway. */
-async function exchange(url, options) {
+export async function exchange(url, options) {
   const asked = new URL(url);
   const gateway = new URL(urls[turn++ % urls.length]);
   asked.protocol = gateway.protocol;
   asked.host = gateway.host;
   const answer = await fetch(asked, options);
-  if (EXCHANGES) void keep({ method: (options?.method ?? "get").toLowerCase(), path: asked.pathname }, answer.clone(), options?.signal);
+  const method = (options?.method ?? "get").toLowerCase();
+  const sent = typeof options?.body === "string" ? options.body : null; // a form is none
+  if (EXCHANGES) void keep({ method, path: asked.pathname, query: asked.search, sent }, answer.clone(), options?.signal);
   return answer;
 }
 

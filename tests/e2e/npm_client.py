@@ -44,6 +44,7 @@ def run(scripts, environment, timeout):
     return ran.returncode
 
 
-def validate(specification, exchanges):
-    """Holds what client.mjs kept against OpenAI's specification, a line for each of its operations; the exit status."""
-    return subprocess.run(["node", "validate.mjs", specification, exchanges], cwd=HERE, timeout=300).returncode
+def validate(script, specification, exchanges):
+    """Holds what client.mjs kept against a specification, by validate.mjs (OpenAI's file) or own_document.mjs (ours, at a
+    gateway's URL): a line for each of its operations; the exit status."""
+    return subprocess.run(["node", script, specification, exchanges], cwd=HERE, timeout=300).returncode

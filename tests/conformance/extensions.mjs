@@ -1,0 +1,127 @@
+// What the platform has beyond OpenAI's API, and what that API says of the rest: every route that openai_client.mjs and
+// openai_admin.mjs do not ask. Needs FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL and DATASET in the environment.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { BadRequestError, NotFoundError, connect, exchange } from "./client.mjs";
+
+const { FINETUNED_URL, FINETUNED_API_KEY, FINETUNED_ADMIN_KEY, MODEL, DATASET } = process.env;
+const client = connect();
+const admin = connect({ apiKey: FINETUNED_ADMIN_KEY });
+const withKey = { authorization: `Bearer ${FINETUNED_API_KEY}` };
+
+async function until(ask, done, seconds = 120) {
+  const deadline = Date.now() + seconds * 1000;
+  for (;;) {
+    const answer = await ask();
+    if (done(answer)) return answer;
+    assert.ok(Date.now() < deadline, `after ${seconds} s still ${JSON.stringify(answer)}`);
+    await pause(200);
+  }
+}
+
+let file, job;
+
+test("a dataset's report tells its faults, rows and tokens", async () => {
+  file = await client.files.create({ file: fs.createReadStream(DATASET), purpose: "fine-tune" });
+  const report = await until(() => client.get(`/files/${file.id}/report`), (r) => r.status !== "uploaded");
+  assert.equal(report.ok, true);
+  assert.ok(report.rows > 0 && report.tokens[MODEL].tokens >= report.tokens[MODEL].supervised_tokens);
+  const bad = await client.files.create({ file: new File(["{}\n"], "bad.jsonl"), purpose: "fine-tune" });
+  const refused = await until(() => client.get(`/files/${bad.id}/report`), (r) => r.status !== "uploaded");
+  assert.equal(refused.faults[0].line, 1);
+  assert.match((await client.files.retrieve(bad.id)).status_details, /^line 1: /);
+  await client.files.delete(bad.id);
+});
+
+test("a file is read in part, and by a URL without a key", async () => {
+  const bytes = fs.readFileSync(DATASET);
+  const { url } = await client.post(`/files/${file.id}/download_url`, { body: { expires_in: 60 } });
+  for (const [content, headers] of [[`${FINETUNED_URL}/v1/files/${file.id}/content`, withKey], [url, {}]]) {
+    const whole = await exchange(content, { headers });
+    assert.deepEqual(Buffer.from(await whole.arrayBuffer()), bytes);
+    const etag = whole.headers.get("etag");
+    assert.equal((await exchange(content, { headers: { ...headers, "if-none-match": etag } })).status, 304);
+    const part = await exchange(content, { headers: { ...headers, range: "bytes=2-5" } });
+    assert.equal(part.status, 206);
+    assert.equal(await part.text(), bytes.subarray(2, 6).toString());
+    assert.equal((await exchange(content, { headers: { ...headers, range: "bytes=99999999-" } })).status, 416);
+  }
+  assert.equal((await exchange(url.slice(0, -1) + "x")).status, 403);
+});
+
+test("a job costs what it was quoted, and is watched to its end", async () => {
+  const body = { model: MODEL, training_file: file.id, hyperparameters: { n_epochs: 1, batch_size: 8 } };
+  const quote = await client.post("/fine_tuning/jobs/quote", { body });
+  assert.equal(quote.ready, true);
+  job = await client.post("/fine_tuning/jobs", { body });
+  const stream = await (await exchange(`${FINETUNED_URL}/v1/fine_tuning/jobs/${job.id}/stream`, { headers: withKey })).text();
+  assert.ok(stream.trimEnd().endsWith("data: [DONE]"));
+  job = await client.get(`/fine_tuning/jobs/${job.id}`);
+  assert.equal(job.status, "succeeded", JSON.stringify(job.error));
+  assert.equal(job.trained_tokens, quote.tokens);
+  const { data } = await client.get("/billing/transfers", { query: { limit: 100 } });
+  const charge = data.find((one) => one.job_id === job.id && one.kind === "post");
+  assert.equal(charge.amount, quote.amount);
+});
+
+test("a model is exported", async () => {
+  const at = `/models/${encodeURIComponent(job.fine_tuned_model)}`;
+  const made = await client.post(`${at}/export`, { body: { format: "peft" } });
+  const done = await until(() => client.get(`${at}/exports/${made.id}`), (one) => ["done", "failed"].includes(one.status));
+  assert.equal(done.status, "done", JSON.stringify(done.error));
+  assert.equal((await client.post(`${at}/export`, { body: { format: "peft" } })).file_id, done.file_id);
+  assert.deepEqual((await client.get(`${at}/exports`)).data, [done]);
+  await assert.rejects(client.post(`${at}/export`, { body: { format: "gguf" } }), BadRequestError);
+});
+
+test("webhook endpoints are kept, changed, tried and removed", async () => {
+  const made = await client.post("/webhook_endpoints", { body: { url: "https://localhost:1/hook" } });
+  const at = `/webhook_endpoints/${made.id}`;
+  const { secret, ...shown } = made;
+  assert.match(secret, /^whsec_/);
+  assert.deepEqual(await client.get(at), shown);
+  assert.equal((await client.post(at, { body: { description: "ours" } })).description, "ours");
+  assert.equal((await client.get("/webhook_endpoints")).data.length, 1);
+  assert.notEqual((await client.post(`${at}/rotate_secret`)).secret, secret);
+  const delivery = await client.post(`${at}/test`);
+  assert.equal(delivery.type, "webhook_endpoint.test");
+  assert.equal((await client.get(`${at}/deliveries`)).data[0].id, delivery.id);
+  assert.equal((await client.delete(at)).deleted, true);
+  await assert.rejects(client.get(at), NotFoundError);
+});
+
+test("a stream of completions ends with what it took", async () => {
+  const asked = { model: MODEL, prompt: "w1", max_tokens: 2, stream: true, stream_options: { include_usage: true } };
+  const chunks = [];
+  for await (const chunk of await client.completions.create(asked)) chunks.push(chunk);
+  assert.equal(chunks.at(-1).usage.completion_tokens, 2);
+});
+
+test("administrators credit projects, and set limits and quotas", async () => {
+  const { id } = await admin.post("/organization/projects", { body: { name: `quotas ${Date.now()}` } });
+  const at = `/organization/projects/${id}`;
+  const credit = await admin.post(`${at}/credits`, { body: { amount: "5000000000", reason: "a test" } });
+  assert.equal(credit.balance.available, "5000000000");
+  const quotas = await admin.put(`${at}/quotas`, { body: { queued_jobs: 3, share_weight: 2 } });
+  assert.equal(quotas.queued_jobs, 3);
+  assert.deepEqual(await admin.get(`${at}/quotas`), quotas);
+  const limits = { max_requests_per_1_minute: 1, max_tokens_per_1_minute: 2, max_images_per_1_minute: 3, max_audio_megabytes_per_1_minute: 4,
+    max_requests_per_1_day: 5, batch_1_day_max_input_tokens: 6 };
+  const limit = await admin.post(`${at}/rate_limits/rl-${MODEL}`, { body: limits });
+  assert.deepEqual(limit, { ...limit, ...limits });
+  assert.deepEqual((await admin.get(`${at}/rate_limits`)).data, [limit]);
+});
+
+test("the gateway tells how it is, and what it serves", async () => {
+  assert.deepEqual(await (await exchange(`${FINETUNED_URL}/healthz`)).json(), { status: "ok" });
+  assert.equal((await (await exchange(`${FINETUNED_URL}/readyz`)).json()).status, "ready");
+  assert.match(await (await exchange(`${FINETUNED_URL}/metrics`)).text(), /^finetuned_http_requests_total\{.*route="\/readyz"/m);
+  const document = await exchange(`${FINETUNED_URL}/openapi.json`);
+  const again = { headers: { "if-none-match": document.headers.get("etag") } };
+  for (const path of ["/openapi.json", "/v1/openapi.json"]) {
+    assert.deepEqual(await (await exchange(FINETUNED_URL + path)).json(), await document.clone().json());
+    assert.equal((await exchange(FINETUNED_URL + path, again)).status, 304);
+  }
+});
