@@ -1,11 +1,12 @@
 // tensor::Cuda on the emulator: its memory is the emulator's, and all work is done when a call returns.
 
+#include <chrono>
 #include <cstring>
 #include <unistd.h>
 
 #include "base/expects.h"
 #include "tests/cuda_emulator/emulator.h"
-#include "trainer/tensor/cuda.h"
+#include "trainer/tensor/gpu_timer.h"
 
 namespace finetuned::tensor {
 
@@ -77,6 +78,17 @@ void Cuda::zero(Bf16* at, std::int64_t count) const {
 }
 void Cuda::zero(float* at, std::int64_t count) const {
   cuda_emulator::start([=] { std::memset(at, 0, bytes<float>(count)); });
+}
+
+struct GpuTimer::Running {
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+};
+GpuTimer::GpuTimer(const Cuda& device, const char* name, double flops, double bytes)
+    : device_(device), name_(name), flops_(flops), bytes_(bytes), running_(device.profile() ? new Running : nullptr) {}
+GpuTimer::~GpuTimer() {
+  if (!running_) return;
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - running_->start;
+  device_.profile()->add(name_, taken.count(), flops_, bytes_);
 }
 
 }  // namespace finetuned::tensor

@@ -3,6 +3,7 @@
 #include "trainer/kernels/cuda/matmul.h"
 
 #include "tests/cuda_emulator/emulator.h"
+#include "trainer/tensor/gpu_timer.h"
 
 namespace finetuned::kernels::cuda {
 
@@ -36,10 +37,12 @@ void multiply(const Matmul<Out>& product) {
 
 }  // namespace
 
-void matmul(const tensor::Cuda&, const Matmul<tensor::Bf16>& product) {
+void matmul(const tensor::Cuda& device, const Matmul<tensor::Bf16>& product) {
+  const tensor::GpuTimer timer(device, product.name, product.flops(), product.bytes());
   cuda_emulator::start([product] { multiply(product); });
 }
-void matmul(const tensor::Cuda&, const Matmul<float>& product) {
+void matmul(const tensor::Cuda& device, const Matmul<float>& product) {
+  const tensor::GpuTimer timer(device, product.name, product.flops(), product.bytes());
   cuda_emulator::start([product] { multiply(product); });
 }
 

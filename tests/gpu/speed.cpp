@@ -17,6 +17,15 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+/// A step's kernels, one by one, as JSON.
+std::string told(const tensor::Profile& profile) {
+  std::string lines;
+  for (const auto& line : profile.lines())
+    lines += std::string(lines.empty() ? "" : ", ") + "{\"kernel\": \"" + std::string(line.name) + "\", \"calls\": " + std::to_string(line.calls) +
+             ", \"seconds\": " + number(line.seconds, "%.6f") + ", \"flops\": " + number(line.flops) + ", \"bytes\": " + number(line.bytes) + "}";
+  return "[" + lines + "]";
+}
+
 }  // namespace
 
 int run_speed(const Options& options) {
@@ -50,17 +59,21 @@ int run_speed(const Options& options) {
     loss = sums.loss / static_cast<double>(sums.supervised);
   }
   const std::uint64_t bytes = cuda.used_bytes() - before;
+  tensor::Profile profile;
+  cuda.set_profile(&profile);
+  take_step(model, rows, kWarmUp + steps + 1);
+  cuda.set_profile(nullptr);
   const double typical = median(seconds), of_step = static_cast<double>(tokens) * static_cast<double>(rows.size());
   const double flops = training::step_flops(config, plan.settings, tokens * static_cast<std::int64_t>(rows.size()),
                                             (tokens - 1) * static_cast<std::int64_t>(rows.size()));
   std::printf("{\"model\": \"%s\", \"row_tokens\": %lld, \"batch_tokens\": %.0f, \"micro_batch_tokens\": %lld, \"recompute\": %s, "
               "\"steps\": %lld, \"seconds_a_step\": %.5f, \"fastest\": %.5f, \"slowest\": %.5f, \"tokens_per_second\": %.1f, "
-              "\"tflops\": %.2f, \"memory_bytes\": %llu, \"last_loss\": %s, \"graphs_started\": %lld}\n",
+              "\"tflops\": %.2f, \"memory_bytes\": %llu, \"last_loss\": %s, \"graphs_started\": %lld, \"profile\": %s}\n",
               options.text("--model", "").c_str(), static_cast<long long>(tokens), of_step,
               static_cast<long long>(plan.settings.max_tokens), plan.settings.recompute ? "true" : "false",
               static_cast<long long>(steps), typical, *std::min_element(seconds.begin(), seconds.end()),
               *std::max_element(seconds.begin(), seconds.end()), of_step / typical, flops / typical / 1e12,
-              static_cast<unsigned long long>(bytes), number(loss).c_str(), static_cast<long long>(model.graph_starts()));
+              static_cast<unsigned long long>(bytes), number(loss).c_str(), static_cast<long long>(model.graph_starts()), told(profile).c_str());
   return 0;
 }
 

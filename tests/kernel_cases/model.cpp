@@ -100,6 +100,23 @@ void recomputing_changes_no_bit(const Cuda& like, Check& check, const formats::M
   check.holds(stored == step_of(cuda, config, settings, &initial), "recomputed = stored, bit for bit");
 }
 
+/// Every kernel of a step is in the profile, and the step is what it is without one.
+void profiling_changes_no_bit(const Cuda& like, Check& check, const formats::ModelConfig& config) {
+  Cuda cuda(like.description().index);
+  const ModelSettings settings = lora_settings();
+  const formats::Adapter initial = stirred(config, settings);
+  const Step unseen = step_of(cuda, config, settings, &initial);
+  tensor::Profile profile;
+  cuda.set_profile(&profile);
+  check.holds(unseen == step_of(cuda, config, settings, &initial), "profiled = not profiled, bit for bit");
+  cuda.set_profile(nullptr);
+  for (const char* name : {"rmsnorm", "linear forward", "lora A x", "rope", "attention", "swiglu", "logits", "head loss", "head's gradient",
+                           "lora dy B", "lora gradient", "linear backward", "attention backward, keys", "adamw"}) {
+    const auto line = std::find_if(profile.lines().begin(), profile.lines().end(), [&](const auto& one) { return one.name == name; });
+    check.holds(line != profile.lines().end() && line->calls > 0 && line->seconds > 0, std::string(name) + " is in the profile");
+  }
+}
+
 /// Steps of equal and of other shapes, evaluations between them: recorded and started as graphs, and kernel by kernel.
 void graphs_change_no_bit(const Cuda& like, Check& check, const formats::ModelConfig& config) {
   Cuda cuda(like.description().index);
@@ -170,6 +187,7 @@ void add_model_cases(std::vector<Case>& cases) {
       });
     add("recomputed", recomputing_changes_no_bit);
     add("in graphs", graphs_change_no_bit);
+    add("profiled", profiling_changes_no_bit);
     add("continued", continuations_are_the_oracles);
   }
 }

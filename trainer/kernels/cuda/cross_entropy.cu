@@ -90,6 +90,7 @@ void chunk_gradients(const Cuda& device, const HeadLoss& chunk, const Bf16* hidd
                      Bf16* d_hidden, float* d_weight) {
   if (d_hidden) {
     Matmul<Bf16> product;
+    product.name = "head's gradient";
     product.m = chunk.rows, product.n = chunk.hidden_size, product.k = chunk.vocab_size;
     product.left = {of.gradients, of.stride, false};
     product.right = {weight, chunk.hidden_size, false};
@@ -99,6 +100,7 @@ void chunk_gradients(const Cuda& device, const HeadLoss& chunk, const Bf16* hidd
   }
   if (d_weight) {
     Matmul<float> product;
+    product.name = "head's gradient";
     product.m = chunk.vocab_size, product.n = chunk.hidden_size, product.k = chunk.rows;
     product.left = {of.gradients, of.stride, true};
     product.right = {hidden, chunk.hidden_size, false};
@@ -131,6 +133,7 @@ PendingLoss begin_head_loss(const Cuda& device, const HeadLoss& shape, const Bf1
     chunk.rows = std::min(chunks.rows, shape.rows - begin);
     const Bf16* const rows = hidden + begin * shape.hidden_size;
     Matmul<float> product;
+    product.name = "logits";
     product.m = chunk.rows, product.n = shape.vocab_size, product.k = shape.hidden_size;
     product.left = {rows, shape.hidden_size, false};
     product.right = {weight, shape.hidden_size, true};

@@ -37,6 +37,7 @@ void multiply(const Cuda& device, const Gemm<Bf16, Out>& gemm) {
     one.bias = bias;
     one.c = gemm.c;
     one.c_stride = gemm.c_stride;
+    one.name = gemm.name;
     cuda::matmul(device, one);
     start = gemm.c;
     bias = nullptr;
@@ -58,6 +59,7 @@ void add_outer(const Cuda& device, std::int64_t tokens, const Rows& left, const 
   g.c = gradient;
   g.c_stride = right.size;
   g.start = gradient;
+  g.name = "lora gradient";
   multiply(device, g);
 }
 
@@ -83,6 +85,7 @@ void lora_a_forward(const Cuda& device, const Lora& shape, const Bf16* x, std::s
     g.c = out[i];
     g.c_stride = shape.rank;
     g.alpha = scale;
+    g.name = "lora A x";
     gemm(device, g);
   }
 }
@@ -95,6 +98,7 @@ void lora_b_backward(const Cuda& device, const Lora& shape, const Bf16* dy, cons
   g.c = d_low;
   g.c_stride = shape.rank;
   g.alpha = scale;
+  g.name = "lora dy B";
   gemm(device, g);
 }
 

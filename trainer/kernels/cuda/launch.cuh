@@ -10,6 +10,7 @@
 
 #include "base/expects.h"
 #include "trainer/tensor/cuda.h"
+#include "trainer/tensor/gpu_timer.h"
 
 namespace finetuned::kernels::cuda {
 
@@ -28,11 +29,12 @@ inline unsigned blocks_for(std::int64_t count, std::int64_t a_block) {
   return static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks);
 }
 
-/// Starts `kernel` on the device's stream; `name` is for messages.
+/// Starts `kernel` on the device's stream; `name`, a literal, is for messages and the profile.
 template <class... Parameters, class... Arguments>
 void launch(const tensor::Cuda& device, const char* name, void (*kernel)(Parameters...), dim3 grid, int threads,
             std::size_t shared_bytes, Arguments... arguments) {
   base::expects(grid.x > 0 && grid.y > 0 && grid.z > 0 && threads > 0, "a kernel is started for some work");
+  const tensor::GpuTimer timer(device, name);
 #if defined(__CUDACC__)
   device.use();
   if (shared_bytes > 48 * 1024) {

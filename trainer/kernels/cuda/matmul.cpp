@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/expects.h"
+#include "trainer/tensor/gpu_timer.h"
 
 namespace finetuned::kernels::cuda {
 
@@ -239,6 +240,7 @@ template <class Out>
 void Products::multiply(const Cuda& device, const Matmul<Out>& product) {
   check_shape(product);
   device.use();
+  const tensor::GpuTimer timer(device, product.name, product.flops(), product.bytes());
   Operands operands(f_);
   describe(product, product.m, operands);
   const float beta = product.start ? 1 : 0;

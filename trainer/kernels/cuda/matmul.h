@@ -26,6 +26,13 @@ struct Matmul {
   const tensor::Bf16* bias = nullptr;  ///< [n] or null
   Out* c = nullptr;
   std::int64_t c_stride = 0;
+  const char* name = "product";  ///< in the device's profile; a literal
+
+  double flops() const { return 2 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
+  double bytes() const {
+    const auto read = static_cast<double>(sizeof(tensor::Bf16) * static_cast<std::size_t>(m * k + k * n));
+    return read + static_cast<double>(sizeof(Out) * static_cast<std::size_t>((start ? 2 : 1) * m * n));
+  }
 };
 
 /// Aborts where there is nothing to multiply, or a stride is shorter than what it steps over.
