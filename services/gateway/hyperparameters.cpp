@@ -118,6 +118,10 @@ json::object parse_hyperparameters(const json::value& given, const std::string& 
   return parsed;
 }
 
+bool is_hyperparameter(std::string_view name) {
+  return std::any_of(kKeys.begin(), kKeys.end(), [name](const Key& one) { return one.name == name; });
+}
+
 json::object resolve_hyperparameters(const json::object& given, std::int64_t rows) {
   base::expects(rows >= 1, "a dataset has rows");
   json::object resolved;

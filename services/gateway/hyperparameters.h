@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/json.h"
 
@@ -14,6 +15,8 @@ inline constexpr double kBaseLearningRate = 2e-4;
 /// or `auto` or null (both: not given). Throws ApiError 400 (`invalid_value`, `unknown_parameter`) whose param is
 /// `path.KEY`. Returns the given ones alone.
 base::json::object parse_hyperparameters(const base::json::value& given, const std::string& path);
+
+bool is_hyperparameter(std::string_view name);
 
 /// Fills in what was not given, for a dataset of `rows` examples. Every key is there afterwards:
 ///

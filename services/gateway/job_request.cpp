@@ -97,6 +97,14 @@ void allow_only(const json::object& object, std::initializer_list<std::string_vi
                               path + std::string(key));
 }
 
+/// Keys that mean nothing are ignored; a setting of the training beside its place would be ignored too, and paid for.
+void refuse_misplaced(const json::object& body) {
+  for (const auto& [key, value] : body)
+    if (is_hyperparameter(key))
+      throw base::bad_request("unknown_parameter", "Unknown parameter: " + std::string(key) +
+                                                       ". Give it in method.supervised.hyperparameters.", std::string(key));
+}
+
 /// method.supervised.hyperparameters, where it is given.
 const json::value* supervised_settings(const json::object& body) {
   const json::value* method = body.if_contains("method");
@@ -146,8 +154,7 @@ json::object parse_body(std::string_view body) {
 
 JobRequest parse_job_request(std::string_view text) {
   const json::object body = parse_body(text);
-  allow_only(body, {"model", "training_file", "validation_file", "suffix", "seed", "metadata", "integrations", "method",
-                    "hyperparameters"}, "");
+  refuse_misplaced(body);
   JobRequest request;
   request.model = required_text(body, "model");
   request.training_file = required_text(body, "training_file");

@@ -1,6 +1,5 @@
 #include "services/gateway/upload_request.h"
 
-#include <algorithm>
 #include <set>
 
 #include "base/errors.h"
@@ -19,13 +18,6 @@ constexpr std::size_t kMd5Digits = 32;
 
 [[noreturn]] void refuse(const std::string& param, const std::string& why) {
   throw base::bad_request("invalid_value", param + " " + why + ".", param);
-}
-
-void allow_only(const json::object& object, std::initializer_list<std::string_view> known, const std::string& path) {
-  for (const auto& [key, value] : object)
-    if (std::find(known.begin(), known.end(), std::string_view(key)) == known.end())
-      throw base::bad_request("unknown_parameter", "Unknown parameter: " + path + std::string(key) + ".",
-                              path + std::string(key));
 }
 
 const json::value& required(const json::object& body, const char* key) {
@@ -47,7 +39,6 @@ std::optional<std::int64_t> read_expiry(const json::object& body) {
   if (!value || value->is_null()) return std::nullopt;
   if (!value->is_object()) refuse("expires_after", "must be an object with anchor and seconds");
   const json::object& fields = value->get_object();
-  allow_only(fields, {"anchor", "seconds"}, "expires_after.");
   const json::value* anchor = fields.if_contains("anchor");
   const json::value* seconds = fields.if_contains("seconds");
   return checked_expiry(anchor && anchor->is_string() ? std::string_view(anchor->get_string()) : std::string_view(),
@@ -69,7 +60,6 @@ std::optional<std::string> read_md5(const json::object& body) {
 
 storage::NewUpload parse_upload_request(std::string_view text) {
   const json::object body = parse_body(text);
-  allow_only(body, {"filename", "purpose", "bytes", "mime_type", "expires_after"}, "");
   storage::NewUpload upload;
   upload.filename = label_of(required_text(body, "filename", kMostFilename));
   upload.purpose = required_text(body, "purpose", kMostFilename);
@@ -85,7 +75,6 @@ storage::NewUpload parse_upload_request(std::string_view text) {
 
 CompletionRequest parse_completion_request(std::string_view text) {
   const json::object body = parse_body(text);
-  allow_only(body, {"part_ids", "md5"}, "");
   const json::value& ids = required(body, "part_ids");
   const std::size_t most = storage::kMostUploadParts;
   if (!ids.is_array() || ids.get_array().empty() || ids.get_array().size() > most)

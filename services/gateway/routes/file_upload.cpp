@@ -49,7 +49,8 @@ class Upload final : public BodyConsumer, private PartSink {
   MultipartReader reader_;
   std::unique_ptr<objects::ObjectWriter> writer_;  // destroyed uncommitted, it leaves nothing
   std::string filename_;
-  bool in_file_ = false;
+  enum class Part { kFile, kField, kUnknown };
+  Part part_ = Part::kUnknown;  ///< the one that is read; what it says is dropped where it is unknown
   StringPairs fields_;
 
   std::string_view field(std::string_view name) const {
@@ -60,23 +61,25 @@ class Upload final : public BodyConsumer, private PartSink {
 };
 
 void Upload::on_part(const PartHead& head) {
-  in_file_ = head.name == "file";
-  if (in_file_) {
+  constexpr std::array<std::string_view, 3> known{"purpose", "expires_after[anchor]", "expires_after[seconds]"};
+  if (head.name == "file") {
+    part_ = Part::kFile;
     if (writer_) refuse("invalid_multipart", "There are two parts named file.", "file");
     if (!head.filename) refuse("invalid_multipart", "The part file has no filename.", "file");
     filename_ = *head.filename;
     writer_ = platform_.objects.create(platform_.most_upload_bytes);
-    return;
+  } else if (std::find(known.begin(), known.end(), head.name) != known.end()) {
+    part_ = Part::kField;
+    if (!field(head.name).empty()) throw base::bad_request("invalid_multipart", "A part is repeated.", head.name);
+    fields_.emplace_back(head.name, "");
+  } else {
+    part_ = Part::kUnknown;
   }
-  constexpr std::array<std::string_view, 3> known{"purpose", "expires_after[anchor]", "expires_after[seconds]"};
-  if (std::find(known.begin(), known.end(), head.name) == known.end())
-    throw base::bad_request("unknown_parameter", "Unknown parameter: " + head.name + ".", head.name);
-  if (!field(head.name).empty()) throw base::bad_request("invalid_multipart", "A part is repeated.", head.name);
-  fields_.emplace_back(head.name, "");
 }
 
 void Upload::on_data(std::string_view data) {
-  if (in_file_) return writer_->write(data);
+  if (part_ == Part::kFile) return writer_->write(data);
+  if (part_ == Part::kUnknown) return;
   std::string& value = fields_.back().second;
   value += data;
   if (value.size() > kMostFieldBytes)
@@ -84,7 +87,7 @@ void Upload::on_data(std::string_view data) {
 }
 
 void Upload::on_part_end() {
-  if (!in_file_ && !is_utf8(fields_.back().second))
+  if (part_ == Part::kField && !is_utf8(fields_.back().second))
     throw base::bad_request("invalid_value", "A form field is not in UTF-8.", fields_.back().first);
 }
 

@@ -52,17 +52,18 @@ class PartUpload final : public BodyConsumer, private PartSink {
   const Slots::Slot slot_;
   MultipartReader reader_;
   std::unique_ptr<objects::ObjectWriter> writer_;  // destroyed uncommitted, it leaves nothing
-  bool seen_ = false;
+  bool in_data_ = false, seen_ = false;
 };
 
 void PartUpload::on_part(const PartHead& head) {
-  if (head.name != "data")
-    throw base::bad_request("unknown_parameter", "Unknown parameter: " + head.name + ".", head.name);
+  in_data_ = head.name == "data";  // what else the form has means nothing
+  if (!in_data_) return;
   if (seen_) throw base::bad_request("invalid_multipart", "There are two parts named data.", "data");
   seen_ = true;
 }
 
 void PartUpload::on_data(std::string_view data) {
+  if (!in_data_) return;
   if (data.size() > static_cast<std::uint64_t>(storage::kMostPartBytes) - writer_->bytes_written())
     throw base::ApiError(413, "invalid_request_error", "part_too_large",
                          "The part is larger than 64 MB (" + std::to_string(storage::kMostPartBytes) +

@@ -102,7 +102,7 @@ std::optional<std::string> read_description(const json::value& value) {
   return std::string(value.get_string());
 }
 
-/// What of the body's keys is there, checked; `may_enable` where `enabled` is one of them.
+/// What of the body's keys is there, checked; `may_enable` where `enabled` is one of them. Others are ignored.
 storage::WebhookEndpointChange read_change(std::string_view body, bool may_enable) {
   storage::WebhookEndpointChange change;
   for (const auto& [key, value] : parse_body(body)) {
@@ -115,8 +115,10 @@ storage::WebhookEndpointChange read_change(std::string_view body, bool may_enabl
     } else if (key == "enabled" && may_enable) {
       if (!value.is_bool()) throw base::bad_request("invalid_value", "enabled must be true or false.", "enabled");
       change.enabled = value.get_bool();
-    } else {
-      throw base::bad_request("unknown_parameter", "Unknown parameter: " + std::string(key) + ".", std::string(key));
+    } else if (key == "enabled" || key == "secret") {  // the rest means nothing, and is ignored
+      throw base::bad_request("unknown_parameter", "Unknown parameter: " + std::string(key) + (key == "secret"
+                                  ? ". Secrets are made here: see rotate_secret."
+                                  : ". An endpoint begins enabled; change it with a POST to the endpoint."), std::string(key));
     }
   }
   return change;

@@ -190,7 +190,7 @@ TEST_F(UploadsTest, BadBodiesAreRefused) {
   const std::size_t before = gateway_->stored_objects();
   const std::vector<std::pair<std::string, std::string>> forms{
       {multipart({}), "missing_required_parameter"},
-      {multipart({field_part("colour", "red")}), "unknown_parameter"},
+      {multipart({field_part("colour", "red")}), "missing_required_parameter"},
       {multipart({field_part("data", "")}), "empty_part"},
       {multipart({field_part("data", "a"), field_part("data", "b")}), "invalid_multipart"},
       {"--cut\r\n" + field_part("data", "abc"), "invalid_multipart"},

@@ -80,7 +80,13 @@ TEST(JobRequest, NamesTheParameterAtFault) {
   for (const auto& [body, param] : cases) EXPECT_EQ(refused(body).param, param) << body;
 }
 
-TEST(JobRequest, RefusesOtherMethodsAndUnknownKeys) {
+/// They were refused; OpenAI's clients send what newer servers understand.
+TEST(JobRequest, IgnoresKeysThatMeanNothing) {
+  const JobRequest request = parse_job_request(with(R"("project_id":"p","status":"succeeded","user":{"a":[1]})"));
+  EXPECT_EQ(request.model, parse_job_request(with(R"("seed":null)")).model);
+}
+
+TEST(JobRequest, RefusesOtherMethodsAndSettingsBesideTheirPlace) {
   EXPECT_EQ(refused(with(R"("method":{"type":"dpo","dpo":{}})")).code, "unsupported_method");
   EXPECT_EQ(refused(with(R"("method":{"type":"reinforcement"})")).code, "unsupported_method");
   EXPECT_EQ(refused(with(R"("n_epochs":3)")).code, "unknown_parameter");

@@ -69,8 +69,6 @@ TEST(UploadRequest, NamesTheParameterAtFault) {
       {"expires_after", R"({"anchor":"created_at"})", "invalid_value", "expires_after.seconds"},
       {"expires_after", R"({"anchor":"created_at","seconds":3599})", "invalid_value", "expires_after.seconds"},
       {"expires_after", R"({"anchor":"created_at","seconds":2592001})", "invalid_value", "expires_after.seconds"},
-      {"expires_after", R"({"anchor":"created_at","seconds":3600,"x":1})", "unknown_parameter", "expires_after.x"},
-      {"colour", "1", "unknown_parameter", "colour"},
   };
   for (const Case& one : cases) {
     const Refusal refusal = refused(parse_upload_request, upload_with(one.key, one.value));
@@ -101,7 +99,6 @@ TEST(CompletionRequest, NamesTheParameterAtFault) {
       {R"({"part_ids":["part-a"],"md5":"d41d8cd98f00b204e9800998ecf8427"})", "md5"},
       {R"({"part_ids":["part-a"],"md5":"g41d8cd98f00b204e9800998ecf8427e"})", "md5"},
       {R"({"part_ids":["part-a"],"md5":5})", "md5"},
-      {R"({"part_ids":["part-a"],"sha256":""})", "sha256"},
   };
   for (const auto& [body, param] : cases)
     EXPECT_EQ(refused(parse_completion_request, body).param, param) << body.substr(0, 80);
