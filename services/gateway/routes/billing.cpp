@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "billing/ledger.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/job_request.h"
@@ -96,6 +97,16 @@ std::string read_reason(const json::object& body) {
   return std::string(reason->get_string());
 }
 
+/// What the ledger calls a transfer that an organization's clients call `given`. The ledger's ids are unique among all: were
+/// a client's own taken, one organization could find out another's, and use them up.
+std::string transfer_id_of(const std::string& organization, const std::string& given) {
+  std::string id = base::sha256_hex("credit " + organization + " " + given).substr(0, 32);
+  id[12] = '8';                    // a UUID of version 8: made as its maker likes
+  id[16] = "89ab"[id[16] % 4];
+  for (const std::size_t at : {8, 13, 18, 23}) id.insert(at, 1, '-');
+  return id;
+}
+
 bool is_uuid(std::string_view text) {
   if (text.size() != 36) return false;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -109,16 +120,14 @@ bool is_uuid(std::string_view text) {
 /// Body: {"amount":"5000000000","reason":"..."} and, so that a repetition credits once, an optional "transfer_id" (UUID).
 Response credit(const Platform& platform, const Request& request) {
   const json::object body = parse_body(request.body);
-  for (const auto& [key, value] : body)
-    if (key != "amount" && key != "reason" && key != "transfer_id")
-      throw base::bad_request("unknown_parameter", "Unknown parameter: " + std::string(key) + ".", std::string(key));
   const base::NanoDollars amount = read_amount(body);
   const std::string reason = read_reason(body);
-  std::string id = base::make_uuid();
-  if (const json::value* given = body.if_contains("transfer_id"); given && !given->is_null()) {
-    id = given->is_string() ? std::string(given->get_string()) : "";
-    if (!is_uuid(id))
+  std::string id = base::make_uuid(), given;
+  if (const json::value* named = body.if_contains("transfer_id"); named && !named->is_null()) {
+    given = named->is_string() ? std::string(named->get_string()) : "";
+    if (!is_uuid(given))
       throw base::bad_request("invalid_value", "transfer_id must be a UUID in lower case.", "transfer_id");
+    id = transfer_id_of(request.principal.organization_id, given);
   }
   const std::string& project_id = request.params.at(0);
   json::object shape;
@@ -128,8 +137,10 @@ Response credit(const Platform& platform, const Request& request) {
     bool is_new = false;
     try {
       is_new = ledger.credit(id, project_id, amount, reason);
-    } catch (const billing::TransferConflict& conflict) {
-      throw base::ApiError(409, "invalid_request_error", "transfer_conflict", conflict.what(), "transfer_id");
+    } catch (const billing::TransferConflict&) {
+      throw base::ApiError(409, "invalid_request_error", "transfer_conflict",
+                           "The transfer_id " + given + " was used for another project or amount. Give each credit one of its own.",
+                           "transfer_id");
     } catch (const postgres::SqlError& error) {
       if (error.sqlstate != kOutOfRange) throw;
       throw base::bad_request("invalid_value", "amount would take the balance beyond what an account can hold.", "amount");
