@@ -127,6 +127,7 @@ bool Gateway::reload() {
 }
 
 std::uint16_t Gateway::port() const { return state_->server.port(); }
+const Router& Gateway::router() const { return state_->router; }
 
 bool Gateway::serve(const std::stop_token& stop) {
   const std::size_t leftovers = state_->objects.remove_leftovers();

@@ -10,6 +10,8 @@ struct Settings;
 
 namespace finetuned::gateway {
 
+class Router;
+
 /// The API's HTTP server with all that it needs: a database pool, Redis, the object store, threads.
 class Gateway {
  public:
@@ -23,6 +25,9 @@ class Gateway {
 
   /// The port that it listens on: the system's choice where the settings say 0.
   std::uint16_t port() const;
+
+  /// What it answers.
+  const Router& router() const;
 
   /// Reads the certificate and its key anew, where there is TLS: connections that come from now on use them. Where they are
   /// at fault, those before stay in use, and the log says why; false then. Any thread.

@@ -24,6 +24,7 @@ class RunningGateway {
   ~RunningGateway();
 
   std::uint16_t port() const { return gateway_->port(); }
+  const gateway::Router& router() const { return gateway_->router(); }
   /// As SIGHUP does.
   bool reload() { return gateway_->reload(); }
   /// Begins the drain.
