@@ -43,6 +43,7 @@ Repetition repetition_of(const Request& request, const std::string& about) {
   const auto key = request.header("idempotency-key").value_or("");
   if (key.size() > kMostKeyBytes || !is_utf8(key))
     throw base::bad_request("invalid_value", "Idempotency-Key must have at most 255 bytes, in UTF-8.", "Idempotency-Key");
+  repetition.has_key = !key.empty();
   repetition.key = key.empty() ? "body:" + repetition.sha256 : "key:" + std::string(key);
   repetition.age_seconds = key.empty() ? kRetrySeconds : kKeySeconds;
   const auto count = request.header("x-stainless-retry-count").value_or("0");
@@ -60,8 +61,8 @@ base::ApiError idempotency_key_reused() {
 }
 
 json::object answer_once(postgres::Transaction& tx, const Platform& platform, const Request& request,
-                         const std::function<json::object()>& make) {
-  const Repetition repetition = repetition_of(request, what_is_asked(request));
+                         const std::function<json::object()>& make, const Sameness& sameness) {
+  const Repetition repetition = repetition_of(request, what_is_asked(request) + sameness.content);
   const Principal& who = request.principal;
   storage::AnswerOwner owner{who.organization_id, std::nullopt};
   if (!who.admin) owner.project_id = who.project_id;
@@ -72,7 +73,10 @@ json::object answer_once(postgres::Transaction& tx, const Platform& platform, co
   if (repetition.looks_back) {
     const auto earlier = requests.find_answer(owner, repetition.key, repetition.age_seconds);
     if (earlier && earlier->request_sha256 != repetition.sha256) throw idempotency_key_reused();
-    if (earlier) return opened(platform, earlier->sealed_answer, purpose);
+    if (earlier) {
+      json::object answer = opened(platform, earlier->sealed_answer, purpose);
+      if (repetition.has_key || !sameness.holds || sameness.holds(answer)) return answer;
+    }
   }
   json::object answer = make();
   requests.remember_answer(owner, repetition.key,

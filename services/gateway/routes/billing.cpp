@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "billing/ledger.h"
 #include "services/gateway/admin.h"
+#include "services/gateway/idempotency.h"
 #include "services/gateway/job_request.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/routes.h"
@@ -130,8 +131,7 @@ Response credit(const Platform& platform, const Request& request) {
     id = transfer_id_of(request.principal.organization_id, given);
   }
   const std::string& project_id = request.params.at(0);
-  json::object shape;
-  platform.database.transact(Scope::system(), [&](Transaction& tx) {
+  const auto make = [&](Transaction& tx) {
     own_project(tx, request);
     billing::Ledger ledger(tx);
     bool is_new = false;
@@ -146,16 +146,20 @@ Response credit(const Platform& platform, const Request& request) {
       throw base::bad_request("invalid_value", "amount would take the balance beyond what an account can hold.", "amount");
     }
     const auto transfer = ledger.find(id);
-    shape = json::object();
+    json::object shape;
     shape["object"] = "billing.credit";
     shape["project_id"] = project_id;
     shape["transfer"] = transfer ? json::value(transfer_shape(*transfer)) : json::value(nullptr);
     shape["balance"] = balance_shape(ledger.balance(project_id));
     if (is_new)
       audit(tx, request, "credit.created", {{"id", id}, {"data", {{"amount", nano(amount)}, {"reason", reason}}}}, project_id);
+    return shape;
+  };
+  const json::object answer = platform.database.transact(Scope::system(), [&](Transaction& tx) {
+    return answer_once(tx, platform, request, [&] { return make(tx); });
   });
   base::log_info("credit was added", {{"project", project_id}, {"nano", amount.value}, {"key", request.principal.key_id}});
-  return json_response(shape);
+  return json_response(answer);
 }
 
 }  // namespace

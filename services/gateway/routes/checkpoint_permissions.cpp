@@ -56,7 +56,7 @@ std::vector<std::string> project_ids_of(const Request& request) {
   return ids;
 }
 
-/// What is there already stays as it is: sent twice, it answers the same.
+/// What is there already stays as it is.
 json::object create_permissions(Transaction& tx, const Request& request) {
   const std::vector<std::string> ids = project_ids_of(request);
   PermissionStore permissions = permissions_of(tx, request);
@@ -107,7 +107,7 @@ json::object delete_permission(Transaction& tx, const Request& request) {
 void add_checkpoint_permission_routes(Router& router, const Platform& platform) {
   const std::string all = "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions";
   add_admin_route(router, platform, "GET", all, list_permissions);
-  add_admin_route(router, platform, "POST", all, create_permissions);
+  add_admin_create_route(router, platform, all, create_permissions);
   add_admin_route(router, platform, "DELETE", all + "/{permission_id}", delete_permission);
 }
 

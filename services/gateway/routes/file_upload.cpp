@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "billing/quotas.h"
 #include "services/gateway/file_request.h"
+#include "services/gateway/idempotency.h"
 #include "services/gateway/multipart.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
@@ -30,7 +31,7 @@ constexpr std::size_t kMostFieldBytes = 1024;
 class Upload final : public BodyConsumer, private PartSink {
  public:
   Upload(const Platform& platform, const Request& request)
-      : platform_(platform), project_id_(request.principal.project_id),
+      : platform_(platform), request_(request), project_id_(request.principal.project_id),
         reader_(multipart_boundary(request.header("content-type")), *this) {}
 
   void consume(std::string_view bytes) override { reader_.feed(bytes); }
@@ -42,9 +43,10 @@ class Upload final : public BodyConsumer, private PartSink {
   void on_part_end() override;
   storage::NewFile describe() const;
   std::optional<std::int64_t> expires_after() const;
-  storage::File store(const storage::NewFile& file);
+  base::json::object store(const storage::NewFile& file);
 
   const Platform& platform_;
+  const Request& request_;
   std::string project_id_;
   MultipartReader reader_;
   std::unique_ptr<objects::ObjectWriter> writer_;  // destroyed uncommitted, it leaves nothing
@@ -117,18 +119,34 @@ storage::NewFile Upload::describe() const {
   return file;
 }
 
-/// Registers the file. Where the answer to COMMIT was lost, the row itself tells whether it happened.
-storage::File Upload::store(const storage::NewFile& file) {
+/// Two clients' boundaries differ where their forms do not.
+std::string content_of(const storage::NewFile& file) {
+  return file.purpose + "\n" + file.filename + "\n" + std::to_string(file.expires_after_seconds.value_or(0)) + "\n" + file.sha256;
+}
+
+/// Registers the file; where the same form made one before, that one is answered, and this object goes. Where the answer
+/// to COMMIT was lost, the row itself tells whether it happened.
+base::json::object Upload::store(const storage::NewFile& file) {
   const auto scope = postgres::Scope::project(project_id_);
-  try {
-    return platform_.database.transact(scope, [&](postgres::Transaction& tx) {
+  const auto register_it = [&](postgres::Transaction& tx) {
+    storage::FileStore files(tx);
+    const auto make = [&] {
       billing::check_storage(tx, project_id_, file.bytes);
-      return storage::FileStore(tx).create(file);
-    });
+      return file_shape(files.create(file));
+    };
+    const auto is_there = [&](const base::json::object& earlier) {
+      return files.find(std::string(earlier.at("id").as_string())).has_value();
+    };
+    return answer_once(tx, platform_, request_, make, {.content = content_of(file), .holds = is_there});
+  };
+  try {
+    auto shape = platform_.database.transact(scope, register_it);
+    if (std::string(shape.at("id").as_string()) != file.id) platform_.objects.remove(file.object_id);
+    return shape;
   } catch (const postgres::CommitOutcomeUnknown&) {
     const auto found =
         platform_.database.transact(scope, [&](postgres::Transaction& tx) { return storage::FileStore(tx).find(file.id); });
-    if (found) return *found;
+    if (found) return file_shape(*found);
     platform_.objects.remove(file.object_id);
     throw base::unavailable("The database went away while the file was registered; nothing was kept.");
   } catch (...) {
@@ -144,9 +162,10 @@ Response Upload::finish() {
   file.object_id = object.id;
   file.bytes = static_cast<std::int64_t>(object.bytes);
   file.sha256 = object.sha256;
-  const storage::File stored = store(file);
-  base::log_info("a file was uploaded", {{"file", stored.id}, {"project", project_id_}, {"bytes", stored.bytes}});
-  return json_response(file_shape(stored));
+  const auto shape = store(file);
+  if (std::string(shape.at("id").as_string()) == file.id)
+    base::log_info("a file was uploaded", {{"file", file.id}, {"project", project_id_}, {"bytes", file.bytes}});
+  return json_response(shape);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "base/errors.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/body_fields.h"
+#include "services/gateway/idempotency.h"
 #include "services/gateway/job_request.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/routes.h"
@@ -63,17 +64,24 @@ Response create_export(const Platform& platform, const Request& request) {
   const std::string format = format_of(request);
   const std::string& model = request.params.at(0);
   const std::string& project = request.principal.project_id;
-  bool queued = false;
-  const auto made = platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+  const auto make = [&](Transaction& tx) -> json::object {
     check_own(tx, model);
-    auto one = ExportStore(tx, project).ensure(model, format, &queued);
+    bool queued = false;
+    const auto one = ExportStore(tx, project).ensure(model, format, &queued);
     if (!one)
       throw base::ApiError(429, "invalid_request_error", "too_many_exports",
                            "The project has " + std::to_string(storage::kMostUnfinishedExports) +
                                " unfinished exports. Wait for one to end.", std::nullopt, true);
-    return *one;
+    return {{"status", queued ? 202 : 200}, {"body", export_shape(*one)}};
+  };
+  const json::object answer = platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+    const auto has_not_failed = [&](const json::object& earlier) {
+      const auto one = ExportStore(tx, project).find(model, std::string(earlier.at("body").at("id").as_string()));
+      return one && one->status != "failed";
+    };
+    return answer_once(tx, platform, request, [&] { return make(tx); }, {.holds = has_not_failed});
   });
-  return json_response(export_shape(made), queued ? 202 : 200);
+  return json_response(answer.at("body"), static_cast<int>(answer.at("status").as_int64()));
 }
 
 Response list_exports(const Platform& platform, const Request& request) {

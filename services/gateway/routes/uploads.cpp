@@ -1,5 +1,6 @@
 #include "base/ids.h"
 #include "base/log.h"
+#include "services/gateway/idempotency.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "services/gateway/upload_request.h"
@@ -16,11 +17,18 @@ Response create_upload(const Platform& platform, const Request& request) {
   storage::NewUpload asked = parse_upload_request(request.body);
   asked.id = base::make_id("upload");
   asked.project_id = request.principal.project_id;
-  const auto upload = platform.database.transact(Scope::project(asked.project_id), [&](Transaction& tx) {
-    return storage::UploadStore(tx).create(asked);
+  const auto shape = platform.database.transact(Scope::project(asked.project_id), [&](Transaction& tx) {
+    storage::UploadStore uploads(tx);
+    const auto make = [&] { return upload_shape(uploads.create(asked), std::nullopt); };
+    const auto is_pending = [&](const base::json::object& earlier) {
+      const auto upload = uploads.find(std::string(earlier.at("id").as_string()));
+      return upload && upload->status == storage::UploadStatus::kPending;
+    };
+    return answer_once(tx, platform, request, make, {.holds = is_pending});
   });
-  base::log_info("an upload began", {{"upload", upload.id}, {"project", upload.project_id}, {"bytes", upload.bytes}});
-  return json_response(upload_shape(upload, std::nullopt));
+  if (std::string(shape.at("id").as_string()) == asked.id)
+    base::log_info("an upload began", {{"upload", asked.id}, {"project", asked.project_id}, {"bytes", asked.bytes}});
+  return json_response(shape);
 }
 
 Response cancel_upload(const Platform& platform, const Request& request) {

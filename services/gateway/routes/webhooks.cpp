@@ -193,14 +193,18 @@ Response delete_endpoint(const Platform& platform, const Request& request) {
 Response rotate_secret(const Platform& platform, const Request& request) {
   const std::string& id = request.params.at(0);
   const std::string secret = base::random_bytes(kSecretBytes);
-  const auto endpoint = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
-    auto found = find_endpoint(tx, id);
-    WebhookStore(tx).set_secret(id, platform.webhooks_key.seal(secret, id));
-    return found;
+  const std::string& project = request.principal.project_id;
+  const auto shape = platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+    find_endpoint(tx, id);  // before an answer that was kept: the endpoint may be gone since
+    return answer_once(tx, platform, request, [&] {
+      json::object rotated = endpoint_shape(find_endpoint(tx, id));
+      WebhookStore(tx).set_secret(id, platform.webhooks_key.seal(secret, id));
+      rotated["secret"] = shown(secret);
+      return rotated;
+    });
   });
-  base::log_info("a webhook endpoint's secret was rotated", {{"endpoint", id}, {"project", endpoint.project_id}});
-  json::object shape = endpoint_shape(endpoint);
-  shape["secret"] = shown(secret);
+  if (std::string(shape.at("secret").as_string()) == shown(secret))
+    base::log_info("a webhook endpoint's secret was rotated", {{"endpoint", id}, {"project", project}});
   return json_response(shape);
 }
 
@@ -216,7 +220,7 @@ Response list_deliveries(const Platform& platform, const Request& request) {
 
 Response test_endpoint(const Platform& platform, const Request& request) {
   using Queued = WebhookStore::Queued;
-  const auto delivery = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
+  const auto queue = [&](Transaction& tx) {
     const WebhookEndpoint endpoint = find_endpoint(tx, request.params.at(0));
     if (!endpoint.enabled)
       throw base::bad_request("webhook_endpoint_disabled",
@@ -230,9 +234,11 @@ Response test_endpoint(const Platform& platform, const Request& request) {
       throw base::ApiError(429, "rate_limit_error", "rate_limit_exceeded",
                            "An endpoint is tested at most " + std::to_string(storage::kMostWebhookTestsAnHour) +
                                " times an hour.");
-    return queued;
-  });
-  return json_response(delivery_shape(delivery));
+    return delivery_shape(queued);
+  };
+  return json_response(platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
+    return answer_once(tx, platform, request, [&] { return queue(tx); });
+  }));
 }
 
 }  // namespace

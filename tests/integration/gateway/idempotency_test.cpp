@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "tests/integration/gateway/admin_fixture.h"
+#include "tests/integration/gateway/walls_fixture.h"
 #include "tests/integration/support/services.h"
 
 namespace finetuned::tests {
@@ -62,6 +63,86 @@ TEST_F(IdempotencyTest, EveryCreateOfAnAdministratorIsMadeOnceForAKey) {
     EXPECT_EQ(again.json(), first.json()) << path;
     EXPECT_EQ(audited().size(), audits) << path << " happened once";
   }
+}
+
+/// Exports, permissions, uploads, files, credits and what is done to an endpoint did not know the header.
+TEST_F(IdempotencyTest, EveryCreateAndActOfTheMatrixIsDoneOnceForAKey) {
+  const std::set<std::string> once{"POST /v1/files", "POST /v1/uploads", "POST /v1/fine_tuning/jobs", "POST /v1/models/{model}/export",
+                                   "POST /v1/webhook_endpoints", "POST /v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret",
+                                   "POST /v1/webhook_endpoints/{webhook_endpoint_id}/test",
+                                   "POST /v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions",
+                                   "POST /v1/organization/projects/{project_id}/credits"};
+  std::size_t walked = 0;
+  for (const MatrixEntry& entry : route_matrix()) {
+    if (!once.contains(entry.route)) continue;
+    ++walked;
+    const Estate estate = make_estate(gateway_->port());
+    const bool admin = entry.path().ends_with("/permissions") || entry.path().ends_with("/credits");
+    const auto ask = [&](const std::string& body, const std::vector<std::string>& headers) {
+      Call request;
+      request.method = "POST";
+      request.path = entry.path_of(estate);
+      request.key = admin ? estate.tenant.admin_key : estate.tenant.key;
+      request.body = body;
+      if (entry.form) request.content_type = kMultipart;
+      request.headers = headers;
+      return call(gateway_->port(), request);
+    };
+    const std::string body = estate.fill(entry.body);
+    const Answer first = ask(body, kOnce);
+    ASSERT_EQ(first.status, entry.status) << entry.route << first.body;
+    const std::string after_one = hash_of_rows();
+    const std::size_t objects = gateway_->stored_objects();
+    const Answer again = ask(body, kOnce);
+    EXPECT_EQ(again.status, first.status) << entry.route << again.body;
+    EXPECT_EQ(again.json(), first.json()) << entry.route;
+    EXPECT_EQ(hash_of_rows(), after_one) << entry.route << " was done twice";
+    EXPECT_EQ(gateway_->stored_objects(), objects) << entry.route;
+    const std::string other = entry.form ? multipart({field_part("purpose", "user_data"), file_part("a", "abd")})
+                                         : body.substr(0, body.size() - 1) + (body == "{}" ? "" : ",") + "\"more\":1}";
+    const Answer reused = ask(other, kOnce);
+    EXPECT_EQ(reused.status, 422) << entry.route << reused.body;
+    EXPECT_EQ(hash_of_rows(), after_one) << entry.route;
+    EXPECT_EQ(gateway_->stored_objects(), objects) << entry.route;
+  }
+  EXPECT_EQ(walked, once.size());
+}
+
+TEST_F(IdempotencyTest, ARetriedUploadIsTheSameFileHoweverItsFormIsCut) {
+  const auto upload = [&](const std::string& boundary, const std::vector<std::string>& headers) {
+    Call request;
+    request.method = "POST";
+    request.path = "/v1/files";
+    request.key = tenant_.key;
+    request.content_type = "multipart/form-data; boundary=" + boundary;
+    request.headers = headers;
+    for (const std::string& part : {field_part("purpose", "user_data"), file_part("a", "abc")})
+      request.body += "--" + boundary + "\r\n" + part + "\r\n";
+    request.body += "--" + boundary + "--\r\n";
+    return text(call(gateway_->port(), request).json().at("id"));
+  };
+  const std::string first = upload("one", {});
+  EXPECT_EQ(upload("two", kRetry), first);
+  const std::string second = upload("one", {});
+  EXPECT_NE(second, first) << "two first tries make two";
+  EXPECT_EQ(send("DELETE", "/v1/files/" + second).status, 200);
+  const std::string third = upload("one", kRetry);
+  EXPECT_NE(third, second) << "it is gone: this is another request";
+  EXPECT_EQ(get("/v1/files/" + third).status, 200);
+}
+
+TEST_F(IdempotencyTest, ARetriedExportThatFailedIsAskedForAnew) {
+  const Estate estate = make_estate(gateway_->port());
+  const std::string path = "/v1/models/" + estate.id("model") + "/export", body = R"({"format":"merged"})";
+  const Answer first = post(estate.tenant.key, path, body, {});
+  ASSERT_EQ(first.status, 202) << first.body;
+  EXPECT_EQ(post(estate.tenant.key, path, body, kRetry).status, 202) << "as it was answered before";
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    tx.execute("UPDATE model_export SET status = 'failed', error_code = 'e', finished_at = clock_timestamp() WHERE id = $1",
+               {text(first.json().at("id"))});
+  });
+  EXPECT_EQ(post(estate.tenant.key, path, body, kRetry).json().at("status"), "queued");
+  EXPECT_EQ(send_as(estate.tenant.key, "GET", path + "s/" + text(first.json().at("id"))).json().at("status"), "queued");
 }
 
 TEST_F(IdempotencyTest, ARepeatedWebhookEndpointIsTheSameWithItsSecret) {
