@@ -109,6 +109,10 @@ bool KeyStore::revoke(const std::string& id) {
              .affected_rows() == 1;
 }
 
+bool KeyStore::lives(const std::string& id) {
+  return !tx_.execute(kSelect + "api_key.id = $1" + kLive, {id}).empty();
+}
+
 Page<ApiKey> KeyStore::list(const std::optional<std::string>& project_id, const PageRequest& request) {
   return read_page(tx_, request, "api_key", "id", kSelect + "($1::text IS NULL OR api_key.project_id = $1)",
                    {project_id}, read_key);

@@ -47,6 +47,8 @@ class KeyStore {
 
   /// The live key (neither revoked nor expired) whose secret this is, of a project that is not archived.
   std::optional<ApiKey> authenticate(const std::string& secret);
+  /// Whether the key of that id still is one. In its project's scope too.
+  bool lives(const std::string& id);
   /// Notes use, at most once a minute a key.
   void touch(const std::string& id);
   /// False when there is no such live key.

@@ -48,10 +48,6 @@ class JobStream final : public LiveBody {
     if (ended_) return std::nullopt;
     std::string text;
     if (!std::exchange(begun_, true)) text = "retry: 2000\n\n";
-    if (!key_lives()) {
-      ended_ = true;
-      return text + server_sent("error", "", {{"code", "invalid_api_key"}, {"message", "The API key was revoked."}});
-    }
     text += news();
     const auto now = std::chrono::steady_clock::now();
     if (!text.empty()) {
@@ -67,25 +63,24 @@ class JobStream final : public LiveBody {
   bool ends_on_drain() const override { return true; }
 
  private:
-  bool key_lives() const {
-    return platform_.database.transact(Scope::system(), [&](Transaction& tx) {
-      return storage::KeyStore(tx).find_project_key(project_, key_).has_value();
-    });
-  }
-
-  /// The state is read first: what an ended job has to tell is there by then.
+  /// One transaction: whether the key still opens the project, and what is new since. The cache of keys is not asked: what
+  /// it remembers and this pause together are longer than a revoked key may be good for. The state is read before the
+  /// events: what an ended job has to tell is there by then.
   std::string news() {
     const storage::PageRequest request{.after = after_, .limit = kEventsAtOnce, .ascending = true};
+    bool key_lives = false;
     std::optional<storage::Job> job;
     const auto events = platform_.database.transact(Scope::project(project_), [&](Transaction& tx) {
       storage::JobStore jobs(tx);
-      job = jobs.find(job_);
+      key_lives = storage::KeyStore(tx).lives(key_);
+      job = key_lives ? jobs.find(job_) : std::nullopt;
       return job ? jobs.list_events(job_, request) : storage::Page<storage::Event>();
     });
+    ended_ = !job || (is_terminal(job->state) && !events.has_more);
+    if (!key_lives) return server_sent("error", "", {{"code", "invalid_api_key"}, {"message", "The API key was revoked."}});
     std::string text;
     for (const storage::Event& event : events.data) text += server_sent("fine_tuning.job.event", event.id, event_shape(event));
     if (!events.data.empty()) after_ = events.data.back().id;
-    ended_ = !job || (is_terminal(job->state) && !events.has_more);
     if (ended_ && job) text += server_sent("fine_tuning.job", "", job_shape(*job)) + "data: [DONE]\n\n";
     return text;
   }

@@ -103,6 +103,15 @@ TEST_F(JobStreamTest, ARevokedKeyReadsNoFurther) {
   EXPECT_LT(std::chrono::steady_clock::now() - revoked, std::chrono::seconds(2));
 }
 
+/// A stream went on behind the end of its project.
+TEST_F(JobStreamTest, AnArchivedProjectsStreamEnds) {
+  Wire wire(gateway_->port());
+  wire.send(request());
+  wire.read_until("Created fine-tuning job");
+  EXPECT_EQ(send_as(tenant_.admin_key, "POST", "/v1/organization/projects/" + tenant_.project.id + "/archive").status, 200);
+  EXPECT_THAT(wire.read_until(kEnd), HasSubstr("invalid_api_key"));
+}
+
 TEST_F(JobStreamTest, AProjectHasSoManyStreamsAndAPlaceIsFreeWhenItsClientGoes) {
   std::vector<Wire> wires;
   for (int i = 0; i < 32; ++i) {
