@@ -100,7 +100,8 @@ class LiveCompletion final : public LiveBody {
     if constexpr (std::is_same_v<Line, Done>) {
       events += answer_.finish(line);
       ended_ = true;
-    } else if constexpr (!std::is_same_v<Line, inference::Failure>) {  // those are thrown by the generation
+    } else if constexpr (!std::is_same_v<Line, inference::Failure> && !std::is_same_v<Line, inference::Begun>) {
+      // the generation throws the former, and keeps the latter
       if (!ended_) events += answer_.add(line);
     }
   }

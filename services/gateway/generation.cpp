@@ -60,8 +60,9 @@ Generation::Generation(postgres::Pool& pool, Generations& generations, Generatio
 }
 
 Generation::~Generation() {
+  if (link_) count_the_rest();
   link_.reset();
-  if (begun_ && !written_) write_usage();
+  if (taken_up_ && !written_) write_usage();
 }
 
 std::vector<AnswerLine> Generation::read() {
@@ -82,6 +83,7 @@ std::vector<AnswerLine> Generation::ask_workers() {
     if (!link_) connect_next();
     try {
       auto lines = link_->read();
+      take_begun(lines);
       const Failure* failure = begun_ || lines.empty() ? nullptr : std::get_if<Failure>(&lines.front());
       if (!failure) return lines;
       if (failure->status < 500 && failure->status != 429) throw as_refusal(*failure);
@@ -95,6 +97,7 @@ std::vector<AnswerLine> Generation::ask_workers() {
       ++lost_;
     }
     link_.reset();
+    taken_up_ = false;  // what it did for nothing is not the project's
     if (lost_ >= kMostLost) give_up();
   }
 }
@@ -126,12 +129,35 @@ void Generation::give_up() const {
                  kWorkerWanted);
 }
 
+/// The line that is for counting alone: nothing of the answer has come with it.
+void Generation::take_begun(std::vector<AnswerLine>& lines) {
+  std::erase_if(lines, [this](const AnswerLine& line) {
+    const auto* begun = std::get_if<inference::Begun>(&line);
+    if (!begun) return false;
+    usage_.prompt_tokens = begun->prompt_tokens;
+    taken_up_ = true;
+    return true;
+  });
+}
+
+/// What has come since the last look, before nobody looks any more.
+void Generation::count_the_rest() noexcept {
+  try {
+    auto lines = link_->read();
+    take_begun(lines);
+    note(lines);
+  } catch (const std::exception&) {  // what is not there cannot be counted
+  }
+}
+
 /// Counts what has come, and sees to its end: nothing counts behind it.
 void Generation::note(std::vector<AnswerLine>& lines) {
   for (auto line = lines.begin(); line != lines.end(); ++line) {
-    begun_ = true;
+    begun_ = taken_up_ = true;
     if (const auto* text = std::get_if<TextPiece>(&*line)) {
-      usage_.completion_tokens += std::max<std::int64_t>(1, static_cast<std::int64_t>(text->tokens.size()));
+      usage_.completion_tokens += text->computed;
+    } else if (const auto* end = std::get_if<inference::ChoiceEnd>(&*line)) {
+      usage_.completion_tokens += end->computed;
     } else if (const auto* failure = std::get_if<Failure>(&*line)) {
       if (line == lines.begin()) throw as_refusal(*failure);
       failure_ = *failure;

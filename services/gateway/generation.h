@@ -65,7 +65,9 @@ class Generation {
  private:
   std::vector<inference::AnswerLine> ask_workers();
   void connect_next();
+  void take_begun(std::vector<inference::AnswerLine>& lines);
   void note(std::vector<inference::AnswerLine>& lines);
+  void count_the_rest() noexcept;
   void write_usage();
   [[noreturn]] void give_up() const;
 
@@ -80,7 +82,8 @@ class Generation {
   std::unique_ptr<InferenceLink> link_;
   std::string worker_;  ///< its name
   std::optional<inference::Failure> failure_;  ///< came behind lines that are told first
-  bool begun_ = false;  ///< something of the answer has come
+  bool taken_up_ = false;  ///< a model works on it: what it takes counts
+  bool begun_ = false;     ///< something of the answer has come
   bool written_ = false;
 };
 

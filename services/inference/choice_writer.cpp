@@ -1,6 +1,7 @@
 #include "services/inference/choice_writer.h"
 
 #include <array>
+#include <utility>
 
 #include "trainer/text/utf8.h"
 
@@ -28,7 +29,7 @@ void ChoiceWriter::end(generate::Finish finish) {
   if (!filter_.stopped()) send(filter_.push(decoder_.finish()), false);
   if (!filter_.stopped()) send(filter_.finish(), true);
   const bool by_stop = filter_.stopped() || finish == generate::Finish::kStop;
-  call_.send(ChoiceEnd{choice_, by_stop ? FinishReason::kStop : FinishReason::kLength});
+  call_.send(ChoiceEnd{choice_, by_stop ? FinishReason::kStop : FinishReason::kLength, untold()});
 }
 
 void ChoiceWriter::send(std::string text, bool all_tokens) {
@@ -38,8 +39,12 @@ void ChoiceWriter::send(std::string text, bool all_tokens) {
     piece.tokens.push_back(std::move(held_.front().token));
     held_.pop_front();
   }
-  if (!piece.text.empty() || !piece.tokens.empty()) call_.send(piece);
+  if (piece.text.empty() && piece.tokens.empty()) return;
+  piece.computed = untold();
+  call_.send(piece);
 }
+
+std::int64_t ChoiceWriter::untold() { return tokens_ - std::exchange(told_, tokens_); }
 
 ChosenToken ChoiceWriter::describe(const generate::Token& token) const {
   ChosenToken chosen{describe(token.id, token.log_probabilities.chosen), {}};

@@ -35,6 +35,7 @@ class ChoiceWriter {
   ChosenToken describe(const generate::Token& token) const;
   TokenProbability describe(std::int32_t id, double logprob) const;
   void send(std::string text, bool all_tokens);
+  std::int64_t untold();
 
   Call& call_;
   const std::size_t choice_;
@@ -45,6 +46,7 @@ class ChoiceWriter {
   std::size_t decoded_ = 0;   ///< bytes of text so far
   std::size_t sent_ = 0;      ///< of them
   std::int64_t tokens_ = 0;
+  std::int64_t told_ = 0;     ///< of them, in lines that were sent
   std::deque<Held> held_;     ///< tokens whose text is not sent yet
 };
 

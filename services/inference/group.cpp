@@ -15,6 +15,12 @@ std::int64_t milliseconds_between(steady_clock::time_point from, steady_clock::t
   return std::chrono::duration_cast<std::chrono::milliseconds>(to - from).count();
 }
 
+std::int64_t prompt_tokens(const Call& call) {
+  std::size_t tokens = 0;
+  for (const auto& prompt : call.prompts) tokens += prompt.size();
+  return static_cast<std::int64_t>(tokens);
+}
+
 }  // namespace
 
 base::ApiError overloaded(const std::string& why) {
@@ -63,6 +69,7 @@ void Group::add(std::shared_ptr<Call> call) {
   Member& member = members_.emplace_back();
   member.call = std::move(call);
   member.joined = steady_clock::now();
+  member.call->send(Begun{prompt_tokens(*member.call)});
   const auto n = static_cast<std::size_t>(member.call->request.n);
   for (std::size_t k = 0; k < member.call->prompts.size() * n; ++k) {
     const std::uint64_t ticket = batch_.add(member.call->prompts[k / n], request_of(*member.call, k % n));
@@ -124,7 +131,7 @@ void Group::step() {
 
 void Group::tell_done(const Member& member) const {
   Done done;
-  for (const auto& prompt : member.call->prompts) done.prompt_tokens += static_cast<std::int64_t>(prompt.size());
+  done.prompt_tokens = prompt_tokens(*member.call);
   for (const Choice& choice : member.choices) done.completion_tokens += choice.writer.tokens();
   done.model_fingerprint = options_.fingerprint;
   member.call->send(done);

@@ -40,16 +40,18 @@ std::size_t read_choice(const JsonFields& fields) {
   return static_cast<std::size_t>(fields.integer("choice", 0, kLast));
 }
 
+std::int64_t read_computed(const JsonFields& fields) { return fields.integer("computed", 0, kMostCount); }
+
 AnswerLine read_choice_line(const JsonFields& fields) {
   if (fields.find("finish")) {
-    fields.only({"choice", "finish"});
+    fields.only({"choice", "finish", "computed"});
     const std::string name = fields.text("finish", 1, 16);
     for (const FinishReason reason : {FinishReason::kStop, FinishReason::kLength})
-      if (name == finish_name(reason)) return ChoiceEnd{read_choice(fields), reason};
+      if (name == finish_name(reason)) return ChoiceEnd{read_choice(fields), reason, read_computed(fields)};
     throw FieldError("finish", "must be 'stop' or 'length'");
   }
-  fields.only({"choice", "text", "tokens"});
-  TextPiece piece{read_choice(fields), fields.text("text", 0, kAnswerBytes), {}};
+  fields.only({"choice", "text", "tokens", "computed"});
+  TextPiece piece{read_choice(fields), fields.text("text", 0, kAnswerBytes), {}, read_computed(fields)};
   if (fields.find("tokens"))
     for (const json::value& token : fields.array("tokens", 0, kMostAnswerTokens)) piece.tokens.push_back(read_chosen(token));
   return piece;
@@ -72,6 +74,11 @@ AnswerLine read_answer(const JsonFields& fields) {
     fields.only({"error"});
     return read_failure(fields.object("error"));
   }
+  if (fields.find("begun")) {
+    fields.only({"begun", "prompt_tokens"});
+    if (!fields.boolean("begun")) throw FieldError("begun", "must be true");
+    return Begun{fields.integer("prompt_tokens", 0, kMostCount)};
+  }
   if (!fields.find("done")) return read_choice_line(fields);
   fields.only({"done", "prompt_tokens", "completion_tokens", "model_fingerprint"});
   if (!fields.boolean("done")) throw FieldError("done", "must be true");
@@ -85,8 +92,10 @@ json::object probability_json(const TokenProbability& token) {
   return {{"text", token.text}, {"bytes", std::move(bytes)}, {"logprob", token.logprob}};
 }
 
+json::object line_json(const Begun& begun) { return {{"begun", true}, {"prompt_tokens", begun.prompt_tokens}}; }
+
 json::object line_json(const TextPiece& piece) {
-  json::object line{{"choice", static_cast<std::int64_t>(piece.choice)}, {"text", piece.text}};
+  json::object line{{"choice", static_cast<std::int64_t>(piece.choice)}, {"text", piece.text}, {"computed", piece.computed}};
   if (piece.tokens.empty()) return line;
   json::array& tokens = (line["tokens"] = json::array()).as_array();
   for (const ChosenToken& token : piece.tokens) {
@@ -99,7 +108,7 @@ json::object line_json(const TextPiece& piece) {
 }
 
 json::object line_json(const ChoiceEnd& end) {
-  return {{"choice", static_cast<std::int64_t>(end.choice)}, {"finish", finish_name(end.finish)}};
+  return {{"choice", static_cast<std::int64_t>(end.choice)}, {"finish", finish_name(end.finish)}, {"computed", end.computed}};
 }
 
 json::object line_json(const Done& done) {

@@ -15,10 +15,11 @@ namespace finetuned::inference {
 
 // What the gateway and the inference service say to each other over a unix stream socket: one request a connection, a
 // line of JSON from the client, then lines from the service until Done or Failure. Closing the connection cancels the
-// request at its next token. Parsing is strict: a key that is unknown, missing, of another type or out of its bounds is
-// refused.
+// request at its next token. Before all text the service says once that a model has taken the request up (Begun), and each
+// line about a choice says how many tokens were computed for it since the one before, so that an answer which is broken
+// off is counted too. Parsing is strict: a key that is unknown, missing, of another type or out of its bounds is refused.
 
-constexpr std::int64_t kWireVersion = 1;
+constexpr std::int64_t kWireVersion = 2;
 constexpr std::size_t kRequestBytes = 2u << 20;  ///< of a request's line
 constexpr std::size_t kAnswerBytes = 8u << 20;   ///< of an answer's line
 constexpr std::size_t kMostPrompts = 16;
@@ -97,12 +98,19 @@ struct ChosenToken : TokenProbability {
   bool operator==(const ChosenToken&) const = default;
 };
 
+/// A model computes the prompts now.
+struct Begun {
+  std::int64_t prompt_tokens = 0;  ///< each prompt counted once
+  bool operator==(const Begun&) const = default;
+};
+
 /// The next text of a choice (prompt * n + i): whole characters only, nothing of a stop string. Tokens stand in the
 /// first piece that is sent after them.
 struct TextPiece {
   std::size_t choice = 0;
   std::string text;
   std::vector<ChosenToken> tokens;  ///< only where the request has logprobs
+  std::int64_t computed = 0;        ///< tokens of the choice since its line before, whatever their text
   bool operator==(const TextPiece&) const = default;
 };
 
@@ -112,12 +120,13 @@ std::string_view finish_name(FinishReason reason);  ///< `stop`, `length`
 struct ChoiceEnd {
   std::size_t choice = 0;
   FinishReason finish = FinishReason::kStop;
+  std::int64_t computed = 0;  ///< as a TextPiece's
   bool operator==(const ChoiceEnd&) const = default;
 };
 
 struct Done {
   std::int64_t prompt_tokens = 0;      ///< each prompt counted once
-  std::int64_t completion_tokens = 0;  ///< of all choices; a stop token counts, as it was computed
+  std::int64_t completion_tokens = 0;  ///< of all choices, the sum of `computed`; a stop token counts, as it was computed
   std::string model_fingerprint;       ///< `fp_` and 16 hex digits: base, adapter and build
   bool operator==(const Done&) const = default;
 };
@@ -132,7 +141,7 @@ struct Failure {
   bool operator==(const Failure&) const = default;
 };
 
-using AnswerLine = std::variant<TextPiece, ChoiceEnd, Done, Failure>;
+using AnswerLine = std::variant<Begun, TextPiece, ChoiceEnd, Done, Failure>;
 
 /// One line without its end. Texts may hold any character, U+0000 too: a model can say it. Throws WireError.
 AnswerLine parse_answer(std::string_view line);

@@ -13,6 +13,7 @@ namespace finetuned::tests {
 namespace {
 
 namespace json = base::json;
+using inference::Begun;
 using inference::ChoiceEnd;
 using inference::Done;
 using inference::Failure;
@@ -25,9 +26,10 @@ const Failure kFull{429, "requests", "engine_overloaded", "The engine is full.",
 
 void answer(WorkerSide& side) {
   side.request();
-  side.send(TextPiece{0, "Hel", {}});
-  side.send(TextPiece{0, "lo", {}});
-  side.send(ChoiceEnd{0, FinishReason::kStop});
+  side.send(Begun{11});
+  side.send(TextPiece{0, "Hel", {}, 2});
+  side.send(TextPiece{0, "lo", {}, 1});
+  side.send(ChoiceEnd{0, FinishReason::kStop, 1});
   side.send(Done{11, 4, "fp_0123456789abcdef"});
 }
 void refuse_as_full(WorkerSide& side) {
@@ -37,8 +39,9 @@ void refuse_as_full(WorkerSide& side) {
 void die_at_once(WorkerSide& side) { side.request(); }
 void die_in_the_middle(WorkerSide& side) {
   side.request();
-  side.send(TextPiece{0, "a", {}});
-  side.send(TextPiece{0, "b", {}});
+  side.send(Begun{9});
+  side.send(TextPiece{0, "a", {}, 3});
+  side.send(TextPiece{0, "b", {}, 1});
 }
 
 class GenerationTest : public GatewayTest {
@@ -174,7 +177,8 @@ TEST_F(GenerationTest, AWorkerThatDiesInTheMiddleBreaksTheAnswerOff) {
   EXPECT_EQ(broken.code(), "generation_failed");
   const auto rows = usage(1);
   ASSERT_EQ(rows.size(), 1u);
-  EXPECT_EQ(rows[0].completion, 2) << "what had come";
+  EXPECT_EQ(rows[0].prompt, 9);
+  EXPECT_EQ(rows[0].completion, 4) << "what had come, by the worker's count and not by pieces";
   EXPECT_FALSE(rows[0].whole);
 }
 
@@ -201,7 +205,7 @@ TEST_F(GenerationTest, AWorkersFailureInTheMiddleComesBehindTheText) {
 }
 
 TEST_F(GenerationTest, NonsenseIsNoAnswer) {
-  for (const char* line : {"hello\n", "{\"choice\":0}\n", "{\"choice\":7,\"text\":\"a\"}\n"}) {
+  for (const char* line : {"hello\n", "{\"choice\":0}\n", "{\"choice\":7,\"text\":\"a\",\"computed\":1}\n"}) {
     ScriptedWorker worker(base_.name, 1, [line](WorkerSide& side) {
       side.request();
       side.send(std::string(line));
@@ -237,22 +241,63 @@ TEST_F(GenerationTest, AnAnswerThatTakesTooLongIsGivenUp) {
   EXPECT_TRUE(eventually([&] { return cancelled == 1; }, 10));
 }
 
-TEST_F(GenerationTest, AClientThatGoesAwayCancelsItsRequest) {
+TEST_F(GenerationTest, AClientThatGoesAwayCancelsItsRequestAndPaysForWhatItHad) {
   std::atomic<int> cancelled{0};
   ScriptedWorker worker(base_.name, 1, [&](WorkerSide& side) {
     side.request();
-    side.send(TextPiece{0, "a", {}});
+    side.send(Begun{21});
+    for (const char* text : {"a", "b", "c"}) side.send(TextPiece{0, text, {}, 2});
     cancelled += side.closed_by_gateway();
   });
   {
     auto wire = streaming(gateway_->port());
-    EXPECT_NE(wire->read_until(R"("content":"a")"), "");
+    EXPECT_NE(wire->read_until(R"("content":"c")"), "");
   }
   EXPECT_TRUE(eventually([&] { return cancelled == 1; }, 10));
   const auto rows = usage(1);
   ASSERT_EQ(rows.size(), 1u);
-  EXPECT_EQ(rows[0].completion, 1);
+  EXPECT_EQ(rows[0].prompt, 21);
+  EXPECT_EQ(rows[0].completion, 6);
   EXPECT_FALSE(rows[0].whole);
+}
+
+/// A long prompt cost nothing where its client left before the first token.
+TEST_F(GenerationTest, AClientThatGoesAwayBeforeTheFirstTokenPaysForItsPrompt) {
+  std::atomic<int> begun{0};
+  ScriptedWorker worker(base_.name, 1, [&](WorkerSide& side) {
+    side.request();
+    side.send(Begun{5000});
+    ++begun;
+    side.closed_by_gateway();
+  });
+  {
+    Wire wire(gateway_->port());
+    Call request;
+    request.method = "POST";
+    request.path = "/v1/chat/completions";
+    request.key = tenant_.key;
+    request.body = chat(base_.name);
+    wire.send(to_bytes(request));
+    EXPECT_TRUE(eventually([&] { return begun == 1; }, 10));
+  }
+  const auto rows = usage(1);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].prompt, 5000);
+  EXPECT_EQ(rows[0].completion, 0);
+  EXPECT_FALSE(rows[0].whole);
+}
+
+TEST_F(GenerationTest, WhatAWorkerDidBeforeItWasLostIsNotTheProjects) {
+  ScriptedWorker first(base_.name, 9, [](WorkerSide& side) {
+    side.request();
+    side.send(Begun{11});
+  });
+  ScriptedWorker second(base_.name, 1, answer);
+  EXPECT_EQ(ask().status, 200);
+  const auto rows = usage(1);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0].prompt, 11);
+  EXPECT_TRUE(rows[0].whole);
 }
 
 TEST_F(GenerationTest, AProjectTakesAQuarterOfThePlaces) {

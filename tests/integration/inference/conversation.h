@@ -59,6 +59,7 @@ class Conversation {
     }
     const AnswerLine line = parse_answer(std::string_view(buffer_).substr(0, end));
     buffer_.erase(0, end + 1);
+    count(line);
     return line;
   }
 
@@ -76,18 +77,37 @@ class Conversation {
         EXPECT_TRUE(reply.finishes.emplace(end->choice, end->finish).second) << "a choice ends twice";
       } else if (const auto* done = std::get_if<Done>(&*line)) {
         reply.done = *done;
-      } else {
-        reply.failure = std::get<Failure>(*line);
+      } else if (const auto* failure = std::get_if<Failure>(&*line)) {
+        reply.failure = *failure;
       }
     }
     EXPECT_TRUE(reply.done || reply.failure) << "the answer has no end";
+    if (reply.done) {
+      EXPECT_EQ(begun_.value_or(Begun{-1}).prompt_tokens, reply.done->prompt_tokens);
+      EXPECT_EQ(computed_, reply.done->completion_tokens) << "every token stands in a line";
+    }
     return reply;
   }
 
  private:
+  /// Of every answer: one Begun before all text, and the tokens that its lines tell.
+  void count(const AnswerLine& line) {
+    if (const auto* begun = std::get_if<Begun>(&line)) {
+      EXPECT_FALSE(begun_) << "it begins twice";
+      begun_ = *begun;
+    } else if (const auto* piece = std::get_if<TextPiece>(&line)) {
+      EXPECT_TRUE(begun_) << "text before a model has begun";
+      computed_ += piece->computed;
+    } else if (const auto* end = std::get_if<ChoiceEnd>(&line)) {
+      computed_ += end->computed;
+    }
+  }
+
   base::FileDescriptor socket_;
   bool connected_ = false;
   std::string buffer_;
+  std::optional<Begun> begun_;
+  std::int64_t computed_ = 0;
 };
 
 }  // namespace finetuned::inference

@@ -13,6 +13,8 @@ class BoundsTest : public ServiceTest {
   std::unique_ptr<Conversation> begin(const InferenceRequest& request) const {
     auto conversation = std::make_unique<Conversation>(service_->socket());
     conversation->send(request.serialise());
+    const auto begun = conversation->next();
+    EXPECT_TRUE(begun && std::holds_alternative<Begun>(*begun)) << "before all else";
     EXPECT_TRUE(conversation->next());
     return conversation;
   }

@@ -93,7 +93,7 @@ TEST(Wire, TokenIdsNullsAndEchoComeBackAsTheyWereSent) {
 
 TEST(Wire, ARequestOutOfItsBoundsIsRefusedByItsField) {
   const std::string line = line_of(full_request());
-  expect_refused(line, "\"v\":1", "\"v\":2", "v");
+  expect_refused(line, "\"v\":2", "\"v\":1", "v");
   expect_refused(line, "\"n\":2", "\"n\":9", "n");
   expect_refused(line, "\"n\":2", "\"n\":2.0", "n");
   expect_refused(line, "\"n\":2,", "", "n");
@@ -122,8 +122,8 @@ TEST(Wire, ARequestBeyondItsBytesIsRefused) {
 TEST(Wire, AnswersComeBackAsTheyWereSent) {
   const ChosenToken token{{"\xef\xbf\xbd", "\xc3", -0.5}, {{"a", "a", -0.25}, {"\xef\xbf\xbd", "\xc3", -0.5}}};
   for (const AnswerLine& line : std::vector<AnswerLine>{
-           TextPiece{127, "a\nb", {}}, TextPiece{1, std::string("a\0b", 3), {}}, TextPiece{0, "", {token, {{"z", "z", -1}, {}}}}, ChoiceEnd{3, FinishReason::kLength},
-           ChoiceEnd{3, FinishReason::kStop}, Done{5, 6, "fp_0123456789abcdef"},
+           Begun{17}, TextPiece{127, "a\nb", {}, 3}, TextPiece{1, std::string("a\0b", 3), {}}, TextPiece{0, "", {token, {{"z", "z", -1}, {}}}}, ChoiceEnd{3, FinishReason::kLength},
+           ChoiceEnd{3, FinishReason::kStop, 2}, Done{5, 6, "fp_0123456789abcdef"},
            Failure{429, "rate_limit_error", "engine_overloaded", "busy", std::nullopt, 1000},
            Failure{400, "invalid_request_error", "invalid_value", "no", "n", std::nullopt}}) {
     const std::string text = serialise(line);
@@ -133,9 +133,11 @@ TEST(Wire, AnswersComeBackAsTheyWereSent) {
 }
 
 TEST(Wire, AnAnswerThatIsNoneIsRefused) {
-  for (const char* line : {"", "[]", "{}", R"({"choice":0})", R"({"choice":128,"text":""})", R"({"choice":0,"finish":"no"})",
+  for (const char* line : {"", "[]", "{}", R"({"choice":0})", R"({"choice":128,"text":"","computed":1})", R"({"choice":0,"finish":"no","computed":1})",
+                           R"({"choice":0,"text":""})", R"({"choice":0,"text":"","computed":-1})", R"({"choice":0,"finish":"stop"})",
+                           R"({"begun":false,"prompt_tokens":1})", R"({"begun":true})", R"({"begun":true,"prompt_tokens":1,"text":""})",
                            R"({"done":false,"prompt_tokens":1,"completion_tokens":1,"model_fingerprint":"f"})",
-                           R"({"choice":0,"text":"","tokens":[{"text":"a","bytes":[256],"logprob":0,"top":[]}]})",
+                           R"({"choice":0,"text":"","computed":1,"tokens":[{"text":"a","bytes":[256],"logprob":0,"top":[]}]})",
                            R"({"error":{"status":200,"type":"a","code":"b","message":"c"}})"})
     EXPECT_THROW(parse_answer(line), WireError) << line;
 }
