@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "services/gateway/completion_shapes.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/limits.h"
 #include "services/gateway/render.h"
 #include "services/gateway/shapes.h"
 #include "storage/model_store.h"
@@ -176,6 +177,7 @@ Response answer_completion(const Platform& platform, const Request& request, con
   const Principal& principal = request.principal;
   GenerationPlace place(platform.generations, principal.project_id);
   auto wire = wire_request(request.id, asked, served_model(platform, principal.project_id, asked.model));
+  TakenTokens tokens = take_generation(platform, request, wire.base, likely_tokens(asked));
   AnswerIdentity identity;
   identity.chat = asked.chat;
   identity.id = base::make_id(asked.chat ? "chatcmpl" : "cmpl");
@@ -190,7 +192,7 @@ Response answer_completion(const Platform& platform, const Request& request, con
   usage.api_key_id = principal.key_id;
   usage.model = asked.model;
   auto generation = std::make_unique<Generation>(platform.database, platform.generations, std::move(place), std::move(wire),
-                                                 std::move(usage));
+                                                 std::move(usage), std::move(tokens));
   Response response;
   response.pending = std::make_unique<PendingCompletion>(identity, asked.stream, std::move(generation));
   return response;

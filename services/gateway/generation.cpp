@@ -51,8 +51,9 @@ GenerationPlace::GenerationPlace(Generations& generations, const std::string& pr
       of_project(take(generations.of_project, project_id, "for your project")) {}
 
 Generation::Generation(postgres::Pool& pool, Generations& generations, GenerationPlace place,
-                       inference::InferenceRequest request, storage::InferenceUsage usage)
+                       inference::InferenceRequest request, storage::InferenceUsage usage, TakenTokens tokens)
     : pool_(pool), place_(std::move(place)), request_(std::move(request)), usage_(std::move(usage)),
+      tokens_(std::move(tokens)),
       deadline_(Steady::now() + generations.longest), workers_(generations.directory.find(request_.base)) {
   std::reverse(workers_.begin(), workers_.end());
   usage_.prompt_tokens = usage_.completion_tokens = 0;
@@ -179,6 +180,7 @@ void Generation::note(std::vector<AnswerLine>& lines) {
 /// An answer is not taken back where the database is away: the log then has what it took.
 void Generation::write_usage() {
   written_ = true;
+  tokens_.settle(usage_.prompt_tokens + usage_.completion_tokens);
   std::string why;
   for (int tries = 0; tries < 2; ++tries) {
     try {

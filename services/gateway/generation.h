@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "services/gateway/http.h"
 #include "services/gateway/inference_link.h"
+#include "services/gateway/limits.h"
 #include "services/gateway/slots.h"
 #include "services/inference/directory.h"
 #include "services/inference/wire.h"
@@ -47,9 +48,9 @@ struct GenerationPlace {
 /// destroyed before it. One thread at a time; nothing waits for a worker.
 class Generation {
  public:
-  /// `usage`: whose it is; its tokens are counted here. `pool` and `generations` outlive this.
+  /// `usage`: whose it is; its tokens are counted here, and `tokens` settled by them. `pool` and `generations` outlive this.
   Generation(postgres::Pool& pool, Generations& generations, GenerationPlace place, inference::InferenceRequest request,
-             storage::InferenceUsage usage);
+             storage::InferenceUsage usage, TakenTokens tokens);
   ~Generation();
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
@@ -75,6 +76,7 @@ class Generation {
   const GenerationPlace place_;
   inference::InferenceRequest request_;
   storage::InferenceUsage usage_;
+  TakenTokens tokens_;
   const std::chrono::steady_clock::time_point deadline_;
   std::vector<inference::Advertisement> workers_;  ///< the ones to try, the last one first
   int lost_ = 0;                             ///< workers that went away over this request

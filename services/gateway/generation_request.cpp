@@ -1,5 +1,6 @@
 #include "services/gateway/generation_request.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "base/errors.h"
@@ -21,6 +22,7 @@ using inference::kStopBytes;
 
 constexpr std::size_t kMostModelName = 300;
 constexpr std::int64_t kDefaultTokens = 16, kMostLogprobs = 5;  // of a text completion
+constexpr std::int64_t kBytesAToken = 4;
 
 [[noreturn]] void unsupported(const std::string& param, const std::string& why) {
   throw base::bad_request("unsupported_parameter", param + " is not supported here: " + why + ".", param);
@@ -129,6 +131,18 @@ void read_prompt(const BodyFields& fields, GenerationRequest& request) {
 }
 
 }  // namespace
+
+std::int64_t likely_tokens(const GenerationRequest& request) {
+  std::int64_t bytes = 0, ids = 0;
+  for (const json::value& message : request.messages) {
+    const json::value* content = message.is_object() ? message.get_object().if_contains("content") : nullptr;
+    if (content && content->is_string()) bytes += static_cast<std::int64_t>(content->get_string().size());
+  }
+  for (const std::string& prompt : request.prompts) bytes += static_cast<std::int64_t>(prompt.size());
+  for (const auto& prompt : request.prompt_ids) ids += static_cast<std::int64_t>(prompt.size());
+  const std::int64_t prompts = std::max<std::int64_t>(1, static_cast<std::int64_t>(request.prompts.size() + request.prompt_ids.size()));
+  return (bytes + kBytesAToken - 1) / kBytesAToken + ids + prompts * request.n * std::min(request.max_tokens.value_or(kDefaultTokens), inference::kMostNewTokens);
+}
 
 GenerationRequest parse_chat_request(std::string_view text) {
   const json::object body = parse_body(text);

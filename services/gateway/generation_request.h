@@ -30,6 +30,10 @@ struct GenerationRequest {
   bool include_usage = false;
 };
 
+/// What it may come to before a model has counted it: four bytes of a prompt a token, and all tokens that it allows and a
+/// worker makes; where it sets no bound, 16 a choice.
+std::int64_t likely_tokens(const GenerationRequest& request);
+
 /// Read strictly where a value matters, as OpenAI does: throws ApiError 400 `invalid_value`, `missing_required_parameter`
 /// or, for what OpenAI has and this platform cannot honour, `unsupported_parameter`; `param` names the field. Keys that
 /// change nothing about the answer (`user`, `metadata`, `store`, ...) are ignored.

@@ -40,10 +40,15 @@ base::ApiError refusal(const Limit& limit, const RateView& view, const Request& 
   return error;
 }
 
-void take(RateLimiter& limiter, const std::vector<Limit>& limits, const Request& request, std::int64_t amount) {
+std::vector<RateLimitRule> rules_of(const std::vector<Limit>& limits) {
   std::vector<RateLimitRule> rules;
   for (const Limit& limit : limits) rules.push_back(limit.rule);
-  const RateOutcome outcome = limiter.take(rules, amount);
+  return rules;
+}
+
+void take(RateLimiter& limiter, const std::vector<Limit>& limits, const Request& request, std::int64_t amount) {
+  if (limits.empty()) return;
+  const RateOutcome outcome = limiter.take(rules_of(limits), amount);
   for (std::size_t i = 0; i < limits.size(); ++i)
     narrow(limits[i].tokens ? request.rates.tokens : request.rates.requests, outcome.views[i]);
   if (!outcome.refused) return;
@@ -67,6 +72,17 @@ Limit model_limit(const std::string& project, const std::string& model, const ch
   return {{std::string(what) + ":" + project + ":" + model, capacity, window}, "model `" + model + "`", tokens};
 }
 
+/// Of a minute and of a day; none where there is no such model.
+std::vector<Limit> request_limits(const std::optional<storage::RateLimit>& row, const std::string& project, const std::string& model) {
+  std::vector<Limit> limits;
+  if (!row) return limits;
+  if (const auto& most = row->limits[kRequestsPerMinute])
+    limits.push_back(model_limit(project, model, "requests", *most, kMinute, false));
+  if (const auto& most = row->limits[kRequestsPerDay])
+    limits.push_back(model_limit(project, model, "daily", *most, kDay, false));
+  return limits;
+}
+
 }  // namespace
 
 void take_request(RateLimiter& limiter, const DoorRates& rates, Request& request) {
@@ -81,23 +97,23 @@ void take_request(RateLimiter& limiter, const DoorRates& rates, Request& request
 
 void take_model_request(const Platform& platform, const Request& request, const std::string& model) {
   const std::string& project = request.principal.project_id;
-  const auto row = limits_of(platform, project, model);
-  if (!row) return;
-  std::vector<Limit> limits;
-  if (const auto& most = row->limits[kRequestsPerMinute])
-    limits.push_back(model_limit(project, model, "requests", *most, kMinute, false));
-  if (const auto& most = row->limits[kRequestsPerDay])
-    limits.push_back(model_limit(project, model, "daily", *most, kDay, false));
-  take(platform.limiter, limits, request, 1);
+  take(platform.limiter, request_limits(limits_of(platform, project, model), project, model), request, 1);
 }
 
-void take_model_tokens(const Platform& platform, const Request& request, const std::string& model, std::int64_t tokens) {
+TakenTokens take_generation(const Platform& platform, const Request& request, const std::string& model, std::int64_t tokens) {
   const std::string& project = request.principal.project_id;
   const auto row = limits_of(platform, project, model);
   std::vector<Limit> limits{project_tokens(platform.rates, project)};
   if (row && row->limits[kTokensPerMinute])
     limits.push_back(model_limit(project, model, "tokens", *row->limits[kTokensPerMinute], kMinute, true));
   take(platform.limiter, limits, request, tokens);
+  TakenTokens taken(platform.limiter, rules_of(limits), tokens);  // given back where the next one refuses
+  take(platform.limiter, request_limits(row, project, model), request, 1);
+  return taken;
+}
+
+void TakenTokens::settle(std::int64_t used) {
+  if (RateLimiter* const limiter = std::exchange(limiter_, nullptr)) limiter->settle(rules_, used - amount_);
 }
 
 }  // namespace finetuned::gateway

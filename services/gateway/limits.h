@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "services/gateway/http.h"
 #include "services/gateway/platform.h"
@@ -18,8 +20,28 @@ void take_request(RateLimiter& limiter, const DoorRates& rates, Request& request
 /// it doesn't exist is its caller's to say. Throws ApiError 429, and 503 without the database.
 void take_model_request(const Platform& platform, const Request& request, const std::string& model);
 
-/// Counts tokens against the model's limit of a minute and the project's own: what a prompt has and what its answer may
-/// come to. More than the whole of a limit is refused as not worth repeating.
-void take_model_tokens(const Platform& platform, const Request& request, const std::string& model, std::int64_t tokens);
+/// Tokens that were counted before it was known how many there would be. Settles as unused where nobody says otherwise.
+class TakenTokens {
+ public:
+  TakenTokens(RateLimiter& limiter, std::vector<RateLimitRule> rules, std::int64_t amount)
+      : limiter_(&limiter), rules_(std::move(rules)), amount_(amount) {}
+  TakenTokens(TakenTokens&& other) noexcept
+      : limiter_(std::exchange(other.limiter_, nullptr)), rules_(std::move(other.rules_)), amount_(other.amount_) {}
+  TakenTokens& operator=(TakenTokens&&) = delete;
+  ~TakenTokens() { settle(0); }
+
+  /// So many it were. Once.
+  void settle(std::int64_t used);
+
+ private:
+  RateLimiter* limiter_;
+  std::vector<RateLimitRule> rules_;
+  std::int64_t amount_;
+};
+
+/// Counts an answer of a model whose base is `model`: as take_model_request does, and `tokens`, what its prompt has and the
+/// answer may come to, against the model's limit of a minute and the project's own. More than the whole of a limit is
+/// refused as not worth repeating. A refused one counts nowhere.
+TakenTokens take_generation(const Platform& platform, const Request& request, const std::string& model, std::int64_t tokens);
 
 }  // namespace finetuned::gateway

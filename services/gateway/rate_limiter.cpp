@@ -18,7 +18,7 @@ std::int64_t lease_of(std::int64_t capacity, std::int64_t amount) {
 }
 
 RateView view_of(const TokenBucket& pool, std::int64_t leased, TokenBucket::Time now) {
-  const double left = std::min(static_cast<double>(pool.capacity()), pool.tokens(now) + static_cast<double>(leased));
+  const double left = std::clamp(pool.tokens(now) + static_cast<double>(leased), 0.0, static_cast<double>(pool.capacity()));
   RateView view{pool.capacity(), static_cast<std::int64_t>(left + 1e-6), std::chrono::milliseconds{0}};
   view.reset = pool.wait_for(static_cast<double>(pool.capacity() - leased), now);
   return view;
@@ -127,6 +127,15 @@ bool RateLimiter::lease(const std::vector<RateLimitRule>& rules, std::int64_t am
     entry.empty_until = now + std::min<std::chrono::milliseconds>(wait, kLongestSilence);
   }
   return grants.has_value();
+}
+
+void RateLimiter::settle(const std::vector<RateLimitRule>& rules, std::int64_t more) {
+  if (more == 0) return;
+  const std::lock_guard lock(mutex_);
+  for (Entry* entry : entries_of(rules, clock_.monotonic())) {
+    entry->leased = std::clamp(entry->leased - more, -entry->pool.capacity(), entry->pool.capacity());
+    if (more < 0) entry->empty_until = {};
+  }
 }
 
 RateOutcome RateLimiter::take(const std::vector<RateLimitRule>& rules, std::int64_t amount) {

@@ -43,13 +43,18 @@ class RateLimiter {
   /// Takes `amount` (0 looks only, without asking Redis) of every rule's bucket, or of none.
   RateOutcome take(const std::vector<RateLimitRule>& rules, std::int64_t amount);
 
+  /// Of what was taken of every rule's bucket `more` turned out to be used besides, or less than nothing of it. What was
+  /// not used can be spent here at once; what was used besides is paid by the next takes, to the others' knowledge from
+  /// the next one here on.
+  void settle(const std::vector<RateLimitRule>& rules, std::int64_t more);
+
   static constexpr std::size_t kMostBuckets = 20'000;
 
  private:
   using Time = TokenBucket::Time;
   struct Entry {
     TokenBucket pool;         ///< the shared bucket without what is leased here, as last heard; ours while Redis is away
-    std::int64_t leased = 0;  ///< taken from it and not spent
+    std::int64_t leased = 0;  ///< taken from it and not spent; below 0: spent and not taken
     Time lease_ends{};
     std::int64_t missed = 0;  ///< Redis had less than this, and need not be asked for it before `empty_until`
     Time empty_until{};

@@ -21,7 +21,7 @@ struct EngineOptions {
   std::size_t sequences = 16;  ///< that are continued together, for free_places()
   /// While another model's call has waited longer than this, no more calls join the model that runs.
   std::chrono::milliseconds patience{2'000};
-  std::int64_t most_new_tokens = 4096;  ///< of a choice
+  std::int64_t most_new_tokens = kMostNewTokens;  ///< of a choice
   std::string build;                    ///< what computes, for the fingerprints
 };
 

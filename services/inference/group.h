@@ -22,7 +22,7 @@ class Group {
  public:
   struct Options {
     std::string fingerprint;             ///< of the model, for Done
-    std::int64_t most_new_tokens = 4096;  ///< of a choice, whatever a call asks for
+    std::int64_t most_new_tokens = kMostNewTokens;  ///< of a choice, whatever a call asks for
   };
 
   /// `model` and `base` outlive this.

@@ -28,6 +28,7 @@ constexpr std::size_t kMostTools = 128;
 constexpr std::size_t kMostPromptIds = 1u << 18;  ///< of one prompt
 constexpr std::int64_t kMostChoices = 8;          ///< of one prompt
 constexpr std::int64_t kMostTokens = 1 << 20;     ///< that max_tokens may ask for
+constexpr std::int64_t kMostNewTokens = 4096;     ///< of a choice, whatever max_tokens asks for
 constexpr std::size_t kMostStops = 4;
 constexpr std::size_t kStopBytes = 1024;  ///< of one stop string; at least one byte
 constexpr std::int64_t kMostAlternatives = 20;

@@ -67,6 +67,13 @@ class GenerationTest : public GatewayTest {
     return wire;
   }
 
+  /// Of the tenant's project and the test's model.
+  void limit(const std::string& limits) {
+    const Answer changed = send_as(tenant_.admin_key, "POST", "/v1/organization/projects/" + tenant_.project.id +
+                                                                  "/rate_limits/rl-" + base_.name, limits);
+    EXPECT_EQ(changed.status, 200) << changed.body;
+  }
+
   struct Usage {
     std::int64_t prompt, completion;
     bool whole;
@@ -360,6 +367,73 @@ TEST_F(GenerationTest, AnAdapterComesFromTheProjectsOwnRows) {
   EXPECT_EQ(refused.status, 404);
   EXPECT_EQ(refused.code(), "model_not_found");
   EXPECT_EQ(worker.asked(), 1) << "another project's request reaches no worker";
+}
+
+TEST_F(GenerationTest, TokensCountByWhatAnAnswerMayTakeAndThenByWhatItTook) {
+  ScriptedWorker worker(base_.name, 1, answer);
+  limit(R"({"max_tokens_per_1_minute":1000})");
+  const Answer first = ask(R"(,"max_tokens":300)");
+  ASSERT_EQ(first.status, 200) << first.body;
+  EXPECT_EQ(first.header("x-ratelimit-limit-tokens"), "1000");
+  EXPECT_EQ(first.header("x-ratelimit-remaining-tokens"), "699") << "its prompt of two bytes, and 300";
+  for (int i = 0; i < 5; ++i) {
+    const Answer again = ask(R"(,"max_tokens":300)");
+    ASSERT_EQ(again.status, 200) << "each took 15: " << again.body;
+    EXPECT_GE(std::stoi(again.header("x-ratelimit-remaining-tokens")), 1000 - 301 - 15 * (i + 1));
+  }
+}
+
+TEST_F(GenerationTest, TokensThatWereNotForeseenAreTakenFromTheNextRequests) {
+  ScriptedWorker worker(base_.name, 1, [](WorkerSide& side) {
+    side.request();
+    side.send(Begun{900});
+    side.send(ChoiceEnd{0, FinishReason::kStop, 80});
+    side.send(Done{900, 80, "fp_0123456789abcdef"});
+  });
+  limit(R"({"max_tokens_per_1_minute":1000})");
+  ASSERT_EQ(ask(R"(,"max_tokens":100)").status, 200);
+  const Answer refused = ask(R"(,"max_tokens":500)");
+  EXPECT_EQ(refused.status, 429) << refused.body;
+  EXPECT_EQ(refused.code(), "rate_limit_exceeded");
+  EXPECT_EQ(text(refused.json().at("error").at("type")), "tokens");
+  EXPECT_GE(std::stoi(refused.header("retry-after")), 20) << "480 tokens at 1000 a minute";
+  EXPECT_EQ(worker.asked(), 1);
+}
+
+TEST_F(GenerationTest, MoreTokensThanALimitHasAreRefusedForGood) {
+  ScriptedWorker worker(base_.name, 1, answer);
+  limit(R"({"max_tokens_per_1_minute":1000})");
+  const Answer refused = ask(R"(,"n":4,"max_tokens":300)");
+  EXPECT_EQ(refused.status, 429) << refused.body;
+  EXPECT_EQ(refused.message().substr(0, 21), "Request too large for") << refused.body;
+  EXPECT_EQ(refused.header("x-should-retry"), "false");
+  EXPECT_EQ(worker.asked(), 0);
+  EXPECT_EQ(ask(R"(,"max_tokens":900)").status, 200) << "a refused one took nothing";
+  RunningGateway small([](base::Settings& settings) { settings.gateway.tokens_per_minute_per_project = 50; });
+  Call request;
+  request.method = "POST";
+  request.path = "/v1/completions";
+  request.key = tenant_.key;
+  request.body = R"({"model":")" + base_.name + R"(","prompt":[1,2,3],"max_tokens":48})";
+  const Answer of_project = call(small.port(), request);
+  EXPECT_EQ(of_project.status, 429) << of_project.body;
+  EXPECT_NE(of_project.message().find("project " + tenant_.project.id), std::string::npos) << of_project.body;
+}
+
+TEST_F(GenerationTest, AnAnswerThatNobodyGaveTakesNoTokens) {
+  limit(R"({"max_tokens_per_1_minute":150})");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(ask(R"(,"max_tokens":100)").status, 503) << i;
+}
+
+TEST_F(GenerationTest, AnswersCountAgainstTheModelsRequests) {
+  ScriptedWorker worker(base_.name, 1, answer);
+  limit(R"({"max_requests_per_1_minute":1,"max_tokens_per_1_minute":1000})");
+  EXPECT_EQ(ask(R"(,"max_tokens":600)").status, 200);
+  for (int i = 0; i < 3; ++i) {
+    const Answer refused = ask(R"(,"max_tokens":600)");
+    EXPECT_EQ(refused.status, 429) << refused.body;
+    EXPECT_EQ(text(refused.json().at("error").at("type")), "requests") << "their tokens were given back";
+  }
 }
 
 TEST_F(GenerationTest, AdministratorsReadWhatAnswersTook) {

@@ -68,6 +68,21 @@ TEST(RateLimiterTest, MoreThanALeaseIsTakenAtOnce) {
   EXPECT_FALSE(limiter.take({rule}, 300).refused) << "the refused one took nothing";
 }
 
+TEST(RateLimiterTest, WhatWasNotUsedCanBeTakenAgainAndWhatWasUsedBesidesIsOwed) {
+  const base::SystemClock clock;
+  RateLimiter limiter(redis_address(), clock), other(redis_address(), clock);
+  const RateLimitRule rule = fresh_rule(1000);
+  EXPECT_FALSE(limiter.take({rule}, 900).refused);
+  limiter.settle({rule}, -800);
+  EXPECT_FALSE(limiter.take({rule}, 900).refused) << "100 were used";
+  limiter.settle({rule}, -900);
+  EXPECT_FALSE(limiter.take({rule}, 10).refused);
+  limiter.settle({rule}, 500);
+  EXPECT_TRUE(limiter.take({rule}, 500).refused) << "610 were used";
+  EXPECT_TRUE(other.take({rule}, 500).refused) << "the others know by now";
+  EXPECT_FALSE(limiter.take({rule}, 380).refused);
+}
+
 TEST(RateLimiterTest, LimitsStillHoldWhenRedisIsKilledAndComesBackEmpty) {
   PrivateRedis redis;
   const base::SystemClock clock;

@@ -5,6 +5,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/errors.h"
+#include "services/inference/wire.h"
 
 namespace finetuned::gateway {
 namespace {
@@ -38,6 +39,20 @@ std::string completion(const std::string& more) {
 }
 std::string messages_of(const std::string& given) {
   return boost::json::serialize(parse_chat_request(with_messages(given)).messages);
+}
+
+TEST(GenerationRequest, MayComeToItsPromptAndWhatItAllows) {
+  const auto chat = [](const std::string& more) {
+    return likely_tokens(parse_chat_request(R"({"model":"m","messages":[{"role":"user","content":"12345"},{"role":"user","content":"678"}])" + more + "}"));
+  };
+  EXPECT_EQ(chat(""), 2 + 16);
+  EXPECT_EQ(chat(R"(,"max_tokens":100,"n":3)"), 2 + 300);
+  EXPECT_EQ(chat(R"(,"max_tokens":1000000)"), 2 + inference::kMostNewTokens) << "no worker makes more";
+  const auto completion = [](const std::string& prompt) {
+    return likely_tokens(parse_text_request(R"({"model":"m","max_tokens":10,"prompt":)" + prompt + "}"));
+  };
+  EXPECT_EQ(completion(R"(["12345678","1234"])"), 3 + 20);
+  EXPECT_EQ(completion("[[1,2,3],[4]]"), 4 + 20);
 }
 
 TEST(ChatRequest, HasOpenAisDefaults) {
