@@ -15,6 +15,8 @@ std::vector<MatrixEntry> open_routes() {
   return {{.route = "GET /healthz", .open = true},
           {.route = "GET /readyz", .open = true},
           {.route = "GET /metrics", .open = true},
+          {.route = "GET /openapi.json", .open = true},
+          {.route = "GET /v1/openapi.json", .open = true},
           {.route = "GET /v1/downloads/{file_id}", .status = 403, .open = true}};  // not without its signature
 }
 
