@@ -13,8 +13,8 @@ namespace {
 
 storage::NewEvent message(std::string text) { return {storage::EventLevel::kInfo, std::move(text), nullptr, false}; }
 
-/// Holds the quote and queues the job. Throws ApiError 429 before anything is written.
-void admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote) {
+/// Holds the quote and queues the job, whose row the transaction holds. Throws ApiError 429 before anything is written.
+storage::Job admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote) {
   check_month(tx, job, quote);
   storage::Admitted admitted{quote.price.version, quote.tokens, quote.amount.value, std::nullopt};
   if (quote.amount.value > 0) {  // a price of nothing holds nothing
@@ -30,10 +30,11 @@ void admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& q
     }
   }
   storage::JobStore jobs(tx);
-  const bool admitted_now = jobs.admit(job.id, admitted);
-  base::expects(admitted_now, "a job is admitted from validating_files, under its lock");
-  jobs.append_event(job.id, message("Files validated, job queued: " + std::to_string(quote.tokens) + " tokens, " +
+  const auto queued = jobs.admit(job.id, admitted);
+  base::expects(queued.has_value(), "a job is admitted from validating_files, under its lock");
+  jobs.append_event_locked(job.id, job.project_id, message("Files validated, job queued: " + std::to_string(quote.tokens) + " tokens, " +
                                     base::format_dollars(quote.amount) + " held"));
+  return *queued;
 }
 
 }  // namespace
@@ -43,12 +44,9 @@ storage::Job create_job(postgres::Transaction& tx, const storage::NewJob& job) {
   check_queued_jobs(tx, job.project_id);
   storage::JobStore jobs(tx);
   jobs.insert(job);
-  jobs.append_event(job.id, message("Created fine-tuning job: " + job.id));
-  if (quote) {
-    admit(tx, job, *quote);
-  } else {
-    jobs.append_event(job.id, message("Validating training file: " + job.training_file));
-  }
+  jobs.append_event_locked(job.id, job.project_id, message("Created fine-tuning job: " + job.id));
+  if (quote) return admit(tx, job, *quote);
+  jobs.append_event_locked(job.id, job.project_id, message("Validating training file: " + job.training_file));
   return *jobs.find(job.id);
 }
 

@@ -133,14 +133,14 @@ bool Ledger::hold(const std::string& transfer_id, const std::string& project_id,
     return false;
   }
   if (accounts.available < amount) throw InsufficientFunds(accounts.available, amount);
-  tx_.execute(
+  tx_.execute_later(
       "INSERT INTO transfer (id, project_id, ledger, debit_id, credit_id, amount, kind, job_id, price_version, reason)"
       " VALUES ($1::uuid, $2, 'USD_NANO', $3, $4, $5, 'pending', $6, $7, $8)",
       {transfer_id, project_id, accounts.prepaid, accounts.revenue, amount.value, job_id, price_version,
        "held for " + job_id});
-  tx_.execute("UPDATE account SET debits_pending = debits_pending + $2 WHERE id = $1",
+  tx_.execute_later("UPDATE account SET debits_pending = debits_pending + $2 WHERE id = $1",
               {accounts.prepaid, amount.value});
-  tx_.execute("UPDATE account SET credits_pending = credits_pending + $2 WHERE id = $1",
+  tx_.execute_later("UPDATE account SET credits_pending = credits_pending + $2 WHERE id = $1",
               {accounts.revenue, amount.value});
   return true;
 }

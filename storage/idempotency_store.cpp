@@ -20,9 +20,9 @@ std::optional<IdempotencyStore::Earlier> IdempotencyStore::find(const std::strin
 }
 
 void IdempotencyStore::remember(const std::string& project_id, const std::string& key, const Earlier& request) {
-  tx_.execute("DELETE FROM idempotent_request WHERE project_id = $1 AND created_at < clock_timestamp() - interval '24 hours'",
+  tx_.execute_later("DELETE FROM idempotent_request WHERE project_id = $1 AND created_at < clock_timestamp() - interval '24 hours'",
               {project_id});
-  tx_.execute(
+  tx_.execute_later(
       "INSERT INTO idempotent_request (project_id, key, body_sha256, job_id) VALUES ($1, $2, $3, $4)"
       " ON CONFLICT (project_id, key) DO UPDATE SET body_sha256 = $3, job_id = $4, created_at = clock_timestamp()",
       {project_id, key, request.body_sha256, request.job_id});

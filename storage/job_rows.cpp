@@ -113,7 +113,7 @@ void insert_events(postgres::Transaction& tx, const std::string& job_id, const s
                                        {"level", to_string(event.level)},
                                        {"message", event.message},
                                        {"data", event.data}});
-  tx.execute(
+  tx.execute_later(
       "INSERT INTO job_event (id, job_id, project_id, type, level, message, data)"
       " SELECT e.row->>'id', $1, $2, e.row->>'type', e.row->>'level', e.row->>'message',"
       " nullif(e.row->'data', 'null'::jsonb)"

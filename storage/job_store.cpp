@@ -66,7 +66,7 @@ Checkpoint read_checkpoint(const postgres::Row& row) {
 }  // namespace
 
 void JobStore::insert(const NewJob& job) {
-  tx_.execute(
+  tx_.execute_later(
       "INSERT INTO job (id, project_id, organization_id, model, base_model, state, training_file, validation_file,"
       " hyperparameters, method, metadata, integrations, seed, suffix) VALUES ($1, $2, $3, $4, $5, 'validating_files',"
       " $6, $7, $8::jsonb, $9::jsonb, $10::jsonb, $11::jsonb, $12, $13)",
@@ -75,21 +75,26 @@ void JobStore::insert(const NewJob& job) {
        json_value(job.integrations), job.seed, job.suffix});
 }
 
-bool JobStore::admit(const std::string& id, const Admitted& admitted) {
+std::optional<Job> JobStore::admit(const std::string& id, const Admitted& admitted) {
   const auto rows = tx_.execute(
-      "UPDATE job SET state = 'queued', queued_at = clock_timestamp(), price_version = $2, quoted_tokens = $3,"
-      " quoted_nano = $4, hold_transfer_id = $5::uuid WHERE id = $1 AND state = 'validating_files'"
-      " RETURNING project_id",
+      std::string("UPDATE job SET state = 'queued', queued_at = clock_timestamp(), price_version = $2, quoted_tokens = $3,"
+                  " quoted_nano = $4, hold_transfer_id = $5::uuid WHERE id = $1 AND state = 'validating_files' RETURNING ") +
+          kJobColumns,
       {id, admitted.price_version, admitted.quoted_tokens, admitted.quoted_nano, admitted.hold_transfer_id});
-  if (rows.empty()) return false;
-  OutboxStore(tx_).add(rows.row(0).text("project_id"), kJobsStream, id);
-  return true;
+  if (rows.empty()) return std::nullopt;
+  const Job job = read_job_row(rows.row(0));
+  OutboxStore(tx_).add(job.project_id, kJobsStream, id);
+  return job;
 }
 
 std::optional<Job> JobStore::find(const std::string& id) {
   const auto rows = tx_.execute(select_jobs("id = $1"), {id});
   if (rows.empty()) return std::nullopt;
   return read_job_row(rows.row(0));
+}
+
+std::vector<Job> JobStore::find_all(const std::vector<std::string>& ids) {
+  return read_jobs(tx_.execute(select_jobs("id = ANY ($1::text[])"), {postgres::Value::texts(ids)}));
 }
 
 std::optional<Job> JobStore::find_locked(const std::string& id) {
@@ -239,6 +244,10 @@ void JobStore::append_event(const std::string& job_id, const NewEvent& event) {
   const auto rows = tx_.execute("SELECT project_id FROM job WHERE id = $1 FOR NO KEY UPDATE", {job_id});
   base::expects(!rows.empty(), "an event of a job that exists");
   insert_events(tx_, job_id, rows.row(0).text("project_id"), {event});
+}
+
+void JobStore::append_event_locked(const std::string& job_id, const std::string& project_id, const NewEvent& event) {
+  insert_events(tx_, job_id, project_id, {event});
 }
 
 Page<Event> JobStore::list_events(const std::string& job_id, const PageRequest& request) {

@@ -28,10 +28,12 @@ class JobStore {
 
   /// Inserts in state `validating_files`. Not alone: billing::create_job does it with the hold.
   void insert(const NewJob& job);
-  /// validating_files -> queued, with its outbox row for `finetuned:jobs`. False when it is no longer waiting.
-  bool admit(const std::string& id, const Admitted& admitted);
+  /// validating_files -> queued, with its outbox row for `finetuned:jobs`. Empty when it is no longer waiting.
+  std::optional<Job> admit(const std::string& id, const Admitted& admitted);
 
   std::optional<Job> find(const std::string& id);
+  /// Those of `ids` that are there, in any order.
+  std::vector<Job> find_all(const std::vector<std::string>& ids);
   /// Locks the row until the transaction ends. Locks are taken in the order job, then accounts.
   std::optional<Job> find_locked(const std::string& id);
   /// `metadata`: only jobs whose metadata has these string pairs.
@@ -68,6 +70,8 @@ class JobStore {
 
   /// Not fenced: for roles other than the worker. `seq` grows in commit order within a job.
   void append_event(const std::string& job_id, const NewEvent& event);
+  /// The same for a job whose row this transaction holds already: it has made or locked it.
+  void append_event_locked(const std::string& job_id, const std::string& project_id, const NewEvent& event);
   /// Empty page for a job out of sight. `after` is an event id.
   Page<Event> list_events(const std::string& job_id, const PageRequest& request);
   Page<Checkpoint> list_checkpoints(const std::string& job_id, const PageRequest& request);

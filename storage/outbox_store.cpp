@@ -3,7 +3,7 @@
 namespace finetuned::storage {
 
 void OutboxStore::add(const std::string& project_id, const std::string& stream, const std::string& payload) {
-  tx_.execute("INSERT INTO outbox (project_id, stream, payload) VALUES ($1, $2, $3)", {project_id, stream, payload});
+  tx_.execute_later("INSERT INTO outbox (project_id, stream, payload) VALUES ($1, $2, $3)", {project_id, stream, payload});
 }
 
 std::vector<OutboxMessage> OutboxStore::take(int most) {

@@ -71,12 +71,12 @@ Spending SpendStore::spending() {
 
 Spending SpendStore::lock_spending() {
   const bool narrow = !tx_.scope().is_system();
-  if (narrow) tx_.execute("SELECT set_config('finetuned.scope', 'system', true)");
+  if (narrow) tx_.execute_later("SELECT set_config('finetuned.scope', 'system', true)");
   Spending spending;
   const auto rows = tx_.execute("SELECT threshold_cents FROM spend_limit" + kOwned + " FOR NO KEY UPDATE",
                                 {spender_.organization_id, spender_.project_id});
   if (!rows.empty()) spending = this->spending();  // without a limit there is nothing to add up
-  if (narrow) tx_.execute("SELECT set_config('finetuned.scope', 'project', true)");
+  if (narrow) tx_.execute_later("SELECT set_config('finetuned.scope', 'project', true)");
   return spending;
 }
 

@@ -2,6 +2,8 @@
 
 #include <condition_variable>
 #include <exception>
+#include <functional>
+#include <map>
 #include <mutex>
 #include <pqxx/connection>
 #include <pqxx/except>
@@ -21,8 +23,11 @@ namespace finetuned::postgres {
 namespace {
 
 constexpr int kMostAttempts = 5;
+constexpr std::size_t kMostPrepared = 256;
+constexpr std::size_t kMostAhead = 256 * 1024;  // bytes of statements put off
 constexpr char kSerializationFailure[] = "40001";
 constexpr char kDeadlock[] = "40P01";
+constexpr char kFeatureNotSupported[] = "0A000";  // also: a prepared statement's columns have other types now
 constexpr char kQueryCanceled[] = "57014";
 constexpr char kTransactionFailed[] = "25P02";
 
@@ -47,7 +52,7 @@ bool means_connection_lost(const std::string& sqlstate) {
 }
 
 bool is_retryable(const SqlError& error) {
-  return error.sqlstate == kSerializationFailure || error.sqlstate == kDeadlock;
+  return error.sqlstate == kSerializationFailure || error.sqlstate == kDeadlock || error.sqlstate == kFeatureNotSupported;
 }
 
 /// Runs a driver call and gives its exceptions our types: ConnectionLost or SqlError.
@@ -73,29 +78,22 @@ auto driven(pqxx::connection_base& connection, Call&& call) {
 }
 
 /// What row-level security and the server's watchdog go by, until the transaction's end.
-std::string settings_for(pqxx::connection_base& link, const Scope& scope, std::chrono::milliseconds limit) {
-  return "SELECT set_config('statement_timeout', '" + std::to_string(limit.count()) + "', true), set_config('finetuned.scope', '" +
-         (scope.is_system() ? "system" : "project") + "', true), set_config('finetuned.project_id', " +
-         link.quote(scope.project_id()) + ", true)";
+constexpr char kPrepareScope[] =
+    "PREPARE scope AS SELECT set_config('statement_timeout', $1, true), set_config('finetuned.scope', $2, true),"
+    " set_config('finetuned.project_id', $3, true)";
+
+/// A statement that the session has prepared, as text with its parameters as literals.
+std::string execute_text(pqxx::connection_base& link, const std::string& name, const std::vector<Value>& values) {
+  std::string text = "EXECUTE " + name;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto& value = values[i].text();
+    text += (i == 0 ? "(" : ",") + (value ? link.quote(*value) : std::string("NULL"));
+  }
+  return values.empty() ? text : text + ")";
 }
 
-/// The statement with its parameters written into it, as literals that the server's own driver quotes.
-std::string with_literals(pqxx::connection_base& link, std::string_view sql, const std::vector<Value>& values) {
-  std::string text;
-  bool quoted = false;
-  for (std::size_t i = 0; i < sql.size(); ++i) {
-    quoted ^= sql[i] == '\'';
-    if (quoted || sql[i] != '$') {
-      text += sql[i];
-      continue;
-    }
-    std::size_t number = 0;
-    while (i + 1 < sql.size() && sql[i + 1] >= '0' && sql[i + 1] <= '9') number = number * 10 + static_cast<std::size_t>(sql[++i] - '0');
-    base::expects(number >= 1 && number <= values.size(), "every parameter has a value");
-    const auto& value = values[number - 1].text();
-    text += value ? link.quote(*value) : "NULL";
-  }
-  return text;
+std::string scope_text(pqxx::connection_base& link, const Scope& scope, std::chrono::milliseconds limit) {
+  return execute_text(link, "scope", {limit.count(), scope.is_system() ? "system" : "project", scope.project_id()});
 }
 
 std::chrono::milliseconds pause_before(int attempt) {
@@ -105,8 +103,30 @@ std::chrono::milliseconds pause_before(int attempt) {
 
 }  // namespace
 
+/// A session and what it has prepared. Statements are prepared when they are first used: their texts are few, being
+/// constants beside their callers, and the server need not parse and plan them each time.
+struct Link {
+  explicit Link(const std::string& url) : session(url) {}
+
+  /// The prepared statement's name; null for one more than a session keeps.
+  const std::string* prepared(std::string_view sql) {
+    auto found = names.find(sql);
+    if (found == names.end()) {
+      if (names.size() >= kMostPrepared) return nullptr;
+      const std::string name = "s" + std::to_string(names.size());
+      session.prepare(name, std::string(sql));
+      found = names.emplace(sql, name).first;
+    }
+    session.prepare_now(found->second);
+    return &found->second;
+  }
+
+  pqxx::connection session;
+  std::map<std::string, std::string, std::less<>> names;  ///< by their text
+};
+
 struct Pool::Connection {
-  std::unique_ptr<pqxx::connection> link;  ///< null until first needed, and after it broke
+  std::unique_ptr<Link> link;  ///< null until first needed, and after it broke
 };
 
 struct Pool::State {
@@ -116,11 +136,11 @@ struct Pool::State {
   std::condition_variable freed;
   std::vector<std::unique_ptr<Connection>> idle;
 
-  std::unique_ptr<pqxx::connection> connect() const {
+  std::unique_ptr<Link> connect() const {
     try {
-      auto link = std::make_unique<pqxx::connection>(full_url);
-      pqxx::nontransaction setup(*link);
-      setup.exec("SET client_min_messages = error; SET idle_in_transaction_session_timeout = '120s'");
+      auto link = std::make_unique<Link>(full_url);
+      pqxx::nontransaction setup(link->session);
+      setup.exec(std::string("SET client_min_messages = error; SET idle_in_transaction_session_timeout = '120s'; ") + kPrepareScope);
       return link;
     } catch (const pqxx::failure& error) {
       base::log_warn("the database cannot be reached", {{"error", error.what()}});
@@ -130,12 +150,24 @@ struct Pool::State {
 };
 
 struct Transaction::State {
-  State(pqxx::connection& link, Scope whom) : session(link), scope(std::move(whom)) {}
+  State(Link& whose, Scope whom) : link(whose), session(whose.session), scope(std::move(whom)) {}
+  Link& link;
   pqxx::nontransaction session;  ///< BEGIN and COMMIT are ours, so that an error in COMMIT is told apart
   Scope scope;
   std::exception_ptr failure;  ///< of the statement that ended the transaction
-  std::string opening;         ///< of a transaction of one statement: what goes before it
-  bool spent = false;          ///< it has been sent
+  std::string ahead;           ///< goes before the next statement, in the same message: BEGIN, the scope, what was put off
+  bool one_statement = false;  ///< read_one's
+  bool written = false;        ///< something was put off
+  bool begun = false;          ///< something has been sent
+  bool answered = false;       ///< and something came back
+
+  /// Sends what waits, and `text` behind it, as one message: the result of the last statement.
+  pqxx::result send(const std::string& text) {
+    begun = true;
+    pqxx::result result = session.exec(std::exchange(ahead, {}) + text);
+    answered = true;
+    return result;
+  }
 
   template <class Call>
   auto statement(Call&& call) {
@@ -159,16 +191,15 @@ Result Transaction::execute(std::string_view sql, std::initializer_list<Value> v
 }
 
 Result Transaction::execute(std::string_view sql, const std::vector<Value>& values) {
-  std::vector<const char*> texts;
-  texts.reserve(values.size());
-  for (const Value& value : values) texts.push_back(value.text() ? value.text()->c_str() : nullptr);
   const pqxx::result answer = state_->statement([&] {
-    if (!state_->opening.empty()) {
-      base::expects(!std::exchange(state_->spent, true), "read_one sends one statement");
-      return state_->session.exec(state_->opening + ";" + with_literals(state_->session.conn(), sql, values));
-    }
-    return state_->session.exec_params(std::string(sql),
-                                       pqxx::prepare::make_dynamic_params(texts.begin(), texts.end()));
+    pqxx::connection_base& session = state_->session.conn();
+    base::expects(!state_->one_statement || !state_->begun, "read_one sends one statement");
+    if (const std::string* name = state_->link.prepared(sql)) return state_->send(execute_text(session, *name, values));
+    base::expects(!state_->one_statement, "a session has room for what is read in one round trip");
+    if (!state_->ahead.empty()) state_->send("");
+    std::vector<const char*> texts;
+    for (const Value& value : values) texts.push_back(value.text() ? value.text()->c_str() : nullptr);
+    return state_->session.exec_params(std::string(sql), pqxx::prepare::make_dynamic_params(texts.begin(), texts.end()));
   });
   Result result;
   result.affected_rows_ = answer.affected_rows();
@@ -187,8 +218,18 @@ Result Transaction::execute(std::string_view sql, const std::vector<Value>& valu
   return result;
 }
 
+void Transaction::execute_later(std::string_view sql, std::initializer_list<Value> values) {
+  base::expects(!state_->one_statement, "read_one reads");
+  const std::string* name = state_->statement([&] { return state_->link.prepared(sql); });
+  if (!name || state_->ahead.size() >= kMostAhead)
+    execute(sql, values);
+  else
+    state_->ahead += execute_text(state_->session.conn(), *name, values) + ";";
+  state_->written = true;
+}
+
 void Transaction::execute_script(std::string_view sql) {
-  state_->statement([&] { return state_->session.exec(std::string(sql)); });
+  state_->statement([&] { return state_->send(std::string(sql)); });
 }
 
 Pool::Pool(PoolOptions options) : state_(std::make_unique<State>()) {
@@ -227,92 +268,69 @@ void Pool::run(const Scope& scope, std::optional<std::chrono::milliseconds> limi
   for (int tried = 1;; ++tried) {
     try {
       const auto longest = limit.value_or(state_->options.statement_timeout);
-      if (kind == Kind::kWhole)
-        attempt(*connection, scope, longest, work);
-      else
-        attempt_one(*connection, scope, longest, work);
+      attempt(*connection, scope, longest, work, kind);
       return;
     } catch (const SqlError& error) {
       if (error.sqlstate == kQueryCanceled)
         throw DatabaseUnavailable("The database took longer than this request may; try again shortly.");
       if (!is_retryable(error) || tried == kMostAttempts) throw;
+      if (error.sqlstate == kFeatureNotSupported) connection->link.reset();
       std::this_thread::sleep_for(pause_before(tried));
     }
   }
 }
 
+/// A connection that went stale while idle is made again once: what was sent first, and not answered, may be sent again.
 void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
-                   const std::function<void(Transaction&)>& work) {
-  std::unique_ptr<Transaction> tx;
-  const auto begin = [&] {
-    const bool reused = connection.link != nullptr;
-    if (!reused) connection.link = state_->connect();
-    auto state = std::make_unique<Transaction::State>(*connection.link, scope);
-    const std::string opening = "BEGIN; " + settings_for(*connection.link, scope, limit);
-    state->statement([&] { return state->session.exec(opening); });
-    tx = std::unique_ptr<Transaction>(new Transaction(std::move(state)));
-    return reused;
-  };
-  const auto drop = [&] {
-    tx.reset();
-    connection.link.reset();
-  };
-
-  try {
-    begin();
-  } catch (const ConnectionLost&) {  // it went stale while idle: nothing has begun, so a fresh one may try
-    drop();
-    try {
-      begin();
-    } catch (const ConnectionLost& error) {
-      drop();
-      throw DatabaseUnavailable("The database cannot be reached right now; try again shortly.");
-    }
-  }
-
-  try {
-    work(*tx);
-    if (tx->state_->failure) std::rethrow_exception(tx->state_->failure);  // caught by `work`, but COMMIT would roll back
-  } catch (const ConnectionLost& error) {
-    base::log_warn("the connection to the database broke", {{"error", error.what()}});
-    drop();
-    throw DatabaseUnavailable("The connection to the database broke; nothing was changed. Try again shortly.");
-  } catch (...) {
-    try {
-      driven(*connection.link, [&] { return tx->state_->session.exec("ROLLBACK"); });
-    } catch (const std::exception&) {
-      drop();
-    }
-    throw;
-  }
-  try {
-    tx->state_->statement([&] { return tx->state_->session.exec("COMMIT"); });
-  } catch (const ConnectionLost& error) {
-    base::log_error("the connection to the database broke during COMMIT", {{"error", error.what()}});
-    drop();
-    throw CommitOutcomeUnknown();
-  }
-}
-
-/// A connection that went stale while idle is made again once: a read may be sent twice.
-void Pool::attempt_one(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
-                       const std::function<void(Transaction&)>& work) {
+                   const std::function<void(Transaction&)>& work, Kind kind) {
   for (bool reused = connection.link != nullptr;; reused = false) {
     if (!connection.link) connection.link = state_->connect();
     auto state = std::make_unique<Transaction::State>(*connection.link, scope);
-    state->opening = settings_for(*connection.link, scope, limit);
+    state->one_statement = kind == Kind::kOneStatement;
+    state->ahead = (state->one_statement ? "" : "BEGIN;") + scope_text(connection.link->session, scope, limit) + ";";
     auto tx = std::unique_ptr<Transaction>(new Transaction(std::move(state)));
     try {
       work(*tx);
-      if (tx->state_->failure) std::rethrow_exception(tx->state_->failure);
-      return;
+      if (tx->state_->failure) std::rethrow_exception(tx->state_->failure);  // caught by `work`, but COMMIT would roll back
     } catch (const ConnectionLost& error) {
+      const bool again = reused && !tx->state_->answered;
       tx.reset();
       connection.link.reset();
-      if (reused) continue;
+      if (again) continue;
       base::log_warn("the connection to the database broke", {{"error", error.what()}});
-      throw DatabaseUnavailable("The database cannot be reached right now; try again shortly.");
+      throw DatabaseUnavailable("The connection to the database broke; nothing was changed. Try again shortly.");
+    } catch (...) {
+      roll_back(connection, *tx);
+      throw;
     }
+    if (kind == Kind::kWhole) commit(connection, *tx);
+    return;
+  }
+}
+
+void Pool::roll_back(Connection& connection, Transaction& tx) {
+  if (tx.state_->one_statement || !tx.state_->begun) return;
+  try {
+    driven(connection.link->session, [&] { return tx.state_->session.exec("ROLLBACK"); });
+  } catch (const std::exception&) {
+    tx.state_.reset();
+    connection.link.reset();
+  }
+}
+
+/// With what was put off until now. A transaction that sent nothing has nothing to commit.
+void Pool::commit(Connection& connection, Transaction& tx) {
+  if (!tx.state_->begun && !tx.state_->written) return;
+  try {
+    tx.state_->statement([&] { return tx.state_->send("COMMIT"); });
+  } catch (const ConnectionLost& error) {
+    base::log_error("the connection to the database broke during COMMIT", {{"error", error.what()}});
+    tx.state_.reset();
+    connection.link.reset();
+    throw CommitOutcomeUnknown();
+  } catch (...) {
+    roll_back(connection, tx);
+    throw;
   }
 }
 
@@ -327,8 +345,8 @@ bool Pool::answers(std::chrono::milliseconds limit) noexcept {
 
 void Pool::with_advisory_lock(std::int64_t key, const std::function<void()>& work) {
   const auto link = state_->connect();
-  pqxx::nontransaction session(*link);
-  driven(*link, [&] { return session.exec("SELECT pg_advisory_lock(" + std::to_string(key) + ")"); });
+  pqxx::nontransaction session(link->session);
+  driven(link->session, [&] { return session.exec("SELECT pg_advisory_lock(" + std::to_string(key) + ")"); });
   work();  // the lock ends with the session, on every way out
 }
 

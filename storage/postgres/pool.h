@@ -22,7 +22,8 @@ struct PoolOptions {
 };
 
 /// A bounded set of connections, opened when first needed and again after they break. Thread-safe; transact() blocks
-/// its thread, so coroutines reach it through base::offload.
+/// its thread, so coroutines reach it through base::offload. A session keeps the statements that it has prepared, so no
+/// proxy that hands sessions around between transactions may stand before the server.
 class Pool {
  public:
   /// Connects to nothing yet.
@@ -32,8 +33,9 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   /// Calls `work(Transaction&)` in a transaction of `scope`: commits when it returns, rolls back when it throws, and
-  /// returns its result. On a serialization failure or deadlock (40001, 40P01) the whole of `work` runs again, at most
-  /// five times in all: it must have no effect outside the transaction. `limit` is the longest one statement may
+  /// returns its result. BEGIN and the scope's settings travel with its first statement. On a serialization failure or
+  /// deadlock (40001, 40P01), and where a connection turns out to be dead, the whole of `work` runs again, at most five
+  /// times in all: it must have no effect outside the transaction. `limit` is the longest one statement may
   /// take; without it the pool's. Throws what `work` throws, SqlError, DatabaseUnavailable, CommitOutcomeUnknown.
   ///
   ///     auto job = pool.transact(Scope::project(id), [&](Transaction& tx) { return JobStore(tx).find(job_id); });
@@ -72,10 +74,10 @@ class Pool {
   enum class Kind { kWhole, kOneStatement };
   void run(const Scope& scope, std::optional<std::chrono::milliseconds> limit,
            const std::function<void(Transaction&)>& work, Kind kind = Kind::kWhole);
-  void attempt_one(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
-                   const std::function<void(Transaction&)>& work);
   void attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
-               const std::function<void(Transaction&)>& work);
+               const std::function<void(Transaction&)>& work, Kind kind);
+  void roll_back(Connection& connection, Transaction& tx);
+  void commit(Connection& connection, Transaction& tx);
   std::unique_ptr<State> state_;
 };
 

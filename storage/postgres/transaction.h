@@ -104,6 +104,9 @@ class Transaction {
   /// Runs one statement. Throws SqlError (the transaction is then lost), DatabaseUnavailable.
   Result execute(std::string_view sql, std::initializer_list<Value> values = {});
   Result execute(std::string_view sql, const std::vector<Value>& values);
+  /// A write whose outcome nobody looks at: it travels with the next statement, or with COMMIT, in one message, and what
+  /// it throws is thrown there.
+  void execute_later(std::string_view sql, std::initializer_list<Value> values = {});
   /// Runs several statements without parameters: migrations.
   void execute_script(std::string_view sql);
   const Scope& scope() const;
