@@ -16,7 +16,7 @@ constexpr std::string_view kBase62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef
 std::string random_base62(std::size_t length) {
   std::string text;
   while (text.size() < length) {
-    for (const unsigned char byte : random_bytes(length)) {
+    for (const unsigned char byte : random_bytes(length + length / 4)) {  // enough at once, nearly always
       if (byte >= 248 || text.size() == length) continue;  // 248 = 4 x 62: larger bytes would favour low digits
       text += kBase62[byte % 62];
     }

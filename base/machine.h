@@ -16,6 +16,9 @@ std::uint64_t run_memory_bytes(std::uint64_t asked = 0);
 /// CPU quota (v2, or one above it) comes to fewer whole ones. More threads than that would only wait for each other.
 int machine_cores();
 
+/// File descriptors that this process may have open, after raising its limit as far as it may.
+std::uint64_t raise_descriptor_limit();
+
 /// The least `memory.max` from `group` (a path such as `/user.slice/x.scope`) up to the root of the v2 hierarchy mounted
 /// at `mount`; 0 where none is set. Apart for tests.
 std::uint64_t cgroup_limit_bytes(const std::filesystem::path& mount, const std::filesystem::path& group);

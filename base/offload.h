@@ -41,6 +41,37 @@ class BlockingPool {
   std::unique_ptr<State> state_;
 };
 
+/// Calls `begin(complete)` at once, and resumes the awaiting coroutine on its own executor with what is handed, once and
+/// from any thread, to `complete(value, error)`: a std::optional of the result, or an exception to throw. What `begin`
+/// itself throws is thrown here. Not cancellable: `begin` sees to it that `complete` is called within a bounded time.
+template <class Result, class Begin>
+auto called_back(Begin begin) -> boost::asio::awaitable<Result> {
+  namespace asio = boost::asio;
+  using Stored = std::conditional_t<std::is_void_v<Result>, std::monostate, Result>;
+  struct Outcome {
+    std::optional<Stored> value;
+    std::exception_ptr error;
+  };
+  auto outcome = std::make_shared<Outcome>();
+  auto initiate = [&begin, outcome](auto handler) {
+    auto executor = asio::prefer(asio::get_associated_executor(handler), asio::execution::outstanding_work.tracked);
+    auto shared_handler = std::make_shared<decltype(handler)>(std::move(handler));
+    auto complete = [executor, shared_handler, outcome](std::optional<Stored> value, std::exception_ptr error) {
+      outcome->value = std::move(value);
+      outcome->error = std::move(error);
+      asio::post(executor, [shared_handler] { (*shared_handler)(); });
+    };
+    try {
+      begin(complete);
+    } catch (...) {
+      complete(std::nullopt, std::current_exception());
+    }
+  };
+  co_await asio::async_initiate<decltype(asio::use_awaitable), void()>(std::move(initiate), asio::use_awaitable);
+  if (outcome->error) std::rethrow_exception(outcome->error);
+  if constexpr (!std::is_void_v<Result>) co_return std::move(*outcome->value);
+}
+
 /// Runs `work` on `pool` and resumes the awaiting coroutine on its own executor with the result, or with what `work`
 /// threw. Not cancellable: bound the work itself (statement_timeout, socket timeouts). `work` is moved to the pool's
 /// thread: it must own what it uses, or use what outlives the coroutine.
@@ -49,42 +80,24 @@ class BlockingPool {
 ///     auto file = co_await base::offload(pool, std::move(read));
 template <class Work>
 auto offload(BlockingPool& pool, Work work) -> boost::asio::awaitable<std::invoke_result_t<Work&>> {
-  namespace asio = boost::asio;
   using Result = std::invoke_result_t<Work&>;
-  using Stored = std::conditional_t<std::is_void_v<Result>, std::monostate, Result>;
-  struct Outcome {
-    Work work;
-    std::optional<Stored> value;
-    std::exception_ptr error;
-  };
-  auto outcome = std::make_shared<Outcome>(Outcome{std::move(work), std::nullopt, nullptr});
-  auto initiate = [&pool, outcome](auto handler) {
-    auto executor = asio::prefer(asio::get_associated_executor(handler), asio::execution::outstanding_work.tracked);
-    auto shared_handler = std::make_shared<decltype(handler)>(std::move(handler));
-    const auto resume = [executor, shared_handler] {
-      asio::post(executor, [shared_handler] { (*shared_handler)(); });
-    };
-    const bool queued = pool.try_submit([outcome, resume] {
+  auto shared_work = std::make_shared<Work>(std::move(work));
+  auto begin = [&pool, shared_work](auto complete) {
+    const bool queued = pool.try_submit([shared_work, complete] {
       try {
         if constexpr (std::is_void_v<Result>) {
-          outcome->work();
-          outcome->value.emplace();
+          (*shared_work)();
+          complete(std::optional<std::monostate>(std::in_place), nullptr);
         } else {
-          outcome->value.emplace(outcome->work());
+          complete(std::optional<Result>(std::in_place, (*shared_work)()), nullptr);
         }
       } catch (...) {
-        outcome->error = std::current_exception();
+        complete(std::nullopt, std::current_exception());
       }
-      resume();
     });
-    if (!queued) {
-      outcome->error = std::make_exception_ptr(Overloaded());
-      resume();
-    }
+    if (!queued) throw Overloaded();
   };
-  co_await asio::async_initiate<decltype(asio::use_awaitable), void()>(std::move(initiate), asio::use_awaitable);
-  if (outcome->error) std::rethrow_exception(outcome->error);
-  if constexpr (!std::is_void_v<Result>) co_return std::move(*outcome->value);
+  return called_back<Result>(std::move(begin));
 }
 
 }  // namespace finetuned::base

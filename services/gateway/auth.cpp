@@ -45,8 +45,8 @@ std::optional<Principal> look_up(postgres::Pool& database, const std::string& se
 std::optional<Principal> principal_of(postgres::Pool& database, KeyCache& cache, const std::string& secret) {
   const std::string sha256 = base::sha256_hex(secret);
   const auto cached = cache.find(sha256);
-  if (cached.known) return cached.principal;
-  const auto begun = cache.begin();
+  if (cached.known && !cached.due) return cached.principal;
+  const auto begun = cache.begin(sha256);
   const auto principal = look_up(database, secret);
   cache.remember(sha256, principal, begun);
   return principal;
@@ -59,10 +59,7 @@ void check_header(const Request& request, std::string_view header, const std::st
     throw refused(401, code, "The header " + std::string(header) + " names another than the API key belongs to.");
 }
 
-}  // namespace
-
-void authenticate(postgres::Pool& database, KeyCache& cache, Request& request, Access access) {
-  auto found = principal_of(database, cache, bearer_of(request));
+void admit(std::optional<Principal> found, Request& request, Access access) {
   if (!found) throw refused(401, "invalid_api_key", "Incorrect API key provided.");
   request.principal = std::move(*found);
   const Principal& principal = request.principal;
@@ -73,6 +70,19 @@ void authenticate(postgres::Pool& database, KeyCache& cache, Request& request, A
   if (principal.admin != (access == Access::kAdmin))
     throw refused(403, "insufficient_permissions",
                   access == Access::kAdmin ? "This URL needs an admin key." : "This URL needs a project key, not an admin key.");
+}
+
+}  // namespace
+
+void authenticate(postgres::Pool& database, KeyCache& cache, Request& request, Access access) {
+  admit(principal_of(database, cache, bearer_of(request)), request, access);
+}
+
+bool authenticate_at_once(const KeyCache& cache, Request& request, Access access) {
+  auto cached = cache.find(base::sha256_hex(bearer_of(request)));
+  if (!cached.known || cached.due) return false;
+  admit(std::move(cached.principal), request, access);
+  return true;
 }
 
 }  // namespace finetuned::gateway

@@ -16,4 +16,7 @@ namespace finetuned::gateway {
 ///  - 403 `insufficient_permissions`: a project key on an admin route, or the other way round.
 void authenticate(postgres::Pool& database, KeyCache& cache, Request& request, Access access);
 
+/// The same by the cache alone, without blocking. False: it has to be looked up.
+bool authenticate_at_once(const KeyCache& cache, Request& request, Access access);
+
 }  // namespace finetuned::gateway

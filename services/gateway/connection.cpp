@@ -193,15 +193,16 @@ asio::awaitable<Response> Connection::State::answer() {
   request.headers = head.headers;
   const Route& route = door.router.find(request);
   found = &route;
+  const bool admitted = route.access == Access::kOpen || door.authenticate_at_once(request, route.access);
   if (route.handler && !head.has_body()) {
-    auto whole = [this, &route] {
-      if (route.access != Access::kOpen) door.authenticate(request, route.access);
+    auto whole = [this, &route, admitted] {
+      if (!admitted) door.authenticate(request, route.access);
       return route.handler(request);
     };
     Response response = co_await base::offload(door.pool, std::move(whole));
     co_return response;
   }
-  if (route.access != Access::kOpen) {
+  if (!admitted) {
     auto check = [this, &route] { door.authenticate(request, route.access); };
     co_await base::offload(door.pool, std::move(check));
   }
@@ -210,7 +211,12 @@ asio::awaitable<Response> Connection::State::answer() {
     Response streamed = co_await answer_stream(route);
     co_return streamed;
   }
-  co_await read_whole_body(route);
+  if (head.has_body()) co_await read_whole_body(route);
+  if (route.async_handler) {
+    auto begin = [this, &route](Answered answered) { route.async_handler(request, std::move(answered)); };
+    Response response = co_await base::called_back<Response>(std::move(begin));
+    co_return response;
+  }
   auto handle = [this, &route] { return route.handler(request); };
   Response response = co_await base::offload(door.pool, std::move(handle));
   co_return response;

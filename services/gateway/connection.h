@@ -35,6 +35,8 @@ struct Door {
   const Router& router;
   /// Sets request.principal for routes that are not open. Blocking; throws ApiError 401 or 403.
   std::function<void(Request&, Access)> authenticate;
+  /// The same without blocking. False: nothing is done, and `authenticate` has to do it.
+  std::function<bool(Request&, Access)> authenticate_at_once;
   base::BlockingPool& pool;
   Metrics& metrics;
   DoorLimits limits;

@@ -25,7 +25,8 @@ std::string as_chunk(const std::string& piece) {
 /// Sends the answer. True when the connection serves on.
 asio::awaitable<bool> Connection::State::send(Response response) {
   const auto spent = Steady::now() - started;
-  const bool consumed = co_await discard_body();
+  bool consumed = body_reader.has_value();
+  if (consumed && head.has_body()) consumed = co_await discard_body();
   AnswerContext context;
   context.request_id = request.id;
   context.organization = request.principal.organization_name;
@@ -37,7 +38,12 @@ asio::awaitable<bool> Connection::State::send(Response response) {
   std::string text = render_head(response, context);
   const bool bodiless = request.method == "HEAD";
   if (!response.source && !bodiless) text += response.body;
-  bool sent = co_await write(std::move(text));
+  const std::size_t at_once = stream.write_at_once(text);
+  bool sent = at_once == text.size();
+  if (!sent) {
+    text.erase(0, at_once);
+    sent = co_await write(std::move(text));
+  }
   door.metrics.answered(found, response.status, spent, request.rates.refused);
   note(response, spent);
   if (sent && response.source && !bodiless) sent = co_await send_source(*response.source, response.source_bytes);

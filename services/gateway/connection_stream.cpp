@@ -88,6 +88,12 @@ asio::awaitable<std::size_t> ConnectionStream::write(asio::const_buffer bytes, e
   return write_encrypted(bytes, ec);
 }
 
+std::size_t ConnectionStream::write_at_once(std::string_view bytes) {
+  if (tls_) return 0;
+  const ssize_t sent = ::send(socket().native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent > 0 ? static_cast<std::size_t>(sent) : 0;
+}
+
 asio::awaitable<std::size_t> ConnectionStream::write_encrypted(asio::const_buffer bytes, error_code& ec) {
   ec = {};
   const std::string_view plain(static_cast<const char*>(bytes.data()), bytes.size());

@@ -43,6 +43,9 @@ class ConnectionStream {
   }
   /// All of `bytes`; fewer only with `ec`.
   asio::awaitable<std::size_t> write(asio::const_buffer bytes, error_code& ec);
+  /// What the socket takes of `bytes` without waiting, which of most answers is all; what fails here fails in write() as
+  /// well. Nothing by TLS.
+  std::size_t write_at_once(std::string_view bytes);
   /// Tells the client that what it has got is all, where TLS can say so; its limit is the deadline set before.
   asio::awaitable<void> end();
   /// Whether the client may still take an answer: looks without waiting at what it has sent.

@@ -1,18 +1,17 @@
 #include "services/gateway/gateway.h"
 
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
-#include <vector>
 
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/offload.h"
 #include "base/sealing.h"
 #include "base/settings.h"
 #include "services/gateway/auth.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/job_creations.h"
+#include "services/gateway/job_reads.h"
 #include "services/gateway/limits.h"
 #include "services/gateway/metrics.h"
 #include "services/gateway/platform.h"
@@ -25,11 +24,10 @@
 
 namespace finetuned::gateway {
 
-namespace asio = boost::asio;
-
 namespace {
 
 constexpr std::size_t kMostQueuedWork = 4096;
+constexpr std::uint64_t kOtherDescriptors = 256;  // of databases, Redis and open files
 
 postgres::PoolOptions pool_options(const base::Settings& settings) {
   postgres::PoolOptions options;
@@ -61,6 +59,18 @@ DoorRates door_rates(const base::Settings::Gateway& settings) {
           settings.tokens_per_minute_per_project};
 }
 
+/// As many as the settings allow, or as there are file descriptors for.
+std::size_t most_connections(const base::Settings::Gateway& settings) {
+  const auto asked = static_cast<std::uint64_t>(settings.max_connections);
+  const std::uint64_t descriptors = base::raise_descriptor_limit();
+  if (descriptors >= asked + kOtherDescriptors) return asked;
+  const std::uint64_t possible = descriptors > 2 * kOtherDescriptors ? descriptors - kOtherDescriptors : descriptors / 2;
+  base::log_warn("fewer connections are served than gateway.max_connections says: raise the hard limit on file descriptors "
+                 "(ulimit -Hn, LimitNOFILE=)",
+                 {{"served", possible}, {"descriptors", descriptors}, {"needed", asked + kOtherDescriptors}});
+  return possible;
+}
+
 DoorLimits door_limits(const base::Settings::Gateway& settings) {
   DoorLimits limits;
   limits.head = std::chrono::seconds(settings.header_timeout_seconds);
@@ -84,17 +94,24 @@ struct Gateway::State {
         webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
+        job_reads(database, pool), job_creations(platform, pool),
         platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
-                 door_rates(all.gateway), metrics},
+                 door_rates(all.gateway), metrics, job_reads, job_creations},
         router(make_router(platform, static_cast<std::uint64_t>(settings.max_json_bytes))),
         tls(make_tls(settings, metrics)),
-        door{router, [this](Request& request, Access access) { admit(request, access); }, pool, metrics, door_limits(settings), tls.get(), false},
-        io(settings.io_threads), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
-        server(io, door, settings.address, settings.port, static_cast<std::size_t>(settings.max_connections)) {}
+        door{router, [this](Request& request, Access access) { admit(request, access); },
+             [this](Request& request, Access access) { return admit_at_once(request, access); }, pool, metrics, door_limits(settings),
+             tls.get(), false},
+        io(static_cast<std::size_t>(settings.io_threads)), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
+        server(io, door, settings.address, settings.port, most_connections(settings)) {}
 
   void admit(Request& request, Access access) {
     authenticate(database, keys, request, access);
     take_request(limiter, platform.rates, request);
+  }
+
+  bool admit_at_once(Request& request, Access access) {
+    return authenticate_at_once(keys, request, access) && take_request_at_once(limiter, platform.rates, request);
   }
 
   base::Settings::Gateway settings;
@@ -108,11 +125,13 @@ struct Gateway::State {
   inference::Directory directory;
   Generations generations;
   Metrics metrics;
+  JobReads job_reads;
+  JobCreations job_creations;
   Platform platform;
   Router router;
   std::unique_ptr<Tls> tls;
   Door door;
-  asio::io_context io;
+  SocketThreads io;
   base::BlockingPool pool;
   Server server;
 };
@@ -132,10 +151,8 @@ const Router& Gateway::router() const { return state_->router; }
 bool Gateway::serve(const std::stop_token& stop) {
   const std::size_t leftovers = state_->objects.remove_leftovers();
   if (leftovers > 0) base::log_info("half-written objects were removed", {{"objects", static_cast<std::uint64_t>(leftovers)}});
-  const auto guard = asio::make_work_guard(state_->io);
   state_->server.start();
-  std::vector<std::thread> threads;
-  for (int i = 0; i < state_->settings.io_threads; ++i) threads.emplace_back([this] { state_->io.run(); });
+  state_->io.start();
   base::log_info("listening", {{"address", state_->settings.address}, {"port", static_cast<int>(port())}, {"tls", state_->tls ? "on" : "off"}});
 
   std::mutex mutex;
@@ -146,7 +163,6 @@ bool Gateway::serve(const std::stop_token& stop) {
   base::log_info("draining");
   const bool drained = state_->server.drain(std::chrono::seconds(state_->settings.drain_seconds));
   state_->io.stop();
-  for (std::thread& thread : threads) thread.join();
   base::log_info(drained ? "drained" : "some requests were cut off");
   return drained;
 }

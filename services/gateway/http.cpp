@@ -29,10 +29,14 @@ StringPairs Request::query_map(std::string_view name) const {
 }
 
 Response json_response(const base::json::value& body, int status) {
+  return json_text_response(base::json::serialize(body), status);
+}
+
+Response json_text_response(std::string text, int status) {
   Response response;
   response.status = status;
   response.headers.emplace_back("content-type", "application/json");
-  response.body = base::json::serialize(body);
+  response.body = std::move(text);
   return response;
 }
 

@@ -111,6 +111,8 @@ class BodyConsumer {
 };
 
 Response json_response(const base::json::value& body, int status = 200);
+/// `text` is JSON already.
+Response json_text_response(std::string text, int status = 200);
 
 /// The standard phrase: 404 is `Not Found`.
 std::string_view reason_phrase(int status);

@@ -6,13 +6,19 @@ KeyCache::Answer KeyCache::find(const std::string& sha256) const {
   const std::lock_guard lock(mutex_);
   for (const Entries* entries : {&keys_, &refused_}) {
     const auto found = entries->find(sha256);
-    if (found != entries->end() && clock_.monotonic() < found->second.ends) return {true, found->second.principal};
+    if (found == entries->end()) continue;
+    const auto left = found->second.ends - clock_.monotonic();
+    if (left.count() > 0) return {true, !found->second.renewing && left <= kLifetime - kRenewal, found->second.principal};
   }
   return {};
 }
 
-KeyCache::LookUp KeyCache::begin() const {
+KeyCache::LookUp KeyCache::begin(const std::string& sha256) {
   const std::lock_guard lock(mutex_);
+  for (Entries* entries : {&keys_, &refused_}) {
+    const auto found = entries->find(sha256);
+    if (found != entries->end()) found->second.renewing = true;
+  }
   return {generation_, clock_.monotonic()};
 }
 

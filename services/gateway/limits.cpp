@@ -46,15 +46,18 @@ std::vector<RateLimitRule> rules_of(const std::vector<Limit>& limits) {
   return rules;
 }
 
-void take(RateLimiter& limiter, const std::vector<Limit>& limits, const Request& request, std::int64_t amount) {
-  if (limits.empty()) return;
-  const RateOutcome outcome = limiter.take(rules_of(limits), amount);
+/// Tells the request of its limits. Throws ApiError 429 where one refused.
+void heed(const RateOutcome& outcome, const std::vector<Limit>& limits, const Request& request, std::int64_t amount) {
   for (std::size_t i = 0; i < limits.size(); ++i)
     narrow(limits[i].tokens ? request.rates.tokens : request.rates.requests, outcome.views[i]);
   if (!outcome.refused) return;
   request.rates.refused = true;
   const std::size_t at = *outcome.refused;
   throw refusal(limits[at], outcome.views[at], request, amount, outcome.retry);
+}
+
+void take(RateLimiter& limiter, const std::vector<Limit>& limits, const Request& request, std::int64_t amount) {
+  if (!limits.empty()) heed(limiter.take(rules_of(limits), amount), limits, request, amount);
 }
 
 Limit project_tokens(const DoorRates& rates, const std::string& project) {
@@ -83,16 +86,32 @@ std::vector<Limit> request_limits(const std::optional<storage::RateLimit>& row, 
   return limits;
 }
 
+std::vector<Limit> door_limits(const DoorRates& rates, const Principal& who) {
+  std::vector<Limit> limits{{{"key:" + who.key_id, rates.requests_per_key, kMinute}, "key " + who.key_id}};
+  if (!who.project_id.empty())
+    limits.push_back({{"project:" + who.project_id, rates.requests_per_project, kMinute}, "project " + who.project_id});
+  return limits;
+}
+
+void see_tokens(RateLimiter& limiter, const DoorRates& rates, const Request& request) {
+  const std::string& project = request.principal.project_id;
+  if (!project.empty()) take(limiter, {project_tokens(rates, project)}, request, 0);
+}
+
 }  // namespace
 
 void take_request(RateLimiter& limiter, const DoorRates& rates, Request& request) {
-  const Principal& who = request.principal;
-  std::vector<Limit> limits{{{"key:" + who.key_id, rates.requests_per_key, kMinute}, "key " + who.key_id}};
-  if (!who.project_id.empty()) {
-    limits.push_back({{"project:" + who.project_id, rates.requests_per_project, kMinute}, "project " + who.project_id});
-    take(limiter, {project_tokens(rates, who.project_id)}, request, 0);
-  }
-  take(limiter, limits, request, 1);
+  see_tokens(limiter, rates, request);
+  take(limiter, door_limits(rates, request.principal), request, 1);
+}
+
+bool take_request_at_once(RateLimiter& limiter, const DoorRates& rates, Request& request) {
+  const auto limits = door_limits(rates, request.principal);
+  const auto outcome = limiter.take_at_once(rules_of(limits), 1);
+  if (!outcome) return false;
+  see_tokens(limiter, rates, request);
+  heed(*outcome, limits, request, 1);
+  return true;
 }
 
 void take_model_request(const Platform& platform, const Request& request, const std::string& model) {

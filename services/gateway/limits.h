@@ -15,6 +15,9 @@ namespace finetuned::gateway {
 /// of which a refused request's answer says as well). Throws ApiError 429 `rate_limit_exceeded` with the time to wait.
 void take_request(RateLimiter& limiter, const DoorRates& rates, Request& request);
 
+/// The same without blocking. False: Redis has to be asked, nothing is counted.
+bool take_request_at_once(RateLimiter& limiter, const DoorRates& rates, Request& request);
+
 /// Counts one request that makes a model work (a job's creation, a completion) against the project's limits of that
 /// base model, of a minute and of a day; POST .../rate_limits changes them at once. A model without limits passes: that
 /// it doesn't exist is its caller's to say. Throws ApiError 429, and 503 without the database.

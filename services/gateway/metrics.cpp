@@ -6,8 +6,10 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <map>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 
 #include "base/log.h"
 #include "services/gateway/router.h"
@@ -68,6 +70,12 @@ struct Traffic {
       gauge(registry, "finetuned_database_up", "1 where PostgreSQL gave the platform's figures");
 };
 
+/// A route's part of it, so that an answer need not be looked up by its labels.
+struct RouteTraffic {
+  prometheus::Histogram& latency;
+  std::map<int, prometheus::Counter*> requests;  ///< by status
+};
+
 /// What the database says of the whole platform, whichever gateway is asked.
 struct Figures {
   void show(const storage::PlatformFigures& figures) {
@@ -103,7 +111,16 @@ std::optional<storage::PlatformFigures> read_figures(postgres::Pool& database) {
 }  // namespace
 
 struct Metrics::State {
+  RouteTraffic& of(const Route* route) {
+    const auto found = routes.find(route);
+    if (found != routes.end()) return found->second;
+    return routes.try_emplace(route, RouteTraffic{traffic.latency.Add(labels_of(route), latency_bounds()), {}}).first->second;
+  }
+
   Traffic traffic;
+  std::mutex routes_mutex;  // of `routes`
+  std::unordered_map<const Route*, RouteTraffic> routes;
+
   std::mutex mutex;  // of what follows; held while the database is asked, so that one asks for all who wait
   Figures figures;
   std::optional<Steady::time_point> asked;
@@ -124,10 +141,18 @@ void Metrics::certificate_loaded(std::chrono::sys_seconds not_after) {
 }
 
 void Metrics::answered(const Route* route, int status, std::chrono::duration<double> seconds, bool rate_limited) {
-  prometheus::Labels labels = labels_of(route);
-  state_->traffic.latency.Add(labels, latency_bounds()).Observe(seconds.count());
-  labels.emplace("status", std::to_string(status));
-  state_->traffic.requests.Add(labels).Increment();
+  {
+    const std::lock_guard lock(state_->routes_mutex);
+    RouteTraffic& counted = state_->of(route);
+    counted.latency.Observe(seconds.count());
+    prometheus::Counter*& requests = counted.requests[status];
+    if (!requests) {
+      prometheus::Labels labels = labels_of(route);
+      labels.emplace("status", std::to_string(status));
+      requests = &state_->traffic.requests.Add(labels);
+    }
+    requests->Increment();
+  }
   if (rate_limited) state_->traffic.rate_limited.Increment();
 }
 

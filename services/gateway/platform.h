@@ -18,6 +18,8 @@ class LocalStore;
 namespace finetuned::gateway {
 
 struct Generations;
+class JobCreations;
+class JobReads;
 class KeyCache;
 class Metrics;
 class RateLimiter;
@@ -41,6 +43,8 @@ struct Platform {
   RateLimiter& limiter;
   DoorRates rates;
   Metrics& metrics;
+  JobReads& job_reads;
+  JobCreations& job_creations;
 };
 
 }  // namespace finetuned::gateway

@@ -138,37 +138,45 @@ void RateLimiter::settle(const std::vector<RateLimitRule>& rules, std::int64_t m
   }
 }
 
-RateOutcome RateLimiter::take(const std::vector<RateLimitRule>& rules, std::int64_t amount) {
+/// Takes what it can without asking Redis, and sees how the buckets stand then.
+RateLimiter::Local RateLimiter::take_here(const std::vector<RateLimitRule>& rules, std::int64_t amount, Mode mode,
+                                          RateOutcome& outcome) {
+  const std::lock_guard lock(mutex_);
+  const Time now = clock_.monotonic();
+  const auto entries = entries_of(rules, now);
+  Local done = Local::kSpent;
+  if (mode == Mode::kAlone)
+    spend_alone(entries, amount, now, outcome);
+  else if (mode == Mode::kContended)
+    done = Local::kRefused;
+  else if (amount > 0)
+    done = spend_leases(entries, amount, now);
+  if (done == Local::kRefused) refuse_empty(entries, amount, now, outcome);
+  outcome.views.clear();
+  for (const Entry* entry : entries) outcome.views.push_back(view_of(entry->pool, entry->leased, now));
+  return done;
+}
+
+std::optional<RateOutcome> RateLimiter::take_at_once(const std::vector<RateLimitRule>& rules, std::int64_t amount) {
   RateOutcome outcome;
-  enum class Mode { kLeased, kAlone, kContended };
-  const auto locally = [&](Mode mode) {
-    const std::lock_guard lock(mutex_);
-    const Time now = clock_.monotonic();
-    const auto entries = entries_of(rules, now);
-    Local done = Local::kSpent;
-    if (mode == Mode::kAlone)
-      spend_alone(entries, amount, now, outcome);
-    else if (mode == Mode::kContended)
-      done = Local::kRefused;
-    else if (amount > 0)
-      done = spend_leases(entries, amount, now);
-    if (done == Local::kRefused) refuse_empty(entries, amount, now, outcome);
-    outcome.views.clear();
-    for (const Entry* entry : entries) outcome.views.push_back(view_of(entry->pool, entry->leased, now));
-    return done;
-  };
-  if (locally(Mode::kLeased) != Local::kAskRedis) return outcome;
+  if (take_here(rules, amount, Mode::kLeased, outcome) == Local::kAskRedis) return std::nullopt;
+  return outcome;
+}
+
+RateOutcome RateLimiter::take(const std::vector<RateLimitRule>& rules, std::int64_t amount) {
+  if (auto outcome = take_at_once(rules, amount)) return std::move(*outcome);
+  RateOutcome outcome;
   const std::lock_guard one_asks(leasing_);
   // Whoever waited may find what another brought; what others spent in the meantime is asked for again.
   bool away = false;
   for (int tries = 0; tries < kMostTries && !away; ++tries) {
-    if (locally(Mode::kLeased) != Local::kAskRedis) return outcome;
+    if (take_here(rules, amount, Mode::kLeased, outcome) != Local::kAskRedis) return outcome;
     away = !lease(rules, amount);
   }
   if (away)
-    locally(Mode::kAlone);
-  else if (locally(Mode::kLeased) == Local::kAskRedis)
-    locally(Mode::kContended);
+    take_here(rules, amount, Mode::kAlone, outcome);
+  else if (take_here(rules, amount, Mode::kLeased, outcome) == Local::kAskRedis)
+    take_here(rules, amount, Mode::kContended, outcome);
   return outcome;
 }
 

@@ -43,6 +43,9 @@ class RateLimiter {
   /// Takes `amount` (0 looks only, without asking Redis) of every rule's bucket, or of none.
   RateOutcome take(const std::vector<RateLimitRule>& rules, std::int64_t amount);
 
+  /// The same without blocking, by what is leased already. Empty: Redis has to be asked, nothing is taken.
+  std::optional<RateOutcome> take_at_once(const std::vector<RateLimitRule>& rules, std::int64_t amount);
+
   /// Of what was taken of every rule's bucket `more` turned out to be used besides, or less than nothing of it. What was
   /// not used can be spent here at once; what was used besides is paid by the next takes, to the others' knowledge from
   /// the next one here on.
@@ -61,11 +64,13 @@ class RateLimiter {
     Time last_used{};
   };
   enum class Local { kSpent, kRefused, kAskRedis };
+  enum class Mode { kLeased, kAlone, kContended };
 
   std::vector<Entry*> entries_of(const std::vector<RateLimitRule>& rules, Time now);
   void make_room(Time now);
   Local spend_leases(const std::vector<Entry*>& entries, std::int64_t amount, Time now);
   void spend_alone(const std::vector<Entry*>& entries, std::int64_t amount, Time now, RateOutcome& outcome);
+  Local take_here(const std::vector<RateLimitRule>& rules, std::int64_t amount, Mode mode, RateOutcome& outcome);
   bool lease(const std::vector<RateLimitRule>& rules, std::int64_t amount);
   static void refuse_empty(const std::vector<Entry*>& entries, std::int64_t amount, Time now, RateOutcome& outcome);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 
 #include "base/expects.h"
 #include "base/files.h"
@@ -14,22 +15,31 @@ namespace {
 
 constexpr const char* kApiVersion = "2020-10-01";
 constexpr std::chrono::milliseconds kRetryAfter{1000};
+constexpr std::size_t kUsualHeadBytes = 768;
 
 bool clients_retry(int status) { return status == 408 || status == 409 || status == 429 || status >= 500; }
 
-std::string http_date() {
+/// Written anew once a second.
+std::string_view http_date() {
+  thread_local std::time_t written = 0;
+  thread_local char text[64];
+  thread_local std::size_t size = 0;
   const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[64];
-  const std::size_t size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+  if (now != written) {
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    written = now;
+  }
   return {text, size};
 }
 
 /// Header values never carry a line end, whatever the data was.
-std::string header_safe(std::string value) {
-  std::replace_if(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
-  return value;
+void append_field(std::string& head, std::string_view name, std::string_view value) {
+  head.append(name).append(": ");
+  const auto unsafe = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  std::replace_copy_if(value.begin(), value.end(), std::back_inserter(head), unsafe, ' ');
+  head.append("\r\n");
 }
 
 base::ApiError retryable(int status, const char* code, const std::string& message) {
@@ -82,10 +92,10 @@ base::ApiError as_api_error(const std::exception_ptr& thrown, const std::string&
 }
 
 std::string render_head(const Response& response, const AnswerContext& context) {
-  std::string head = "HTTP/1.1 " + std::to_string(response.status) + " " + std::string(reason_phrase(response.status)) + "\r\n";
-  const auto add = [&head](std::string_view name, const std::string& value) {
-    head.append(name).append(": ").append(header_safe(value)).append("\r\n");
-  };
+  std::string head;
+  head.reserve(kUsualHeadBytes + response.body.size());
+  head.append("HTTP/1.1 ").append(std::to_string(response.status)).append(" ").append(reason_phrase(response.status)).append("\r\n");
+  const auto add = [&head](std::string_view name, std::string_view value) { append_field(head, name, value); };
   for (const auto& [name, value] : response.headers) add(name, value);
   const std::uint64_t bytes = response.source ? response.source_bytes : response.body.size();
   if (response.live) {
@@ -100,15 +110,19 @@ std::string render_head(const Response& response, const AnswerContext& context) 
   const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(context.processing).count();
   add("openai-processing-ms", std::to_string(spent));
   if (!context.organization.empty()) add("openai-organization", context.organization);
-  const auto add_rate = [&add](const std::optional<RateView>& view, const std::string& kind) {
+  const auto add_rate = [&head](const std::optional<RateView>& view, std::string_view kind) {
     if (!view) return;
-    add("x-ratelimit-limit-" + kind, std::to_string(view->limit));
-    add("x-ratelimit-remaining-" + kind, std::to_string(view->remaining));
-    add("x-ratelimit-reset-" + kind, rate_duration(view->reset));
+    const auto add_one = [&head, kind](std::string_view name, const std::string& value) {
+      append_field(head.append(name), kind, value);
+    };
+    add_one("x-ratelimit-limit-", std::to_string(view->limit));
+    add_one("x-ratelimit-remaining-", std::to_string(view->remaining));
+    add_one("x-ratelimit-reset-", rate_duration(view->reset));
   };
   add_rate(context.rates.requests, "requests");
   add_rate(context.rates.tokens, "tokens");
-  return head + "\r\n";
+  head.append("\r\n");
+  return head;
 }
 
 }  // namespace finetuned::gateway

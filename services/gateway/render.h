@@ -29,7 +29,8 @@ struct AnswerContext {
 };
 
 /// The head of the answer, up to and with its empty line: status, the response's own headers and those of every
-/// answer (content-length or transfer-encoding, connection, date, x-request-id, openai-*, x-ratelimit-*).
+/// answer (content-length or transfer-encoding, connection, date, x-request-id, openai-*, x-ratelimit-*). The string has
+/// room for the body behind it.
 std::string render_head(const Response& response, const AnswerContext& context);
 
 }  // namespace finetuned::gateway

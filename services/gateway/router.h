@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +18,10 @@ enum class Access { kOpen, kProject, kAdmin };
 
 /// Answers a request whose body has been read whole. Runs on a pool thread and may block; throws ApiError.
 using Handler = std::function<Response(const Request&)>;
+/// Takes an answer, or what a Handler would have thrown; called once, from any thread.
+using Answered = std::function<void(std::optional<Response>, std::exception_ptr)>;
+/// Begins a request without a body on the connection's thread, where it must not block, and answers within a bounded time.
+using AsyncHandler = std::function<void(const Request&, Answered)>;
 /// Begins a request whose body is taken piece by piece. The Request outlives the consumer.
 using StreamHandler = std::function<std::unique_ptr<BodyConsumer>(const Request&)>;
 
@@ -25,8 +31,9 @@ struct Route {
   std::vector<std::string> path;  ///< its segments; `{...}` matches any one
   Access access = Access::kProject;
   std::uint64_t most_body_bytes = 0;
-  Handler handler;               ///< exactly one of these two
+  Handler handler;               ///< exactly one of these three
   StreamHandler stream_handler;
+  AsyncHandler async_handler;
 };
 
 /// Finds the route of a request: literal segments win over `{...}`.
@@ -38,6 +45,7 @@ class Router {
   void add(std::string method, std::string_view path, Access access, Handler handler);
   void add_stream(std::string method, std::string_view path, Access access, std::uint64_t most_body_bytes,
                   StreamHandler handler);
+  void add_async(std::string method, std::string_view path, Access access, AsyncHandler handler);
 
   /// The route, with request.params filled. Throws ApiError 404 `unknown_url`, or 405 `method_not_allowed` naming the
   /// methods that the path has.

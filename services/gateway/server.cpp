@@ -4,7 +4,6 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/strand.hpp>
 
 #include "base/errors.h"
 #include "base/ids.h"
@@ -40,8 +39,8 @@ tcp::endpoint endpoint_of(const std::string& address, int port) {
 
 }  // namespace
 
-Server::Server(asio::io_context& io, Door& door, const std::string& address, int port, std::size_t most_connections)
-    : io_(io), door_(door), acceptor_(asio::make_strand(io)), most_connections_(most_connections) {
+Server::Server(SocketThreads& threads, Door& door, const std::string& address, int port, std::size_t most_connections)
+    : threads_(threads), door_(door), acceptor_(threads.next()), most_connections_(most_connections) {
   const auto endpoint = endpoint_of(address, port);
   try {
     acceptor_.open(endpoint.protocol());
@@ -60,7 +59,7 @@ void Server::start() { asio::co_spawn(acceptor_.get_executor(), accept(), asio::
 asio::awaitable<void> Server::accept() {
   while (acceptor_.is_open()) {
     error_code ec;
-    tcp::socket socket(asio::make_strand(io_));
+    tcp::socket socket(threads_.next());
     co_await acceptor_.async_accept(socket, asio::redirect_error(asio::use_awaitable, ec));
     if (!acceptor_.is_open()) co_return;
     if (!ec) {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -12,6 +11,7 @@
 #include <unordered_map>
 
 #include "services/gateway/connection.h"
+#include "services/gateway/socket_threads.h"
 
 namespace finetuned::gateway {
 
@@ -19,14 +19,14 @@ namespace finetuned::gateway {
 class Server {
  public:
   /// Binds and listens; connections wait until start(). Port 0 lets the system choose. Throws UsageError where the
-  /// address cannot be had. `io` and `door` outlive this.
-  Server(boost::asio::io_context& io, Door& door, const std::string& address, int port, std::size_t most_connections);
+  /// address cannot be had. `threads` and `door` outlive this.
+  Server(SocketThreads& threads, Door& door, const std::string& address, int port, std::size_t most_connections);
 
   void start();
   std::uint16_t port() const { return port_; }
 
   /// Accepts nothing more, closes idle connections, and waits until the others have been answered. After `patience`
-  /// it closes what is left and returns false. Blocks; not on a thread of `io`.
+  /// it closes what is left and returns false. Blocks; not on one of `threads`.
   bool drain(std::chrono::milliseconds patience);
 
  private:
@@ -35,7 +35,7 @@ class Server {
   boost::asio::awaitable<void> serve(std::shared_ptr<Connection> connection);
   bool wait_until_empty(std::chrono::milliseconds patience);
 
-  boost::asio::io_context& io_;
+  SocketThreads& threads_;
   Door& door_;
   boost::asio::ip::tcp::acceptor acceptor_;
   std::size_t most_connections_;

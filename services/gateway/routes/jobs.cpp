@@ -1,6 +1,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "billing/settlement.h"
+#include "services/gateway/job_reads.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
@@ -53,13 +54,6 @@ Response list_jobs(const Platform& platform, const Request& request) {
     return storage::JobStore(tx).list(project, page, filter);
   });
   return json_response(cursor_list(jobs, job_shape));
-}
-
-Response get_job(const Platform& platform, const Request& request) {
-  const auto job = platform.database.read_one(Scope::project(request.principal.project_id), [&](Transaction& tx) {
-    return find_job(tx, request.params.at(0));
-  });
-  return json_response(job_shape(job));
 }
 
 /// A job that never ran is cancelled now, and its hold given back in the same transaction. A running one is told to
@@ -137,7 +131,10 @@ void add_job_routes(Router& router, const Platform& platform) {
                [&platform, answer](const Request& request) { return answer(platform, request); });
   };
   add("GET", "/v1/fine_tuning/jobs", list_jobs);
-  add("GET", "/v1/fine_tuning/jobs/{fine_tuning_job_id}", get_job);
+  router.add_async("GET", "/v1/fine_tuning/jobs/{fine_tuning_job_id}", Access::kProject,
+                   [&platform](const Request& request, Answered answered) {
+                     platform.job_reads.read(request.principal.project_id, request.params.at(0), std::move(answered));
+                   });
   add("POST", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel", cancel_job);
   add("POST", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/pause", pause_job);
   add("POST", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/resume", resume_job);

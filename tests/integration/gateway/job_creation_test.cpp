@@ -1,5 +1,9 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <set>
+#include <thread>
+
 #include "base/ids.h"
 #include "storage/intake_store.h"
 #include "storage/job_store.h"
@@ -21,6 +25,7 @@ class JobCreationTest : public GatewayTest {
   Answer create(const std::string& text, std::vector<std::string> headers = {}) {
     return send("POST", "/v1/fine_tuning/jobs", text, std::move(headers));
   }
+  std::vector<Answer> create_at_once(const std::vector<std::pair<std::string, std::string>>& wanted);
 
   storage::BaseModel base_ = make_base_model(pool(), 100);
   storage::File file_ = make_counted_file(pool(), tenant_.project, base_, std::vector<std::uint32_t>(128, 50));
@@ -159,6 +164,50 @@ TEST_F(JobCreationTest, AnIdempotencyKeyIsBoundToItsBody) {
   EXPECT_EQ(other.status, 422);
   EXPECT_EQ(other.code(), "idempotency_key_reused");
   EXPECT_EQ(jobs(), 1u);
+}
+
+/// Creates at once, while a transaction of another process holds the project's accounts, so that they wait for each other.
+std::vector<Answer> JobCreationTest::create_at_once(const std::vector<std::pair<std::string, std::string>>& wanted) {
+  std::vector<Answer> answers(wanted.size());
+  std::vector<std::jthread> clients;
+  pool().transact(postgres::Scope::system(), [&](postgres::Transaction& tx) {
+    tx.execute("SELECT id FROM account WHERE project_id = $1 FOR UPDATE", {tenant_.project.id});
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      clients.emplace_back([&, i] { answers[i] = create(wanted[i].first, {wanted[i].second}); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  });
+  clients.clear();
+  return answers;
+}
+
+TEST_F(JobCreationTest, CreatedTogetherEachGetsItsOwnAnswer) {
+  give_credit(pool(), tenant_.project, 1'000'000'000);
+  ASSERT_EQ(create(body(), {"Idempotency-Key: abc"}).status, 200);
+  const std::string none = "X-None: 1", same = "Idempotency-Key: same", other = body(R"(,"seed":7)");
+  const auto answers = create_at_once({{body(), none}, {body(), none}, {other, same}, {other, "Idempotency-Key: abc"},
+                                       {R"({"model":"no such model"})", none}, {other, same}, {body(), none}});
+  std::set<std::string> made;
+  for (const std::size_t i : {0, 1, 2, 5, 6}) {
+    ASSERT_EQ(answers[i].status, 200) << answers[i].body;
+    made.insert(text(answers[i].json().at("id")));
+  }
+  EXPECT_EQ(answers[2].json().at("id"), answers[5].json().at("id"));
+  EXPECT_EQ(answers[2].json().at("seed"), 7);
+  EXPECT_EQ(made.size(), 4u);
+  EXPECT_EQ(answers[3].code(), "idempotency_key_reused");
+  EXPECT_EQ(answers[4].status, 400);
+  EXPECT_EQ(jobs(), 5u);
+}
+
+TEST_F(JobCreationTest, CreatedTogetherTheyShareWhatTheProjectHas) {
+  const std::int64_t each = std::stoll(text(send("POST", "/v1/fine_tuning/jobs/quote", body()).json().at("amount")));
+  ASSERT_GT(each, 0);
+  give_credit(pool(), tenant_.project, 2 * each);
+  const auto answers = create_at_once(std::vector<std::pair<std::string, std::string>>(5, {body(), "X-None: 1"}));
+  EXPECT_EQ(std::count_if(answers.begin(), answers.end(), [](const Answer& one) { return one.status == 200; }), 2);
+  EXPECT_EQ(std::count_if(answers.begin(), answers.end(), [](const Answer& one) { return one.code() == "insufficient_quota"; }), 3);
+  EXPECT_EQ(jobs(), 2u);
+  EXPECT_EQ(get("/v1/billing/balances").json().at("data").at(0).at("available"), "0");
 }
 
 TEST_F(JobCreationTest, AQuoteCreatesNothing) {

@@ -1,3 +1,6 @@
+#include <atomic>
+#include <thread>
+
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
 #include "tests/integration/gateway/running_gateway.h"
@@ -60,6 +63,26 @@ TEST_F(JobsTest, AQueuedJobIsCancelledAtOnceAndItsHoldReturned) {
   EXPECT_FALSE(job.at("finished_at").is_null());
   EXPECT_EQ(held(), "0");
   EXPECT_EQ(send("POST", "/v1/fine_tuning/jobs/" + id + "/cancel").json().at("status"), "cancelled");
+}
+
+TEST_F(JobsTest, WhoeverReadsTogetherSeesWhatWasCommittedBefore) {
+  const std::string id = create(), path = "/v1/fine_tuning/jobs/" + id;
+  std::atomic<bool> over = false;
+  std::vector<std::jthread> others;  // so that reads wait for each other
+  for (int i = 0; i < 6; ++i)
+    others.emplace_back([&] {
+      while (!over) {
+        EXPECT_EQ(get(path).status, 200);
+        EXPECT_EQ(get("/v1/fine_tuning/jobs/ftjob-000000000000000000000000").code(), "fine_tune_not_found");
+      }
+    });
+  for (int n = 0; n < 100; ++n) {
+    pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("UPDATE job SET metadata = jsonb_build_object('n', $2::text) WHERE id = $1", {id, std::to_string(n)});
+    });
+    ASSERT_EQ(text(get(path).json().at("metadata").at("n")), std::to_string(n));
+  }
+  over = true;
 }
 
 TEST_F(JobsTest, AFailedJobCannotBeCancelledAndShowsItsError) {

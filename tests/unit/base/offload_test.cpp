@@ -69,6 +69,32 @@ TEST(Offload, RefusesBeyondItsQueue) {
   release.set_value();
 }
 
+TEST(CalledBack, ResumesWithWhatAnyThreadHands) {
+  int got = 0;
+  std::jthread other;
+  auto body = [&]() -> asio::awaitable<void> {
+    auto begin = [&other](auto complete) {
+      other = std::jthread([complete] { complete(std::optional<int>(7), nullptr); });
+    };
+    got = co_await called_back<int>(begin);
+  };
+  run(body());
+  EXPECT_EQ(got, 7);
+}
+
+TEST(CalledBack, ThrowsWhatBeginningThrowsOrTheCallBringsAlong) {
+  auto at_once = []() -> asio::awaitable<void> {
+    auto begin = [](auto) { throw std::runtime_error("not begun"); };
+    co_await called_back<int>(begin);
+  };
+  EXPECT_THROW(run(at_once()), std::runtime_error);
+  auto later = []() -> asio::awaitable<void> {
+    auto begin = [](auto complete) { complete(std::nullopt, std::make_exception_ptr(std::logic_error("no"))); };
+    co_await called_back<int>(begin);
+  };
+  EXPECT_THROW(run(later()), std::logic_error);
+}
+
 TEST(Offload, ManyAtOnce) {
   BlockingPool pool(4, 1000);
   asio::io_context context;

@@ -8,7 +8,7 @@ namespace {
 class KeyCacheTest : public testing::Test {
  protected:
   void remember(const std::string& sha256, const std::optional<Principal>& principal) {
-    cache.remember(sha256, principal, cache.begin());
+    cache.remember(sha256, principal, cache.begin(sha256));
   }
   base::ManualClock clock{std::chrono::system_clock::time_point{}};
   KeyCache cache{clock};
@@ -17,7 +17,7 @@ class KeyCacheTest : public testing::Test {
 
 TEST_F(KeyCacheTest, AnAnswerLivesFromTheBeginningOfItsLookUp) {
   EXPECT_FALSE(cache.find("a").known);
-  const auto begun = cache.begin();
+  const auto begun = cache.begin("a");
   clock.advance(std::chrono::milliseconds(100));
   cache.remember("a", someone, begun);
   EXPECT_EQ(cache.find("a").principal->key_id, "key-a");
@@ -37,11 +37,35 @@ TEST_F(KeyCacheTest, RemembersWhatOpensNothing) {
 
 TEST_F(KeyCacheTest, ALookUpAcrossAChangeIsNotKept) {
   remember("a", someone);
-  const auto begun = cache.begin();
+  const auto begun = cache.begin("b");
   cache.forget_all();
   cache.remember("b", someone, begun);
   EXPECT_FALSE(cache.find("a").known);
   EXPECT_FALSE(cache.find("b").known);
+}
+
+TEST_F(KeyCacheTest, OneLooksUpAgainBeforeAnAnswerEndsAndTheOthersGoOn) {
+  remember("a", someone);
+  EXPECT_FALSE(cache.find("a").due);
+  clock.advance(KeyCache::kRenewal);
+  EXPECT_TRUE(cache.find("a").due);
+  const auto begun = cache.begin("a");
+  EXPECT_TRUE(cache.find("a").known);
+  EXPECT_FALSE(cache.find("a").due) << "someone looks it up";
+  clock.advance(std::chrono::milliseconds(50));
+  cache.remember("a", someone, begun);
+  clock.advance(KeyCache::kRenewal - std::chrono::milliseconds(51));
+  EXPECT_FALSE(cache.find("a").due) << "its time counts from where the look-up began";
+  clock.advance(std::chrono::milliseconds(1));
+  EXPECT_TRUE(cache.find("a").due);
+}
+
+TEST_F(KeyCacheTest, AnAnswerEndsThoughItsRenewalDoesNot) {
+  remember("a", someone);
+  clock.advance(KeyCache::kRenewal);
+  cache.begin("a");
+  clock.advance(KeyCache::kLifetime - KeyCache::kRenewal);
+  EXPECT_FALSE(cache.find("a").known);
 }
 
 TEST_F(KeyCacheTest, GuessesPushNoKeyOut) {
