@@ -1,18 +1,14 @@
 #include "base/sealing.h"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <memory>
 
 #include "base/base64.h"
 #include "base/errors.h"
 #include "base/expects.h"
-#include "base/files.h"
 #include "base/ids.h"
+#include "base/secret_file.h"
 #include "base/settings.h"
 #include "base/sha256.h"
 
@@ -23,7 +19,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kNonceBytes = 12, kTagBytes = 16;
-constexpr std::uint64_t kMostFileBytes = 256;
 
 using Cipher = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
 
@@ -39,30 +34,6 @@ Cipher begin(bool sealing, std::string_view key, std::string_view nonce, std::st
   return cipher;
 }
 
-/// Linked into place, not renamed: a file that another process has put there meanwhile stays.
-void create_key(const fs::path& file) {
-  const fs::path beside = file.parent_path() / ("." + file.filename().string() + "." + make_id("tmp"));
-  {
-    const FileDescriptor fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd.valid()) throw_errno("cannot create", beside);
-    try {
-      write_all(fd.get(), base64_encode(random_bytes(SealingKey::kBytes)) + "\n", beside);
-      if (::fsync(fd.get()) != 0) throw_errno("cannot fsync", beside);
-    } catch (...) {
-      ::unlink(beside.c_str());
-      throw;
-    }
-  }
-  const bool linked = ::link(beside.c_str(), file.c_str()) == 0;
-  const int error = errno;
-  ::unlink(beside.c_str());
-  if (!linked && error != EEXIST) {
-    errno = error;
-    throw_errno("cannot create", file);
-  }
-  sync_directory(file.parent_path());
-}
-
 }  // namespace
 
 SealingKey SealingKey::from_base64(std::string_view text) {
@@ -72,16 +43,8 @@ SealingKey SealingKey::from_base64(std::string_view text) {
 }
 
 SealingKey SealingKey::load_or_create(const fs::path& file) {
-  struct stat about {};
-  if (::lstat(file.c_str(), &about) != 0) {
-    if (errno != ENOENT) throw_errno("cannot stat", file);
-    fs::create_directories(file.parent_path());
-    create_key(file);
-    if (::lstat(file.c_str(), &about) != 0) throw_errno("cannot stat", file);
-  }
-  if (!S_ISREG(about.st_mode) || (about.st_mode & 077) != 0)
-    throw UsageError(file.string() + " holds a secret but others may read it: chmod 600 it, or set webhooks.secret_key");
-  std::string text = read_file(file, kMostFileBytes);
+  std::string text = load_or_create_secret(file, [] { return base64_encode(random_bytes(kBytes)) + "\n"; },
+                                           "or set webhooks.secret_key");
   while (text.ends_with('\n')) text.pop_back();
   try {
     return from_base64(text);

@@ -55,6 +55,16 @@ std::string sha256_hex(std::string_view data) {
   return hash.hex();
 }
 
+std::string sha256_bytes(std::string_view data) {
+  static EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);  // looked up once: half the time of short data
+  std::string digest(32, '\0');
+  unsigned length = 0;
+  expects(EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(digest.data()), &length, algorithm, nullptr) == 1 &&
+              length == 32,
+          "OpenSSL has SHA-256");
+  return digest;
+}
+
 std::string sha256_file(const std::filesystem::path& file, const std::function<void()>& each_piece) {
   std::ifstream in(file, std::ios::binary);
   if (!in) throw std::runtime_error(file.string() + ": cannot be opened for reading");

@@ -28,6 +28,8 @@ class Sha256 {
 };
 
 std::string sha256_hex(std::string_view data);
+/// The digest itself, 32 bytes.
+std::string sha256_bytes(std::string_view data);
 /// Reads the file in 1 MiB pieces and calls `each_piece` after each. Throws std::runtime_error naming the file where it
 /// cannot be read, and what `each_piece` throws.
 std::string sha256_file(const std::filesystem::path& file, const std::function<void()>& each_piece = {});
