@@ -280,6 +280,15 @@ void Pool::run(const Scope& scope, std::optional<std::chrono::milliseconds> limi
   }
 }
 
+std::string Pool::opening_of(Kind kind) {
+  switch (kind) {
+    case Kind::kWhole: return "BEGIN;";
+    case Kind::kSnapshot: return "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;";
+    case Kind::kOneStatement: return "";
+  }
+  return "";
+}
+
 /// A connection that went stale while idle is made again once: what was sent first, and not answered, may be sent again.
 void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
                    const std::function<void(Transaction&)>& work, Kind kind) {
@@ -287,7 +296,7 @@ void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::mill
     if (!connection.link) connection.link = state_->connect();
     auto state = std::make_unique<Transaction::State>(*connection.link, scope);
     state->one_statement = kind == Kind::kOneStatement;
-    state->ahead = (state->one_statement ? "" : "BEGIN;") + scope_text(connection.link->session, scope, limit) + ";";
+    state->ahead = opening_of(kind) + scope_text(connection.link->session, scope, limit) + ";";
     auto tx = std::unique_ptr<Transaction>(new Transaction(std::move(state)));
     try {
       work(*tx);
@@ -303,7 +312,7 @@ void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::mill
       roll_back(connection, *tx);
       throw;
     }
-    if (kind == Kind::kWhole) commit(connection, *tx);
+    if (kind != Kind::kOneStatement) commit(connection, *tx);
     return;
   }
 }

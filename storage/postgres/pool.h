@@ -62,6 +62,16 @@ class Pool {
     return std::move(*returned);
   }
 
+  /// The same for work that only reads, by any number of statements: all of them see the database as it is at the first one
+  /// (REPEATABLE READ, READ ONLY).
+  template <class Work>
+  auto snapshot(const Scope& scope, Work&& work, std::optional<std::chrono::milliseconds> limit = std::nullopt)
+      -> std::invoke_result_t<Work&, Transaction&> {
+    std::optional<std::invoke_result_t<Work&, Transaction&>> returned;
+    run(scope, limit, [&](Transaction& tx) { returned.emplace(work(tx)); }, Kind::kSnapshot);
+    return std::move(*returned);
+  }
+
   /// A statement outside any scope's rows: true when the server answers within `limit`. For /readyz.
   bool answers(std::chrono::milliseconds limit) noexcept;
 
@@ -71,7 +81,8 @@ class Pool {
  private:
   struct Connection;
   struct State;
-  enum class Kind { kWhole, kOneStatement };
+  enum class Kind { kWhole, kSnapshot, kOneStatement };
+  static std::string opening_of(Kind kind);
   void run(const Scope& scope, std::optional<std::chrono::milliseconds> limit,
            const std::function<void(Transaction&)>& work, Kind kind = Kind::kWhole);
   void attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,

@@ -281,6 +281,23 @@ TEST(RowLevelSecurity, AProjectSeesItsRowsOnly) {
   EXPECT_EQ(files_seen(Scope::system()), 1);
 }
 
+TEST(Snapshot, AllItsStatementsSeeOneMomentAndNoneWrites) {
+  const auto count = [](Transaction& tx) { return tx.execute("SELECT count(*) AS n FROM project").row(0).integer("n"); };
+  const std::int64_t before = pool().snapshot(Scope::system(), [&](Transaction& tx) {
+    const std::int64_t first = count(tx);
+    tests::make_project(pool());
+    EXPECT_EQ(count(tx), first);
+    return first;
+  });
+  EXPECT_EQ(pool().transact(Scope::system(), count), before + 1);
+  try {
+    pool().snapshot(Scope::system(), [](Transaction& tx) { return tx.execute("DELETE FROM outbox").affected_rows(); });
+    ADD_FAILURE() << "a snapshot wrote";
+  } catch (const postgres::SqlError& error) {
+    EXPECT_EQ(error.sqlstate, "25006");
+  }
+}
+
 TEST(RowLevelSecurity, WithoutAScopeThereAreNoRows) {
   const auto project = tests::make_project(pool());
   tests::make_file(pool(), project);
