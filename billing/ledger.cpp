@@ -1,6 +1,7 @@
 #include "billing/ledger.h"
 
 #include <cctype>
+#include <utility>
 
 #include "base/errors.h"
 #include "base/expects.h"
@@ -10,57 +11,118 @@ namespace finetuned::billing {
 
 namespace {
 
-using base::NanoDollars;
-
 constexpr char kSelectTransfer[] =
-    "SELECT transfer.id, transfer.project_id, transfer.kind, debit.kind AS debit_account, credit.kind AS credit_account,"
-    " amount, pending_id, job_id, price_version, reason, extract(epoch FROM created_at)::bigint AS created_at"
+    "SELECT transfer.id, transfer.seq, transfer.project_id, transfer.ledger, transfer.kind, debit_id, credit_id,"
+    " debit.kind AS debit_account, credit.kind AS credit_account, amount, pending_id, corrects_id, job_id, price_version,"
+    " reason, extract(epoch FROM created_at)::bigint AS created_at"
     " FROM transfer JOIN account debit ON debit.id = debit_id JOIN account credit ON credit.id = credit_id WHERE ";
 
-constexpr std::pair<TransferKind, const char*> kKinds[] = {
-    {TransferKind::kSingle, "single"}, {TransferKind::kPending, "pending"}, {TransferKind::kPost, "post"},
-    {TransferKind::kVoid, "void"},     {TransferKind::kExpire, "expire"},   {TransferKind::kCorrection, "correction"}};
-
-TransferKind kind_named(const std::string& name) {
-  for (const auto& [kind, word] : kKinds)
-    if (name == word) return kind;
-  base::broken_invariant("a kind of transfer that we know", std::source_location::current());
-}
+// Both balances move with the row, or nothing does: an id that is there already, or a hold that is resolved, inserts none.
+constexpr char kMove[] =
+    "WITH inserted AS (INSERT INTO transfer (id, project_id, ledger, debit_id, credit_id, amount, kind, pending_id,"
+    "  corrects_id, job_id, price_version, reason)"
+    "  VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, $8::uuid, $9::uuid, $10, $11, $12)"
+    "  ON CONFLICT DO NOTHING RETURNING debit_id, credit_id),"
+    " debited AS (UPDATE account SET debits_pending = debits_pending + $13::bigint, debits_posted = debits_posted + $14::bigint"
+    "  FROM inserted WHERE account.id = inserted.debit_id),"
+    " credited AS (UPDATE account SET credits_pending = credits_pending + $13::bigint,"
+    "  credits_posted = credits_posted + $14::bigint FROM inserted WHERE account.id = inserted.credit_id)"
+    " SELECT count(*) AS moved FROM inserted";
 
 Transfer read_transfer(const postgres::Row& row) {
   return {.id = row.text("id"),
+          .seq = row.integer("seq"),
           .project_id = row.text("project_id"),
+          .ledger = ledger_named(row.text("ledger")),
           .kind = kind_named(row.text("kind")),
+          .debit_id = row.integer("debit_id"),
+          .credit_id = row.integer("credit_id"),
           .debit_account = row.text("debit_account"),
           .credit_account = row.text("credit_account"),
           .amount = {row.integer("amount")},
           .pending_id = row.maybe_text("pending_id"),
+          .corrects_id = row.maybe_text("corrects_id"),
           .job_id = row.maybe_text("job_id"),
           .price_version = row.maybe_integer("price_version"),
           .reason = row.text("reason"),
           .created_at = row.integer("created_at")};
 }
 
+bool is_uuid(const std::string& text) {
+  if (text.size() != 36) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash ? text[i] != '-' : !std::isxdigit(static_cast<unsigned char>(text[i]))) return false;
+  }
+  return true;
+}
+
+std::string shown(const std::optional<std::string>& text) {
+  return text ? "'" + *text + "'" : "none";
+}
+
+/// Throws where a transfer of the ledger is not the one that was asked for under its id.
+void expect_same(const Transfer& known, const Transfer& asked) {
+  const auto expect = [&](const char* what, const std::string& is, const std::string& should) {
+    if (is != should)
+      throw TransferConflict("transfer " + known.id + " is in the ledger with the " + what + " " + is + ", not " + should);
+  };
+  const auto version = [](const Transfer& of) { return of.price_version ? std::to_string(*of.price_version) : "none"; };
+  expect("ledger", to_string(known.ledger), to_string(asked.ledger));
+  expect("kind", to_string(known.kind), to_string(asked.kind));
+  expect("project", shown(known.project_id), shown(asked.project_id));
+  expect("amount", std::to_string(known.amount.value), std::to_string(asked.amount.value));
+  expect("hold", shown(known.pending_id), shown(asked.pending_id));
+  expect("corrected transfer", shown(known.corrects_id), shown(asked.corrects_id));
+  expect("job", shown(known.job_id), shown(asked.job_id));
+  expect("price version", version(known), version(asked));
+  expect("reason", shown(known.reason), shown(asked.reason));
+}
+
+std::string format_amount(LedgerName ledger, Amount amount) {
+  if (ledger == LedgerName::kUsdNano) return base::format_dollars(amount);
+  return std::to_string(amount.value) + " micro-points";
+}
+
+}  // namespace
+
+InsufficientFunds::InsufficientFunds(LedgerName ledger, Amount has, Amount needs)
+    : std::runtime_error("the project's balance is " + format_amount(ledger, {needs.value - has.value}) +
+                         " short: " + format_amount(ledger, needs) + " needed, " + format_amount(ledger, has) + " available"),
+      available(has), needed(needs) {}
+
 /// A project's three accounts, their rows locked.
-struct Accounts {
+struct Ledger::Accounts {
   std::int64_t funding = 0;
   std::int64_t prepaid = 0;
   std::int64_t revenue = 0;
-  NanoDollars available;  ///< on prepaid
+  Amount available;  ///< on prepaid
 };
 
-Accounts lock_accounts(postgres::Transaction& tx, const std::string& project_id) {
+/// What an account that is to be debited may still spend.
+struct Ledger::Debit {
+  Amount available;
+  bool may_overdraw = false;
+};
+
+/// By how much a transfer changes both of its accounts.
+struct Ledger::Effect {
+  std::int64_t pending = 0;
+  std::int64_t posted = 0;
+};
+
+Ledger::Accounts Ledger::lock_accounts(const std::string& project_id) {
   const std::string select =
-      "SELECT id, kind, credits_posted - debits_posted - debits_pending AS available FROM account"
-      " WHERE project_id = $1 AND ledger = 'USD_NANO' ORDER BY id FOR UPDATE";
-  auto rows = tx.execute(select, {project_id});
+      "SELECT id, kind, credits_posted - debits_posted - debits_pending AS available FROM account WHERE project_id = $1"
+      " AND ledger = $2 AND kind IN ('prepaid', 'revenue', 'funding') ORDER BY id FOR NO KEY UPDATE";
+  const std::string ledger = to_string(ledger_);
+  auto rows = tx_.execute(select, {project_id, ledger});
   if (rows.size() < 3) {
-    tx.execute(
-        "INSERT INTO account (project_id, ledger, kind, no_overdraft) VALUES ($1, 'USD_NANO', 'prepaid', true),"
-        " ($1, 'USD_NANO', 'revenue', false), ($1, 'USD_NANO', 'funding', false)"
-        " ON CONFLICT (project_id, ledger, kind) DO NOTHING",
-        {project_id});
-    rows = tx.execute(select, {project_id});
+    tx_.execute(
+        "INSERT INTO account (project_id, ledger, kind, no_overdraft) VALUES ($1, $2, 'prepaid', true),"
+        " ($1, $2, 'revenue', false), ($1, $2, 'funding', false) ON CONFLICT (project_id, ledger, kind) DO NOTHING",
+        {project_id, ledger});
+    rows = tx_.execute(select, {project_id, ledger});
   }
   base::expects(rows.size() == 3, "a project has its three accounts");
   Accounts accounts;
@@ -77,121 +139,146 @@ Accounts lock_accounts(postgres::Transaction& tx, const std::string& project_id)
   return accounts;
 }
 
-bool is_uuid(const std::string& text) {
-  if (text.size() != 36) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash ? text[i] != '-' : !std::isxdigit(static_cast<unsigned char>(text[i]))) return false;
+Ledger::Debit Ledger::lock_debit(std::int64_t debit_id, std::int64_t credit_id) {
+  const auto rows = tx_.execute(
+      "SELECT id, no_overdraft, credits_posted - debits_posted - debits_pending AS available FROM account"
+      " WHERE id IN ($1, $2) ORDER BY id FOR NO KEY UPDATE",
+      {debit_id, credit_id});
+  base::expects(rows.size() == 2, "a transfer's two accounts");
+  const auto debit = rows.row(rows.row(0).integer("id") == debit_id ? 0 : 1);
+  return {.available = {debit.integer("available")}, .may_overdraw = !debit.boolean("no_overdraft")};
+}
+
+/// True where this very transfer is in the ledger. Throws TransferConflict where another one is under its id.
+bool Ledger::is_known(const Transfer& transfer) {
+  const auto known = find(transfer.id);
+  if (known) expect_same(*known, transfer);
+  return known.has_value();
+}
+
+/// The accounts are locked. False where it is there already.
+bool Ledger::move(const Transfer& transfer, const Effect& effect) {
+  const auto moved =
+      tx_.execute(kMove, {transfer.id, transfer.project_id, to_string(transfer.ledger), transfer.debit_id, transfer.credit_id,
+                          transfer.amount.value, to_string(transfer.kind), transfer.pending_id, transfer.corrects_id,
+                          transfer.job_id, transfer.price_version, transfer.reason, effect.pending, effect.posted});
+  if (moved.row(0).integer("moved") == 1) return true;
+  if (is_known(transfer)) return false;
+  if (transfer.pending_id) {
+    const auto resolved = tx_.execute(
+        "SELECT id FROM transfer WHERE pending_id = $1::uuid AND kind IN ('post', 'void', 'expire')", {*transfer.pending_id});
+    if (!resolved.empty())
+      throw TransferConflict("hold " + *transfer.pending_id + " is resolved already by " + resolved.row(0).text("id"));
   }
-  return true;
+  throw TransferConflict("the transfer id " + transfer.id + " is taken: choose another");
 }
 
-void expect_same(bool same, const std::string& transfer_id) {
-  if (!same) throw TransferConflict("transfer " + transfer_id + " is in the ledger with other contents");
-}
-
-}  // namespace
-
-std::string to_string(TransferKind kind) {
-  for (const auto& [known, word] : kKinds)
-    if (known == kind) return word;
-  return "single";
-}
-
-InsufficientFunds::InsufficientFunds(NanoDollars has, NanoDollars needs)
-    : std::runtime_error("the project's balance is " + base::format_dollars({needs.value - has.value}) + " short: " +
-                         base::format_dollars(needs) + " needed, " + base::format_dollars(has) + " available"),
-      available(has), needed(needs) {}
-
-bool Ledger::credit(const std::string& transfer_id, const std::string& project_id, NanoDollars amount,
-                    const std::string& reason) {
+bool Ledger::credit(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& reason) {
   base::expects(amount.value > 0, "a credit is positive");
-  const Accounts accounts = lock_accounts(tx_, project_id);
-  if (const auto known = find(transfer_id)) {
-    expect_same(known->kind == TransferKind::kSingle && known->project_id == project_id && known->amount == amount,
-                transfer_id);
-    return false;
-  }
-  tx_.execute(
-      "INSERT INTO transfer (id, project_id, ledger, debit_id, credit_id, amount, kind, reason)"
-      " VALUES ($1::uuid, $2, 'USD_NANO', $3, $4, $5, 'single', $6)",
-      {transfer_id, project_id, accounts.funding, accounts.prepaid, amount.value, reason});
-  tx_.execute("UPDATE account SET debits_posted = debits_posted + $2 WHERE id = $1", {accounts.funding, amount.value});
-  tx_.execute("UPDATE account SET credits_posted = credits_posted + $2 WHERE id = $1",
-              {accounts.prepaid, amount.value});
-  return true;
+  const Accounts accounts = lock_accounts(project_id);
+  Transfer transfer;
+  transfer.id = transfer_id;
+  transfer.project_id = project_id;
+  transfer.ledger = ledger_;
+  transfer.kind = TransferKind::kSingle;
+  transfer.debit_id = accounts.funding;
+  transfer.credit_id = accounts.prepaid;
+  transfer.amount = amount;
+  transfer.reason = reason;
+  return move(transfer, {.pending = 0, .posted = amount.value});
 }
 
-bool Ledger::hold(const std::string& transfer_id, const std::string& project_id, NanoDollars amount,
-                  const std::string& job_id, std::int64_t price_version) {
+bool Ledger::hold(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& job_id,
+                  std::int64_t price_version) {
   base::expects(amount.value > 0, "a hold is positive");
-  const Accounts accounts = lock_accounts(tx_, project_id);
-  if (const auto known = find(transfer_id)) {
-    expect_same(known->kind == TransferKind::kPending && known->project_id == project_id && known->amount == amount &&
-                    known->job_id == job_id,
-                transfer_id);
-    return false;
+  const Accounts accounts = lock_accounts(project_id);
+  Transfer transfer;
+  transfer.id = transfer_id;
+  transfer.project_id = project_id;
+  transfer.ledger = ledger_;
+  transfer.kind = TransferKind::kPending;
+  transfer.debit_id = accounts.prepaid;
+  transfer.credit_id = accounts.revenue;
+  transfer.amount = amount;
+  transfer.job_id = job_id;
+  transfer.price_version = price_version;
+  transfer.reason = "held for " + job_id;
+  if (accounts.available < amount) {
+    if (is_known(transfer)) return false;
+    throw InsufficientFunds(ledger_, accounts.available, amount);
   }
-  if (accounts.available < amount) throw InsufficientFunds(accounts.available, amount);
-  tx_.execute_later(
-      "INSERT INTO transfer (id, project_id, ledger, debit_id, credit_id, amount, kind, job_id, price_version, reason)"
-      " VALUES ($1::uuid, $2, 'USD_NANO', $3, $4, $5, 'pending', $6, $7, $8)",
-      {transfer_id, project_id, accounts.prepaid, accounts.revenue, amount.value, job_id, price_version,
-       "held for " + job_id});
-  tx_.execute_later("UPDATE account SET debits_pending = debits_pending + $2 WHERE id = $1",
-              {accounts.prepaid, amount.value});
-  tx_.execute_later("UPDATE account SET credits_pending = credits_pending + $2 WHERE id = $1",
-              {accounts.revenue, amount.value});
-  return true;
+  return move(transfer, {.pending = amount.value, .posted = 0});
 }
 
-bool Ledger::resolve(const std::string& transfer_id, const std::string& hold_id, NanoDollars charged,
-                     const std::string& reason) {
-  const auto held = find(hold_id);
-  if (!held || held->kind != TransferKind::kPending) throw TransferConflict("no hold " + hold_id + " in the ledger");
-  const Accounts accounts = lock_accounts(tx_, held->project_id);
-  const bool posts = charged.value > 0;
-  const TransferKind kind = posts ? TransferKind::kPost : TransferKind::kVoid;
-  const NanoDollars amount = posts ? charged : held->amount;
-  if (const auto known = find(transfer_id)) {
-    expect_same(known->kind == kind && known->pending_id == hold_id && known->amount == amount, transfer_id);
-    return false;
+bool Ledger::resolve(TransferKind kind, const std::string& transfer_id, const std::string& hold_id,
+                     std::optional<Amount> charged, const std::string& reason) {
+  const auto hold = find(hold_id);
+  if (!hold || hold->kind != TransferKind::kPending || hold->ledger != ledger_)
+    throw TransferConflict("no hold " + hold_id + " in the ledger " + to_string(ledger_));
+  lock_debit(hold->debit_id, hold->credit_id);
+  Transfer transfer = *hold;
+  transfer.id = transfer_id;
+  transfer.kind = kind;
+  transfer.amount = charged.value_or(hold->amount);
+  transfer.pending_id = hold_id;
+  transfer.reason = reason;
+  if (transfer.amount > hold->amount) {
+    is_known(transfer);  // what stands under the id is named before what is wrong with this
+    throw TransferConflict("a charge of " + format_amount(ledger_, transfer.amount) + " is more than its hold " + hold_id +
+                           " of " + format_amount(ledger_, hold->amount));
   }
-  if (charged > held->amount)
-    throw TransferConflict("a charge of " + base::format_dollars(charged) + " is more than its hold " + hold_id);
-  const auto resolved = tx_.execute(
-      "SELECT id FROM transfer WHERE pending_id = $1::uuid AND kind IN ('post', 'void', 'expire')", {hold_id});
-  if (!resolved.empty())
-    throw TransferConflict("hold " + hold_id + " is resolved already by " + resolved.row(0).text("id"));
-  tx_.execute(
-      "INSERT INTO transfer (id, project_id, ledger, debit_id, credit_id, amount, kind, pending_id, job_id,"
-      " price_version, reason) VALUES ($1::uuid, $2, 'USD_NANO', $3, $4, $5, $6, $7::uuid, $8, $9, $10)",
-      {transfer_id, held->project_id, accounts.prepaid, accounts.revenue, amount.value, to_string(kind), hold_id,
-       held->job_id, held->price_version, reason});
-  tx_.execute(
-      "UPDATE account SET debits_pending = debits_pending - $2, debits_posted = debits_posted + $3 WHERE id = $1",
-      {accounts.prepaid, held->amount.value, charged.value});
-  tx_.execute(
-      "UPDATE account SET credits_pending = credits_pending - $2, credits_posted = credits_posted + $3 WHERE id = $1",
-      {accounts.revenue, held->amount.value, charged.value});
-  return true;
+  return move(transfer, {.pending = -hold->amount.value, .posted = charged ? charged->value : 0});
 }
 
-bool Ledger::post(const std::string& transfer_id, const std::string& hold_id, NanoDollars amount,
-                  const std::string& reason) {
+bool Ledger::post(const std::string& transfer_id, const std::string& hold_id, Amount amount, const std::string& reason) {
   base::expects(amount.value > 0, "a charge is positive");
-  return resolve(transfer_id, hold_id, amount, reason);
+  return resolve(TransferKind::kPost, transfer_id, hold_id, amount, reason);
 }
 
 bool Ledger::release(const std::string& transfer_id, const std::string& hold_id, const std::string& reason) {
-  return resolve(transfer_id, hold_id, NanoDollars{0}, reason);
+  return resolve(TransferKind::kVoid, transfer_id, hold_id, std::nullopt, reason);
+}
+
+bool Ledger::expire(const std::string& transfer_id, const std::string& hold_id, const std::string& reason) {
+  return resolve(TransferKind::kExpire, transfer_id, hold_id, std::nullopt, reason);
+}
+
+bool Ledger::correct(const std::string& transfer_id, const std::string& corrected_id, Amount amount,
+                     const std::string& reason) {
+  base::expects(amount.value > 0, "a correction is positive");
+  const auto corrected = find(corrected_id);
+  if (!corrected || corrected->ledger != ledger_)
+    throw TransferConflict("no transfer " + corrected_id + " in the ledger " + to_string(ledger_) + " to correct");
+  if (corrected->kind != TransferKind::kSingle && corrected->kind != TransferKind::kPost &&
+      corrected->kind != TransferKind::kCorrection)
+    throw TransferConflict("transfer " + corrected_id + " is a " + to_string(corrected->kind) +
+                           ", which moved nothing to correct");
+  const Debit debit = lock_debit(corrected->credit_id, corrected->debit_id);
+  Transfer transfer = *corrected;
+  transfer.id = transfer_id;
+  transfer.kind = TransferKind::kCorrection;
+  std::swap(transfer.debit_id, transfer.credit_id);
+  transfer.amount = amount;
+  transfer.pending_id = std::nullopt;
+  transfer.corrects_id = corrected_id;
+  transfer.reason = reason;
+  if (is_known(transfer)) return false;
+  const auto sum = tx_.execute(
+      "SELECT coalesce(sum(amount), 0)::bigint AS corrected FROM transfer WHERE corrects_id = $1::uuid AND kind = 'correction'",
+      {corrected_id});
+  const Amount left{corrected->amount.value - sum.row(0).integer("corrected")};
+  if (amount > left)
+    throw TransferConflict("a correction of " + format_amount(ledger_, amount) + " is more than what is left of transfer " +
+                           corrected_id + " to correct: " + format_amount(ledger_, left));
+  if (!debit.may_overdraw && debit.available < amount) throw InsufficientFunds(ledger_, debit.available, amount);
+  return move(transfer, {.pending = 0, .posted = amount.value});
 }
 
 Balance Ledger::balance(const std::string& project_id) {
   const auto rows = tx_.execute(
       "SELECT credits_posted, debits_posted, debits_pending FROM account"
-      " WHERE project_id = $1 AND ledger = 'USD_NANO' AND kind = 'prepaid'",
-      {project_id});
+      " WHERE project_id = $1 AND ledger = $2 AND kind = 'prepaid'",
+      {project_id, to_string(ledger_)});
   if (rows.empty()) return {};
   const auto row = rows.row(0);
   Balance balance;
@@ -212,7 +299,8 @@ storage::Page<Transfer> Ledger::list(const std::string& project_id, const storag
   if (request.after && !is_uuid(*request.after))
     throw base::bad_request("invalid_cursor", "No transfer '" + *request.after + "' to list after.", "after");
   return storage::read_page(tx_, request, "transfer", "id",
-                            std::string(kSelectTransfer) + "transfer.project_id = $1", {project_id}, read_transfer);
+                            std::string(kSelectTransfer) + "transfer.project_id = $1 AND transfer.ledger = $2",
+                            {project_id, to_string(ledger_)}, read_transfer);
 }
 
 }  // namespace finetuned::billing

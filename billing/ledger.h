@@ -4,9 +4,8 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
-#include "base/money.h"
+#include "billing/transfer.h"
 #include "storage/page.h"
 #include "storage/postgres/transaction.h"
 
@@ -14,61 +13,50 @@ namespace finetuned::billing {
 
 /// A project's prepaid account. credited = available + held + spent.
 struct Balance {
-  base::NanoDollars available;
-  base::NanoDollars held;
-  base::NanoDollars spent;
-  base::NanoDollars credited;
-};
-
-enum class TransferKind { kSingle, kPending, kPost, kVoid, kExpire, kCorrection };
-std::string to_string(TransferKind kind);
-
-/// A row of the ledger, as billing/transfers shows it.
-struct Transfer {
-  std::string id;  ///< UUID
-  std::string project_id;
-  TransferKind kind = TransferKind::kSingle;
-  std::string debit_account;   ///< `prepaid`, `revenue` or `funding`
-  std::string credit_account;
-  base::NanoDollars amount;
-  std::optional<std::string> pending_id;
-  std::optional<std::string> job_id;
-  std::optional<std::int64_t> price_version;
-  std::string reason;
-  std::int64_t created_at = 0;
+  Amount available;
+  Amount held;
+  Amount spent;
+  Amount credited;
 };
 
 /// The account lacks this much. Nothing was written; the transaction is still good.
 struct InsufficientFunds : std::runtime_error {
-  base::NanoDollars available;
-  base::NanoDollars needed;
-  InsufficientFunds(base::NanoDollars has, base::NanoDollars needs);
-  base::NanoDollars shortfall() const { return {needed.value - available.value}; }
+  Amount available;
+  Amount needed;
+  InsufficientFunds(LedgerName ledger, Amount has, Amount needs);
+  Amount shortfall() const { return {needed.value - available.value}; }
 };
 
-/// The transfer id is in the ledger with other contents, or the hold is resolved already by another transfer.
+/// The transfer id is in the ledger with another body (the message names the first thing that differs), the hold is
+/// resolved already by another transfer, or a charge or correction is more than what it draws on. Nothing was written.
 struct TransferConflict : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The double-entry ledger of USD_NANO. Each method is idempotent by its transfer id (base::make_uuid): the same call
-/// again moves nothing and returns false. A project's account rows are locked in the order of their ids; lock the job
-/// row first where one is involved.
+/// A double-entry ledger. Each method is idempotent by its transfer id (base::make_uuid): the same call again moves nothing
+/// and returns false; another body under the id throws TransferConflict. Accounts are locked in the order of their ids;
+/// lock the job row first where one is involved.
+///
+/// A project has three accounts a ledger: `prepaid` (what it may spend: never overdrawn), `revenue` (what it paid) and
+/// `funding` (where its credits came from).
 class Ledger {
  public:
-  explicit Ledger(postgres::Transaction& tx) : tx_(tx) {}
+  explicit Ledger(postgres::Transaction& tx, LedgerName ledger = LedgerName::kUsdNano) : tx_(tx), ledger_(ledger) {}
 
-  /// Adds `amount` > 0 of credit: funding -> prepaid.
-  bool credit(const std::string& transfer_id, const std::string& project_id, base::NanoDollars amount,
-              const std::string& reason);
-  /// Sets `amount` > 0 aside for a job: pending, prepaid -> revenue. Throws InsufficientFunds.
-  bool hold(const std::string& transfer_id, const std::string& project_id, base::NanoDollars amount,
-            const std::string& job_id, std::int64_t price_version);
-  /// Charges `amount` (0 < amount <= the hold) of a hold and gives the rest back. Throws TransferConflict.
-  bool post(const std::string& transfer_id, const std::string& hold_id, base::NanoDollars amount,
-            const std::string& reason);
-  /// Gives the whole hold back.
+  /// Adds `amount` > 0 of credit: `single`, funding -> prepaid.
+  bool credit(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& reason);
+  /// Sets `amount` > 0 aside for a job: `pending`, prepaid -> revenue. Throws InsufficientFunds.
+  bool hold(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& job_id,
+            std::int64_t price_version);
+  /// Charges `amount` (0 < amount <= the hold) of a hold and gives the rest back.
+  bool post(const std::string& transfer_id, const std::string& hold_id, Amount amount, const std::string& reason);
+  /// Gives the whole hold back: `void`.
   bool release(const std::string& transfer_id, const std::string& hold_id, const std::string& reason);
+  /// Gives the whole hold back because its time was over: `expire`.
+  bool expire(const std::string& transfer_id, const std::string& hold_id, const std::string& reason);
+  /// Moves `amount` > 0 of an earlier `single`, `post` or `correction` back, with the other corrections of it at most what
+  /// that moved. Throws InsufficientFunds where a credit is corrected that is spent.
+  bool correct(const std::string& transfer_id, const std::string& corrected_id, Amount amount, const std::string& reason);
 
   /// Zeros where the project has no accounts yet.
   Balance balance(const std::string& project_id);
@@ -76,28 +64,17 @@ class Ledger {
   storage::Page<Transfer> list(const std::string& project_id, const storage::PageRequest& request);
 
  private:
-  bool resolve(const std::string& transfer_id, const std::string& hold_id, base::NanoDollars charged,
+  struct Accounts;
+  struct Debit;
+  struct Effect;
+  Accounts lock_accounts(const std::string& project_id);
+  Debit lock_debit(std::int64_t debit_id, std::int64_t credit_id);
+  bool resolve(TransferKind kind, const std::string& transfer_id, const std::string& hold_id, std::optional<Amount> charged,
                const std::string& reason);
+  bool move(const Transfer& transfer, const Effect& effect);
+  bool is_known(const Transfer& transfer);
   postgres::Transaction& tx_;
+  LedgerName ledger_;
 };
-
-/// One broken rule: the first bad row of its kind and by how much.
-struct LedgerFault {
-  std::string rule;  ///< `I1`..`I5`, as in trust.md
-  std::string detail;
-};
-
-struct LedgerVerification {
-  std::int64_t accounts = 0;
-  std::int64_t transfers = 0;
-  std::int64_t usages = 0;
-  std::vector<LedgerFault> faults;
-};
-
-/// Replays everything, each rule in one statement and so in one snapshot: I1 sums of debits and credits agree, posted and pending; I2 no prepaid account
-/// is overdrawn; I3 cached balances are the replay of the transfers; I4 a settled job's hold is resolved by exactly
-/// one transfer, an unfinished one's by none; I5 a job's usage is its trained tokens and its charge is their price.
-/// System scope.
-LedgerVerification verify_ledger(postgres::Transaction& tx);
 
 }  // namespace finetuned::billing

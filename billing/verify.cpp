@@ -1,4 +1,4 @@
-#include "billing/ledger.h"
+#include "billing/verify.h"
 
 namespace finetuned::billing {
 

@@ -5,7 +5,7 @@
 #include <iostream>
 
 #include "base/errors.h"
-#include "billing/ledger.h"
+#include "billing/verify.h"
 #include "services/model_import.h"
 #include "storage/audit_store.h"
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <stop_token>
 
-#include "billing/ledger.h"
+#include "billing/verify.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::metering {

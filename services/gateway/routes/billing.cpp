@@ -51,6 +51,7 @@ json::object transfer_shape(const billing::Transfer& transfer) {
   shape["credit_account"] = transfer.credit_account;
   shape["amount"] = nano(transfer.amount);
   shape["pending_id"] = or_null(transfer.pending_id);
+  shape["corrects_id"] = or_null(transfer.corrects_id);
   shape["job_id"] = or_null(transfer.job_id);
   shape["price_version"] = or_null(transfer.price_version);
   shape["reason"] = transfer.reason;

@@ -4,6 +4,7 @@
 
 #include "base/ids.h"
 #include "billing/ledger.h"
+#include "billing/verify.h"
 #include "billing/settlement.h"
 #include "storage/intake_store.h"
 #include "storage/job_leases.h"

@@ -1,8 +1,11 @@
 #include "billing/ledger.h"
+#include "billing/verify.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <latch>
 #include <map>
 #include <random>
 #include <thread>
@@ -75,8 +78,7 @@ TEST_F(LedgerTest, HoldPostAndReleaseMoveWhatTheySay) {
   EXPECT_EQ(page.data[0].kind, billing::TransferKind::kVoid);
   EXPECT_EQ(page.data[1].kind, billing::TransferKind::kPost);
   EXPECT_EQ(page.data[1].pending_id, hold);
-  EXPECT_THROW(in_project([&](Transaction& tx) { return Ledger(tx).list(project.id, {.after = "'; --"}); }),
-               base::ApiError);
+  EXPECT_THROW(in_project([&](Transaction& tx) { return Ledger(tx).list(project.id, {.after = "'; --"}); }), base::ApiError);
   EXPECT_TRUE(faults().empty());
 }
 
@@ -92,12 +94,134 @@ TEST_F(LedgerTest, TheSameTransferTwiceMovesMoneyOnce) {
     });
   EXPECT_EQ(balance().available.value, 500);
   EXPECT_EQ(balance().spent.value, 500);
-  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).credit(credit, project.id, {999}, "gift"); }),
-               TransferConflict);
-  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).release(base::make_uuid(), hold, "again"); }),
-               TransferConflict);
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).credit(credit, project.id, {999}, "gift"); }), TransferConflict);
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).release(base::make_uuid(), hold, "again"); }), TransferConflict);
   EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).post(base::make_uuid(), base::make_uuid(), {1}, "none"); }),
                TransferConflict);
+  EXPECT_TRUE(faults().empty());
+}
+
+/// The message of a refused transfer.
+template <class Work>
+std::string conflict(const Work& work) {
+  try {
+    work();
+  } catch (const TransferConflict& error) {
+    return error.what();
+  }
+  return "went through";
+}
+
+TEST_F(LedgerTest, AnotherBodyUnderAnIdIsRefusedAndSaysWhatDiffers) {
+  const std::string job = make_job(), other_job = make_job();
+  const std::string credit = base::make_uuid(), hold = base::make_uuid(), post = base::make_uuid();
+  const auto other = tests::make_project(pool());
+  in_project([&](Transaction& tx) {
+    Ledger ledger(tx);
+    ledger.credit(credit, project.id, {1000}, "gift");
+    ledger.hold(hold, project.id, {600}, job, 1);
+    ledger.post(post, hold, {500}, "trained");
+  });
+  const auto refused = [&](auto work) {
+    return conflict([&] {
+      pool().transact(Scope::system(), [&](Transaction& tx) {
+        Ledger ledger(tx);
+        work(ledger);
+      });
+    });
+  };
+  using testing::HasSubstr;
+  EXPECT_THAT(refused([&](Ledger& l) { l.credit(credit, project.id, {999}, "gift"); }), HasSubstr("amount 1000, not 999"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.credit(credit, project.id, {1000}, "Gift"); }),
+              HasSubstr("reason 'gift', not 'Gift'"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.credit(credit, other.id, {1000}, "gift"); }), HasSubstr("project"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.credit(hold, project.id, {600}, "gift"); }), HasSubstr("kind pending, not single"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.hold(hold, project.id, {600}, other_job, 1); }), HasSubstr("job"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.hold(hold, project.id, {5'000'000}, job, 1); }), HasSubstr("amount 600, not 5000000"))
+      << "though the account lacks it too";
+  EXPECT_THAT(refused([&](Ledger& l) { l.post(post, hold, {499}, "trained"); }), HasSubstr("amount 500, not 499"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.post(base::make_uuid(), hold, {499}, "trained"); }),
+              HasSubstr("resolved already by " + post));
+  EXPECT_THAT(conflict([&] {
+                pool().transact(Scope::project(other.id),
+                                [&](Transaction& tx) { Ledger(tx).credit(credit, other.id, {1000}, "gift"); });
+              }),
+              HasSubstr("is taken"))
+      << "a project learns no more of another's transfer";
+  EXPECT_EQ(balance().available.value, 500);
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, ACorrectionNamesWhatItCorrectsAndNeverExceedsIt) {
+  const std::string job = make_job(), hold = base::make_uuid(), post = base::make_uuid(), credit = base::make_uuid();
+  const std::string first = base::make_uuid(), second = base::make_uuid(), back = base::make_uuid();
+  const auto refused = [&](auto work) {
+    return conflict([&] {
+      in_project([&](Transaction& tx) {
+        Ledger ledger(tx);
+        work(ledger);
+      });
+    });
+  };
+  in_project([&](Transaction& tx) {
+    Ledger ledger(tx);
+    ledger.credit(credit, project.id, {1000}, "gift");
+    ledger.hold(hold, project.id, {600}, job, 1);
+    ledger.post(post, hold, {500}, "trained");
+    EXPECT_TRUE(ledger.correct(first, post, {300}, "twice too much"));
+    EXPECT_FALSE(ledger.correct(first, post, {300}, "twice too much"));
+  });
+  EXPECT_EQ(balance().available.value, 800);
+  using testing::HasSubstr;
+  EXPECT_THAT(refused([&](Ledger& l) { l.correct(first, post, {299}, "twice too much"); }), HasSubstr("amount 300, not 299"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.correct(second, post, {201}, "more"); }), HasSubstr("what is left"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.correct(second, hold, {1}, "a hold"); }), HasSubstr("is a pending"));
+  EXPECT_THAT(refused([&](Ledger& l) { l.correct(second, base::make_uuid(), {1}, "none"); }), HasSubstr("no transfer"));
+  in_project([&](Transaction& tx) {
+    Ledger ledger(tx);
+    EXPECT_TRUE(ledger.correct(back, first, {100}, "not so much"));
+    EXPECT_TRUE(ledger.correct(second, post, {200}, "all of it after all"));
+    EXPECT_EQ(ledger.find(second)->corrects_id, post);
+    EXPECT_EQ(ledger.find(second)->job_id, job);
+  });
+  EXPECT_EQ(balance().available.value, 900);
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).correct(base::make_uuid(), credit, {901}, "it was spent"); }),
+               InsufficientFunds);
+  in_project([&](Transaction& tx) { EXPECT_TRUE(Ledger(tx).correct(base::make_uuid(), credit, {900}, "a gift too many")); });
+  EXPECT_EQ(balance().available.value, 0);
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, AHoldExpiresOnceAndWhole) {
+  const std::string job = make_job(), hold = base::make_uuid(), expiry = base::make_uuid();
+  tests::give_credit(pool(), project, 1000);
+  in_project([&](Transaction& tx) {
+    Ledger ledger(tx);
+    ledger.hold(hold, project.id, {600}, job, 1);
+    EXPECT_TRUE(ledger.expire(expiry, hold, "out of time"));
+    EXPECT_FALSE(ledger.expire(expiry, hold, "out of time"));
+    EXPECT_EQ(ledger.find(expiry)->kind, billing::TransferKind::kExpire);
+    EXPECT_EQ(ledger.find(expiry)->amount.value, 600);
+  });
+  EXPECT_EQ(balance().available.value, 1000);
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, PointsAreALedgerOfTheirOwn) {
+  const std::string job = make_job(), hold = base::make_uuid();
+  tests::give_credit(pool(), project, 7);
+  in_project([&](Transaction& tx) {
+    Ledger points(tx, billing::LedgerName::kPointsMicro);
+    points.credit(base::make_uuid(), project.id, {1000}, "an award");
+    points.hold(hold, project.id, {600}, job, 1);
+    EXPECT_THROW(Ledger(tx).post(base::make_uuid(), hold, {1}, "in dollars"), TransferConflict);
+    points.post(base::make_uuid(), hold, {600}, "trained");
+    EXPECT_EQ(points.balance(project.id).available.value, 400);
+    EXPECT_EQ(points.list(project.id, {}).data.size(), 3u);
+    EXPECT_EQ(Ledger(tx).list(project.id, {}).data.size(), 1u);
+    EXPECT_THROW(points.hold(base::make_uuid(), project.id, {401}, job, 1), InsufficientFunds);
+  });
+  EXPECT_EQ(balance().available.value, 7);
   EXPECT_TRUE(faults().empty());
 }
 
@@ -123,33 +247,30 @@ TEST_F(LedgerTest, AChargeBeyondItsHoldIsRefused) {
   const std::string hold = base::make_uuid();
   tests::give_credit(pool(), project, 1000);
   in_project([&](Transaction& tx) { Ledger(tx).hold(hold, project.id, {100}, job, 1); });
-  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).post(base::make_uuid(), hold, {101}, "more"); }),
-               TransferConflict);
+  EXPECT_THROW(in_project([&](Transaction& tx) { Ledger(tx).post(base::make_uuid(), hold, {101}, "more"); }), TransferConflict);
   EXPECT_EQ(balance().held.value, 100);
 }
 
-TEST_F(LedgerTest, FiftyThreadsOnOneDollarOverspendNothing) {
+TEST_F(LedgerTest, TwoHundredClientsOnOneDollarOverspendNothing) {
   constexpr std::int64_t kDollar = 1'000'000'000;
   constexpr std::int64_t kPrice = 30'000'000;  // 33 fit, 167 do not
   tests::give_credit(pool(), project, kDollar);
-  std::vector<std::string> jobs;
-  for (int i = 0; i < 50; ++i) jobs.push_back(make_job());
+  const std::string job = make_job();
   const auto many = tests::make_pool(50);
   std::atomic<int> held{0}, refused{0};
+  std::latch begin(200);
   {
-    std::vector<std::jthread> threads;
-    for (int i = 0; i < 50; ++i)
-      threads.emplace_back([&, i] {
-        for (int round = 0; round < 4; ++round) {
-          try {
-            many->transact(Scope::project(project.id), [&](Transaction& tx) {
-              Ledger(tx).hold(base::make_uuid(), project.id, {kPrice}, jobs[i], 1);
-            });
-            ++held;
-          } catch (const InsufficientFunds& error) {
-            EXPECT_EQ(error.shortfall().value, kPrice - kDollar % kPrice);
-            ++refused;
-          }
+    std::vector<std::jthread> clients;
+    for (int i = 0; i < 200; ++i)
+      clients.emplace_back([&] {
+        begin.arrive_and_wait();
+        try {
+          many->transact(Scope::project(project.id),
+                         [&](Transaction& tx) { Ledger(tx).hold(base::make_uuid(), project.id, {kPrice}, job, 1); });
+          ++held;
+        } catch (const InsufficientFunds& error) {
+          EXPECT_EQ(error.shortfall().value, kPrice - kDollar % kPrice);
+          ++refused;
         }
       });
   }
@@ -176,7 +297,8 @@ TEST_F(LedgerTest, RandomOperationsKeepTheRules) {
   constexpr int kThreads = 4;
   constexpr int kOperations = 250;
   std::vector<std::string> jobs;
-  for (int i = 0; i < kThreads; ++i) jobs.push_back(make_job());
+  for (int i = 0; i < kThreads; ++i)
+    jobs.push_back(make_job());
   const auto many = tests::make_pool(kThreads);
   std::atomic<std::int64_t> credited{0}, charged{0}, refused{0};
   const auto operate = [&](int thread) {
@@ -216,7 +338,8 @@ TEST_F(LedgerTest, RandomOperationsKeepTheRules) {
   };
   {
     std::vector<std::jthread> threads;
-    for (int t = 0; t < kThreads; ++t) threads.emplace_back(operate, t);
+    for (int t = 0; t < kThreads; ++t)
+      threads.emplace_back(operate, t);
   }
   const auto after = balance();
   EXPECT_EQ(after.credited.value, credited);
@@ -224,7 +347,8 @@ TEST_F(LedgerTest, RandomOperationsKeepTheRules) {
   EXPECT_GT(charged, 0);
   EXPECT_GT(refused, 0) << "some holds found the purse empty";
   EXPECT_EQ(after.available.value + after.held.value + after.spent.value, after.credited.value);
-  for (const auto& fault : faults()) ADD_FAILURE() << fault.rule << " " << fault.detail;
+  for (const auto& fault : faults())
+    ADD_FAILURE() << fault.rule << " " << fault.detail;
 }
 
 TEST_F(LedgerTest, TransfersUsageAndPricesAreAppendOnly) {

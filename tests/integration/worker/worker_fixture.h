@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "billing/admission.h"
 #include "billing/ledger.h"
+#include "billing/verify.h"
 #include "services/intake/intake.h"
 #include "services/worker/worker.h"
 #include "storage/job_store.h"

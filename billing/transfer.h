@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/money.h"
+
+namespace finetuned::billing {
+
+/// Each is double entry by itself: a transfer stays within its ledger.
+enum class LedgerName { kUsdNano, kPointsMicro };
+std::string to_string(LedgerName ledger);        ///< `USD_NANO`, `POINTS_MICRO`
+LedgerName ledger_named(std::string_view name);  ///< throws std::invalid_argument for another name
+
+/// In its ledger's unit: nano-dollars, or of POINTS_MICRO millionths of a point.
+using Amount = base::NanoDollars;
+
+enum class TransferKind { kSingle, kPending, kPost, kVoid, kExpire, kCorrection };
+std::string to_string(TransferKind kind);
+TransferKind kind_named(std::string_view name);  ///< throws std::invalid_argument for another name
+
+/// A row of the ledger.
+struct Transfer {
+  std::string id;  ///< UUID
+  std::int64_t seq = 0;
+  std::string project_id;
+  LedgerName ledger = LedgerName::kUsdNano;
+  TransferKind kind = TransferKind::kSingle;
+  std::int64_t debit_id = 0;
+  std::int64_t credit_id = 0;
+  std::string debit_account;  ///< its kind: `prepaid`, `revenue` or `funding`
+  std::string credit_account;
+  Amount amount;
+  std::optional<std::string> pending_id;   ///< of a post, void or expire: the hold that it resolves
+  std::optional<std::string> corrects_id;  ///< of a correction
+  std::optional<std::string> job_id;
+  std::optional<std::int64_t> price_version;
+  std::string reason;
+  std::int64_t created_at = 0;
+};
+
+}  // namespace finetuned::billing
