@@ -11,7 +11,7 @@ constexpr char kCosts[] =
     " sum(t.amount)::text AS nano, coalesce(sum(u.tokens_cum), 0)::text AS tokens"
     " FROM project p JOIN transfer t ON t.project_id = p.id"
     " JOIN transfer hold ON hold.id = t.pending_id JOIN job j ON j.id = hold.job_id"
-    " LEFT JOIN LATERAL (SELECT sum(tokens_cum) AS tokens_cum FROM usage WHERE transfer_id = t.id AND job_id = j.id) u ON true"
+    " LEFT JOIN LATERAL (SELECT max(tokens_cum) AS tokens_cum FROM usage WHERE job_id = j.id AND metric = 'trained_tokens') u ON true"
     " WHERE p.organization_id = $1 AND t.ledger = 'USD_NANO' AND t.kind = 'post'"
     " AND t.created_at >= to_timestamp($2::bigint) AND t.created_at < to_timestamp($3::bigint)"
     " AND ($4::text[] = '{}' OR t.project_id = ANY ($4::text[]))"

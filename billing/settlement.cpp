@@ -2,68 +2,53 @@
 
 #include <algorithm>
 
-#include "base/expects.h"
 #include "base/ids.h"
 #include "billing/ledger.h"
-#include "billing/prices.h"
+#include "billing/usage.h"
 #include "storage/job_store.h"
 
 namespace finetuned::billing {
 
 namespace {
 
-/// What a job pays for.
-struct Trained {
-  std::int64_t steps = 0;
-  std::int64_t tokens = 0;
-};
-
-bool our_fault(const storage::Job& job) {
-  return job.error && (job.error->code == "worker_crashed" || job.error->code == "internal_error");
-}
-
-Trained trained_by(postgres::Transaction& tx, const storage::Job& job) {
-  if (job.state == storage::JobState::kSucceeded)
-    return {std::max<std::int64_t>(job.step, 1), job.trained_tokens.value_or(0)};
-  if (our_fault(job)) return {};
-  const auto checkpoint = storage::JobStore(tx).last_checkpoint(job.id);
-  if (!checkpoint) return {};
-  return {checkpoint->step, checkpoint->trained_tokens};
-}
-
-void record_usage(postgres::Transaction& tx, const storage::Job& job, const Trained& trained,
-                  const std::string& transfer_id) {
-  tx.execute(
-      "INSERT INTO usage (job_id, project_id, metric, steps, tokens_cum, lease_epoch, transfer_id)"
-      " VALUES ($1, $2, 'trained_tokens', int8range(1, $3::bigint + 1), $4, $5, $6::uuid)",
-      {job.id, job.project_id, trained.steps, trained.tokens, job.lease_epoch, transfer_id});
+/// What a job pays for, all of it booked.
+BookedUsage due(postgres::Transaction& tx, const storage::Job& job) {
+  if (is_waived(job.error)) return {};
+  if (job.state == storage::JobState::kSucceeded) {
+    book_usage_without_steps(tx, job.id, job.lease_epoch, std::max<std::int64_t>(job.step, 1), job.trained_tokens.value_or(0));
+  } else if (const auto checkpoint = storage::JobStore(tx).last_checkpoint(job.id)) {
+    book_usage_without_steps(tx, job.id, job.lease_epoch, checkpoint->step, checkpoint->trained_tokens);
+  }
+  return booked_usage(tx, job.id);
 }
 
 }  // namespace
+
+bool is_waived(const std::optional<storage::JobError>& error) {
+  return error && (error->code == "worker_crashed" || error->code == "internal_error");
+}
 
 std::optional<Settlement> settle_job(postgres::Transaction& tx, const std::string& job_id) {
   storage::JobStore jobs(tx);
   const auto job = jobs.find_locked(job_id);
   if (!job || job->settled || !storage::is_terminal(job->state)) return std::nullopt;
   Settlement settlement;
-  if (job->hold_transfer_id) {
-    const Trained trained = trained_by(tx, *job);
-    const std::int64_t held = job->quoted_nano.value_or(0);
-    const Price price = price_at_version(tx, *job->price_version);
-    settlement.billed_tokens = trained.tokens;
-    settlement.charged = {std::min(base::price_of(trained.tokens, price.nano_per_1k).value, held)};
-    settlement.returned = {held - settlement.charged.value};
-    const std::string transfer_id = base::make_uuid();
-    Ledger ledger(tx);
-    if (settlement.charged.value > 0)
-      ledger.post(transfer_id, *job->hold_transfer_id, settlement.charged,
-                  std::to_string(trained.tokens) + " tokens trained by " + job_id);
-    else
-      ledger.release(transfer_id, *job->hold_transfer_id, "nothing to bill for " + job_id);
-    if (trained.tokens > 0) record_usage(tx, *job, trained, transfer_id);
+  if (job->price_version) {  // it was admitted
+    const BookedUsage usage = due(tx, *job);
+    settlement.billed_tokens = usage.tokens;
+    settlement.charged = usage.amount;
+    settlement.returned = {job->quoted_nano.value_or(0) - usage.amount.value};
+    if (job->hold_transfer_id) {
+      Ledger ledger(tx);
+      if (usage.amount.value > 0)
+        ledger.post(base::make_uuid(), *job->hold_transfer_id, usage.amount,
+                    std::to_string(usage.tokens) + " tokens trained by " + job_id);
+      else
+        ledger.release(base::make_uuid(), *job->hold_transfer_id, "nothing to bill for " + job_id);
+    }
   }
   std::optional<std::int64_t> billed;
-  if (job->state != storage::JobState::kSucceeded && settlement.billed_tokens > 0) billed = settlement.billed_tokens;
+  if (settlement.billed_tokens > 0) billed = settlement.billed_tokens;
   jobs.mark_settled(job_id, billed);
   return settlement;
 }

@@ -15,6 +15,13 @@ constexpr Rule kRules[] = {
      "SELECT 'ledger ' || ledger || ': posted debits ' || sum(debits_posted) || ' and credits ' || sum(credits_posted)"
      " || ', pending ' || sum(debits_pending) || ' and ' || sum(credits_pending) AS detail FROM account GROUP BY ledger"
      " HAVING sum(debits_posted) <> sum(credits_posted) OR sum(debits_pending) <> sum(credits_pending) LIMIT 1"},
+    {"I1",
+     "SELECT 'transfer ' || t.id || ' of ' || t.ledger || ' and ' || t.project_id || ' moves from ' || d.kind || ' of ' || d.ledger"
+     " || ' and ' || d.project_id || ' to ' || c.kind || ' of ' || c.ledger || ' and ' || c.project_id AS detail"
+     " FROM transfer t JOIN account d ON d.id = t.debit_id JOIN account c ON c.id = t.credit_id"
+     " WHERE d.ledger <> t.ledger OR c.ledger <> t.ledger OR (t.ledger = 'USD_NANO' AND (d.project_id <> t.project_id"
+     "  OR c.project_id <> t.project_id)) OR (t.kind IN ('pending', 'post', 'void', 'expire')"
+     "  AND (d.kind, c.kind) <> ('prepaid', 'revenue')) ORDER BY t.seq LIMIT 1"},
     {"I2",
      "SELECT 'account ' || id || ' is overdrawn by ' || debits_posted + debits_pending - credits_posted AS detail"
      " FROM account WHERE no_overdraft AND debits_posted + debits_pending > credits_posted ORDER BY id LIMIT 1"},
@@ -45,18 +52,46 @@ constexpr Rule kRules[] = {
      " LEFT JOIN transfer r ON r.pending_id = t.id AND r.kind IN ('post', 'void', 'expire')"
      " WHERE t.kind = 'pending' AND (j.id IS NULL OR (j.settled_at IS NULL) <> (r.id IS NULL))"
      " ORDER BY t.seq LIMIT 1"},
+    {"I4",
+     "SELECT 'transfer ' || t.id || ' resolves ' || t.pending_id || ', ' || CASE WHEN h.id IS NULL THEN 'which is not there'"
+     " WHEN h.kind <> 'pending' THEN 'which is no hold' WHEN t.amount > h.amount THEN 'a hold of less'"
+     " ELSE 'which is another hold than it says' END AS detail FROM transfer t LEFT JOIN transfer h ON h.id = t.pending_id"
+     " WHERE t.kind IN ('post', 'void', 'expire') AND (h.id IS NULL OR h.kind <> 'pending' OR t.amount > h.amount"
+     "  OR (t.kind <> 'post' AND t.amount <> h.amount) OR (t.ledger, t.project_id, t.debit_id, t.credit_id, t.job_id)"
+     "   IS DISTINCT FROM (h.ledger, h.project_id, h.debit_id, h.credit_id, h.job_id)) ORDER BY t.seq LIMIT 1"},
+    {"I4",
+     "SELECT 'transfer ' || id || ' is corrected by ' || corrected || ', and moved ' || coalesce(amount::text, 'nothing') ||"
+     " CASE WHEN fits THEN '' ELSE ' between other accounts' END AS detail FROM (SELECT c.corrects_id AS id, t.amount, t.seq,"
+     "  sum(c.amount) AS corrected, bool_and((c.ledger, c.project_id, c.debit_id, c.credit_id) IS NOT DISTINCT FROM"
+     "   (t.ledger, t.project_id, t.credit_id, t.debit_id)) AS fits FROM transfer c LEFT JOIN transfer t ON t.id = c.corrects_id"
+     "   AND t.kind IN ('single', 'post', 'correction') WHERE c.kind = 'correction' GROUP BY c.corrects_id, t.amount, t.seq) s"
+     " WHERE amount IS NULL OR corrected > amount OR NOT fits ORDER BY seq LIMIT 1"},
     {"I5",
-     "WITH billed AS (SELECT u.job_id, max(u.tokens_cum) AS tokens FROM usage u GROUP BY u.job_id),"
-     " priced AS (SELECT j.id, j.trained_tokens, b.tokens, j.quoted_nano, post.amount,"
-     "  div(b.tokens::numeric * p.nano_per_1k, 1000) AS whole, mod(b.tokens::numeric * p.nano_per_1k, 1000) AS rest"
-     "  FROM job j JOIN price p ON p.version = j.price_version LEFT JOIN billed b ON b.job_id = j.id"
+     "WITH billed AS (SELECT job_id, max(tokens_cum) AS tokens, sum(amount) AS amount FROM usage"
+     "  WHERE metric = 'trained_tokens' GROUP BY job_id),"
+     " settled AS (SELECT j.id, coalesce(j.trained_tokens, 0) AS trained, coalesce(post.amount, 0) AS charge,"
+     "  CASE WHEN j.error_code IN ('worker_crashed', 'internal_error') THEN 0 ELSE coalesce(b.tokens, 0) END AS tokens,"
+     "  CASE WHEN j.error_code IN ('worker_crashed', 'internal_error') THEN 0 ELSE coalesce(b.amount, 0) END AS amount"
+     "  FROM job j LEFT JOIN billed b ON b.job_id = j.id"
      "  LEFT JOIN transfer post ON post.pending_id = j.hold_transfer_id AND post.kind = 'post'"
-     "  WHERE j.settled_at IS NOT NULL AND j.hold_transfer_id IS NOT NULL)"
-     " SELECT 'job ' || id || ' trained ' || coalesce(trained_tokens, 0) || ' tokens, has usage of ' ||"
-     " coalesce(tokens, 0) || ' and a charge of ' || coalesce(amount, 0) AS detail FROM priced"
-     " WHERE coalesce(trained_tokens, 0) <> coalesce(tokens, 0) OR coalesce(amount, 0) <> least(quoted_nano,"
-     " coalesce(whole + CASE WHEN rest > 500 OR (rest = 500 AND mod(whole, 2) = 1) THEN 1 ELSE 0 END, 0))"
-     " ORDER BY id LIMIT 1"},
+     "  WHERE j.settled_at IS NOT NULL AND j.price_version IS NOT NULL)"
+     " SELECT 'job ' || id || ' trained ' || trained || ' tokens and was charged ' || charge || ', its usage is ' || tokens ||"
+     " ' tokens for ' || amount AS detail FROM settled WHERE trained <> tokens OR charge <> amount ORDER BY id LIMIT 1"},
+    {"I5",
+     "WITH ranges AS (SELECT u.*, j.hold_transfer_id, coalesce(j.quoted_nano, 0) AS held, p.nano_per_1k AS price,"
+     "  coalesce(lag(upper(steps)) OVER job, 1) AS next, coalesce(lag(tokens_cum) OVER job, 0) AS tokens_before"
+     "  FROM usage u JOIN job j ON j.id = u.job_id JOIN price p ON p.version = j.price_version"
+     "  WHERE metric = 'trained_tokens' WINDOW job AS (PARTITION BY job_id ORDER BY steps)),"
+     " priced AS (SELECT *, div(tokens_cum::numeric * price, 1000) AS whole, mod(tokens_cum::numeric * price, 1000) AS rest,"
+     "  div(tokens_before::numeric * price, 1000) AS whole_before, mod(tokens_before::numeric * price, 1000) AS rest_before FROM ranges),"
+     " due AS (SELECT *, least(held, whole + (rest > 500 OR (rest = 500 AND mod(whole, 2) = 1))::int) - least(held, whole_before"
+     "  + (rest_before > 500 OR (rest_before = 500 AND mod(whole_before, 2) = 1))::int) AS price_of_it FROM priced)"
+     " SELECT 'usage ' || seq || ' of job ' || job_id || ', steps ' || steps::text || ': ' || CASE WHEN lower(steps) <> next"
+     " THEN 'the range before it ends at ' || next WHEN tokens_cum < tokens_before THEN 'fewer tokens than before it'"
+     " WHEN transfer_id IS DISTINCT FROM hold_transfer_id THEN 'it names another hold than its job'"
+     " ELSE 'costs ' || price_of_it || ' and is booked with ' || amount END AS detail FROM due"
+     " WHERE lower(steps) <> next OR tokens_cum < tokens_before OR transfer_id IS DISTINCT FROM hold_transfer_id"
+     "  OR amount <> price_of_it ORDER BY seq LIMIT 1"},
 };
 
 }  // namespace

@@ -21,10 +21,10 @@ struct LedgerVerification {
   std::vector<LedgerFault> faults;
 };
 
-/// Replays everything, each rule in one statement and so in one snapshot: I1 sums of debits and credits agree, posted and
-/// pending; I2 no prepaid account is overdrawn; I3 cached balances are the replay of the transfers; I4 a settled job's hold is
-/// resolved by exactly one transfer, an unfinished one's by none; I5 a job's usage is its trained tokens and its charge is
-/// their price. System scope.
+/// Replays balances, holds and usage, each rule in one statement: I1 sums of debits and credits agree, posted and pending, and
+/// no transfer leaves its ledger or its project; I2 no prepaid account is overdrawn; I3 cached balances are the replay of the
+/// transfers; I4 a settled job's hold is resolved by exactly one transfer, an unfinished one's by none, and what resolves or
+/// corrects a transfer fits it; I5 a job's usage is its trained tokens and its charge their price, range by range. System scope.
 LedgerVerification verify_ledger(postgres::Transaction& tx);
 
 }  // namespace finetuned::billing

@@ -1,5 +1,7 @@
 #include "services/worker/job_observer.h"
 
+#include "base/expects.h"
+#include "billing/usage.h"
 #include "services/worker/job_config.h"
 #include "services/worker/job_results.h"
 
@@ -34,7 +36,10 @@ void JobObserver::on_resume(const std::vector<training::StepMetrics>& taken) {
   const training::StepMetrics& last = taken.back();
   link_.post(message("The run goes on after step " + std::to_string(last.step)),
              {.step = last.step, .total_steps = last.total_steps, .trained_tokens = last.trained_tokens, .left = std::nullopt});
-  for (const training::StepMetrics& step : taken) weigh_validation(step);
+  for (const training::StepMetrics& step : taken) {
+    count(step);
+    weigh_validation(step);
+  }
 }
 
 void JobObserver::begins_anew(const std::string& why) {
@@ -44,7 +49,16 @@ void JobObserver::begins_anew(const std::string& why) {
   link_.post(std::move(event));
 }
 
+/// A run that begins anew takes its first step again.
+void JobObserver::count(const training::StepMetrics& step) {
+  const auto before = static_cast<std::size_t>(step.step - 1);
+  base::expects(step.step >= 1 && before <= tokens_after_.size(), "steps come one after another");
+  tokens_after_.resize(before);
+  tokens_after_.push_back(step.trained_tokens);
+}
+
 void JobObserver::on_step(const training::StepMetrics& step) {
+  count(step);
   pace_.add(step);
   const Progress progress{.step = step.step,
                           .total_steps = step.total_steps,
@@ -100,6 +114,7 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
     ++tries;
     storage::JobLeases leases(tx);
     if (!leases.add_checkpoint(link_.lease(), checkpoint, &already_there)) return false;
+    billing::book_usage(tx, link_.lease().job_id, link_.lease().epoch, tokens_after_);
     return already_there || leases.append_events(link_.lease(), events);
   };
   link_.write(add, [](Transaction&) { return false; });  // adding it again is harmless

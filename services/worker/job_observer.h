@@ -39,8 +39,11 @@ class JobObserver final : public training::RunObserver {
   bool stop_requested() override;
 
   bool stopped_early() const { return stopped_early_; }
+  /// The tokens trained by the run's first k + 1 steps.
+  const std::vector<std::int64_t>& tokens_after() const { return tokens_after_; }
 
  private:
+  void count(const training::StepMetrics& step);
   void weigh_validation(const training::StepMetrics& step);
   void watch_validation(const training::StepMetrics& step);
 
@@ -49,6 +52,7 @@ class JobObserver final : public training::RunObserver {
   Options options_;
   std::stop_token stop_;
   Pace pace_;
+  std::vector<std::int64_t> tokens_after_;
   double best_valid_loss_ = std::numeric_limits<double>::infinity();
   std::int64_t epochs_without_better_ = 0;
   bool stopped_early_ = false;

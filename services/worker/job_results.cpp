@@ -4,6 +4,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "billing/settlement.h"
+#include "billing/usage.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
 #include "storage/removal_store.h"
@@ -119,8 +120,8 @@ storage::NewEvent stop_message(storage::JobState state, bool shut_down, std::int
 
 }  // namespace
 
-void publish_success(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
-                     const std::string& model_name, const training::RunResult& result) {
+void publish_success(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const std::string& model_name,
+                     const training::RunResult& result, std::span<const std::int64_t> tokens_after) {
   StoredResults results(store, job, result);
   link.flush();
   storage::FineTunedModel model;
@@ -141,6 +142,7 @@ void publish_success(JobLink& link, objects::ObjectStore& store, const storage::
     const training::StepMetrics& last = result.last;
     if (!leases.set_progress(link.lease(), last.step, last.total_steps, last.trained_tokens, std::nullopt)) return false;
     if (!leases.succeed(link.lease(), model_name, results.file_ids(), last.trained_tokens)) return false;
+    billing::book_usage(tx, job.id, link.lease().epoch, tokens_after);
     billing::settle_job(tx, job.id);
     return true;
   };

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,9 +16,10 @@ namespace finetuned::worker {
 
 /// Stores what the run made as objects and ends the job in one fenced transaction: the four result files
 /// (adapter_model.safetensors, adapter_config.json, step_metrics.csv, manifest.json), the model, the last event, state
-/// `succeeded`, usage and its charge, the rest of the hold given back. Throws LeaseLost, having left no object behind.
-void publish_success(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
-                     const std::string& model_name, const training::RunResult& result);
+/// `succeeded`, usage and its charge, the rest of the hold given back. `tokens_after`: as JobObserver counted them. Throws
+/// LeaseLost, having left no object behind.
+void publish_success(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const std::string& model_name,
+                     const training::RunResult& result, std::span<const std::int64_t> tokens_after);
 
 /// Ends the job as cancelled: it pays for its last committed checkpoint. Throws LeaseLost.
 void publish_cancelled(JobLink& link, const storage::Job& job);

@@ -315,8 +315,8 @@ TEST_F(Settlement, ASecondBillOfTheSameStepsIsRefusedByTheDatabase) {
   });
   try {
     in_project([&](Transaction& tx) {
-      tx.execute("INSERT INTO usage (job_id, project_id, metric, steps, tokens_cum, lease_epoch, transfer_id)"
-                 " SELECT job_id, project_id, metric, int8range(1, 2), 1, lease_epoch, transfer_id FROM usage"
+      tx.execute("INSERT INTO usage (job_id, project_id, metric, steps, tokens_cum, amount, lease_epoch, transfer_id)"
+                 " SELECT job_id, project_id, metric, int8range(1, 2), 1, 1, lease_epoch, transfer_id FROM usage"
                  " WHERE job_id = $1",
                  {job.id});
     });

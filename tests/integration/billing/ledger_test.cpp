@@ -351,19 +351,36 @@ TEST_F(LedgerTest, RandomOperationsKeepTheRules) {
     ADD_FAILURE() << fault.rule << " " << fault.detail;
 }
 
-TEST_F(LedgerTest, TransfersUsageAndPricesAreAppendOnly) {
-  tests::give_credit(pool(), project, 100);
-  for (const char* statement :
-       {"UPDATE transfer SET amount = amount + 1", "DELETE FROM transfer", "TRUNCATE transfer CASCADE",
-        "UPDATE usage SET tokens_cum = 0", "DELETE FROM usage", "TRUNCATE usage", "UPDATE price SET nano_per_1k = 0",
-        "DELETE FROM price"}) {
-    try {
-      pool().transact(Scope::system(), [&](Transaction& tx) { tx.execute(statement); });
-      ADD_FAILURE() << statement << " went through";
-    } catch (const postgres::SqlError& error) {
-      EXPECT_EQ(error.sqlstate, "23000") << statement;
-    }
+/// By whom, and what the database says to it.
+std::string refusal(postgres::Pool& by, const std::string& statement) {
+  try {
+    by.transact(Scope::system(), [&](Transaction& tx) { tx.execute(statement); });
+  } catch (const postgres::SqlError& error) {
+    return error.sqlstate;
   }
+  return "went through";
+}
+
+TEST_F(LedgerTest, WhatIsWrittenIsAppendOnlyByGrantsAndByTriggers) {
+  tests::give_credit(pool(), project, 100);
+  const auto superuser = tests::make_superuser_pool();
+  for (const char* table : {"transfer", "usage", "audit_log", "ledger_seal", "ledger_head"})
+    for (const std::string statement : {"UPDATE $ SET %", "DELETE FROM $", "TRUNCATE $ CASCADE"}) {
+      std::string sql = statement;
+      sql.replace(sql.find('$'), 1, table);
+      const std::string name = table;
+      if (const auto at = sql.find('%'); at != std::string::npos)
+        sql.replace(at, 1,
+                    name == "audit_log"  ? "type = 'x'"
+                    : name == "usage"    ? "tokens_cum = 0"
+                    : name == "transfer" ? "amount = 1"
+                                         : "hash = '\\x'");
+      EXPECT_EQ(refusal(pool(), sql), "42501") << sql;
+      EXPECT_EQ(refusal(*superuser, sql), "23000") << sql;
+    }
+  EXPECT_EQ(refusal(pool(), "UPDATE transfer SET seq = DEFAULT"), "23000") << "the column that foreign keys lock by";
+  for (const char* sql : {"UPDATE price SET nano_per_1k = 0", "DELETE FROM price"})
+    EXPECT_EQ(refusal(pool(), sql), "23000");
 }
 
 TEST_F(LedgerTest, VerifyNamesAnAlteredBalance) {

@@ -23,9 +23,9 @@ class CostsTest : public AdminTest {
       Ledger ledger(tx);
       ledger.hold(hold, project.id, {2 * nano}, job.id, 1);
       ledger.post(post, hold, {nano}, "trained");
-      tx.execute("INSERT INTO usage (job_id, project_id, metric, steps, tokens_cum, lease_epoch, transfer_id)"
-                 " VALUES ($1, $2, 'trained_tokens', '[1,9)', $3, 1, $4::uuid)",
-                 {job.id, project.id, tokens, post});
+      tx.execute("INSERT INTO usage (job_id, project_id, metric, steps, tokens_cum, amount, lease_epoch, transfer_id)"
+                 " VALUES ($1, $2, 'trained_tokens', '[1,9)', $3, $4, 1, $5::uuid)",
+                 {job.id, project.id, tokens, nano, hold});
     });
     return hold;
   }

@@ -4,6 +4,7 @@
 #include <iostream>
 #include <vector>
 
+#include "base/expects.h"
 #include "base/ids.h"
 #include "storage/postgres/migrator.h"
 
@@ -92,6 +93,15 @@ std::unique_ptr<postgres::Pool> make_pool(std::size_t connections) {
   options.url = database_url();
   options.connections = connections;
   return std::make_unique<postgres::Pool>(std::move(options));
+}
+
+std::unique_ptr<postgres::Pool> make_superuser_pool() {
+  std::string url = database_url();
+  const std::string user = "user=finetuned";  // as deploy/local/services.sh makes both
+  const auto at = url.find(user);
+  base::expects(at != std::string::npos, "the test database's URL names its user");
+  url.replace(at, user.size(), "user=services");
+  return std::make_unique<postgres::Pool>(postgres::PoolOptions{.url = url, .connections = 1});
 }
 
 postgres::Pool& pool() {

@@ -20,6 +20,9 @@ std::unique_ptr<postgres::Pool> make_pool(std::size_t connections = 4);
 /// One pool shared by the program's tests.
 postgres::Pool& pool();
 
+/// A pool on that database as its server's superuser, whom no grant and no policy binds: to be who alters books.
+std::unique_ptr<postgres::Pool> make_superuser_pool();
+
 /// Another empty, not migrated database, dropped with the other one at the program's end.
 std::string make_empty_database();
 
