@@ -193,6 +193,11 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::scheduler, &S::Scheduler::max_attempts)},
       {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
        integer(&S::metering, &S::Metering::reconcile_seconds)},
+      {"metering.seal_seconds", Type::kInteger, "2", 1, 3600, false, "How often new transfers are sealed into the ledger's chain.",
+       integer(&S::metering, &S::Metering::seal_seconds)},
+      {"ledger.key_file", Type::kText, "", {}, {}, false,
+       "The Ed25519 key (PEM) that signs the ledger's heads, made where it isn't there; empty: ledger/signing.key in the data directory.",
+       text(&S::ledger, &S::Ledger::key_file)},
   };
   static const std::vector<ConfigKey> all =
       joined(joined(joined(joined(joined(joined(table, worker_keys()), webhooks_keys()), generation_keys()), limits_keys()), tls_keys()),

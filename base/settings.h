@@ -83,7 +83,12 @@ struct Settings {
 
   struct Metering {
     int reconcile_seconds = 0;
+    int seal_seconds = 0;
   } metering;
+
+  struct Ledger {
+    std::string key_file;  ///< empty: kept in the data directory
+  } ledger;
 
   struct Webhooks {
     std::string secret_key;     ///< 32 bytes in base64; empty: kept in the data directory

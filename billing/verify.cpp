@@ -1,8 +1,15 @@
 #include "billing/verify.h"
 
+#include <algorithm>
+
+#include "base/hex.h"
+#include "storage/audit_store.h"
+
 namespace finetuned::billing {
 
 namespace {
+
+constexpr std::chrono::hours kLongest{2};  // a statement: it reads every transfer
 
 /// A rule as a query for its first offender: columns `detail`; no row where it holds.
 struct Rule {
@@ -94,6 +101,19 @@ constexpr Rule kRules[] = {
      "  OR amount <> price_of_it ORDER BY seq LIMIT 1"},
 };
 
+void check_signatures(const std::vector<LedgerHead>& heads, const std::vector<std::string>& keys,
+                      LedgerVerification& verification) {
+  if (!heads.empty() && keys.empty())
+    verification.faults.push_back({"head", "there are signed heads and no key to check them by: name it with --public-key"});
+  if (keys.empty()) return;
+  const auto forged = std::find_if(heads.begin(), heads.end(), [&](const LedgerHead& head) {
+    return std::none_of(keys.begin(), keys.end(), [&](const std::string& key) { return head.signed_by(key); });
+  });
+  if (forged == heads.end()) return;
+  verification.faults.push_back({"head", to_string(forged->ledger) + " position " + std::to_string(forged->position) +
+                                             ": it was not signed by the key " + base::hex_encode(keys.front())});
+}
+
 }  // namespace
 
 LedgerVerification verify_ledger(postgres::Transaction& tx) {
@@ -109,6 +129,31 @@ LedgerVerification verify_ledger(postgres::Transaction& tx) {
     if (!offender.empty()) verification.faults.push_back({rule.name, offender.row(0).text("detail")});
   }
   return verification;
+}
+
+LedgerVerification verify_books(postgres::Pool& pool, const KnownHeads& known) {
+  return pool.snapshot(
+      postgres::Scope::system(),
+      [&](postgres::Transaction& tx) {
+        std::vector<LedgerHead> heads = read_heads(tx);
+        const std::size_t kept = heads.size();
+        heads.insert(heads.end(), known.from_files.begin(), known.from_files.end());
+        LedgerVerification verification;
+        verification.heads = static_cast<std::int64_t>(kept);
+        check_signatures(heads, known.public_keys, verification);
+        verify_chains(tx, {}, heads, verification);
+        LedgerVerification replayed = verify_ledger(tx);
+        verification.accounts = replayed.accounts;
+        verification.transfers = replayed.transfers;
+        verification.usages = replayed.usages;
+        verification.faults.insert(verification.faults.end(), replayed.faults.begin(), replayed.faults.end());
+        const storage::AuditVerification audit = storage::verify_audit_log(tx);
+        verification.audit_entries = audit.entries;
+        for (const storage::AuditFault& fault : audit.faults)
+          verification.faults.push_back({"audit", fault.organization_id + ": " + fault.entry_id + ": " + fault.detail});
+        return verification;
+      },
+      kLongest);
 }
 
 }  // namespace finetuned::billing

@@ -1,16 +1,18 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
-#include "storage/postgres/transaction.h"
+#include "billing/ledger_head.h"
+#include "storage/postgres/pool.h"
 
 namespace finetuned::billing {
 
-/// One broken rule: the first bad row of its kind and by how much.
+/// One broken rule: the first bad row of its kind, and what is wrong with it.
 struct LedgerFault {
-  std::string rule;  ///< `I1`..`I5`, as in trust.md
+  std::string rule;  ///< `I1`..`I5` as in verify_ledger, `chain`, `head`, `audit`
   std::string detail;
 };
 
@@ -18,6 +20,10 @@ struct LedgerVerification {
   std::int64_t accounts = 0;
   std::int64_t transfers = 0;
   std::int64_t usages = 0;
+  std::int64_t sealed = 0;    ///< of the transfers, those hashed again
+  std::int64_t unsealed = 0;  ///< those that wait for the sealer: no fault
+  std::int64_t heads = 0;
+  std::int64_t audit_entries = 0;
   std::vector<LedgerFault> faults;
 };
 
@@ -26,5 +32,28 @@ struct LedgerVerification {
 /// transfers; I4 a settled job's hold is resolved by exactly one transfer, an unfinished one's by none, and what resolves or
 /// corrects a transfer fits it; I5 a job's usage is its trained tokens and its charge their price, range by range. System scope.
 LedgerVerification verify_ledger(postgres::Transaction& tx);
+
+/// A place in a chain, and the hash there.
+struct ChainPlace {
+  std::int64_t position = 0;
+  std::string hash;
+};
+using ChainPlaces = std::map<LedgerName, ChainPlace>;
+
+/// Reads the chains with their transfers behind `from`, by a cursor and in bounded memory, and hashes all of it again; where a
+/// chain has no more what stood at `from`, that is a fault. Adds at most a hundred faults of rule `chain`, each altered, moved
+/// or missing row by its name, and counts sealed and unsealed. Where a head (whose signature is the caller's to check) names a
+/// position on the way or beyond the end, the hash there must be its. Returns the ends. System scope, best in a snapshot.
+ChainPlaces verify_chains(postgres::Transaction& tx, const ChainPlaces& from, const std::vector<LedgerHead>& heads,
+                          LedgerVerification& verification);
+
+/// What `finetuned ledger verify` checks beside the database itself.
+struct KnownHeads {
+  std::vector<LedgerHead> from_files;    ///< beside those of the table; read before the snapshot is made
+  std::vector<std::string> public_keys;  ///< that heads may be signed by
+};
+
+/// All of it in one snapshot: verify_ledger, the chains from their beginnings, every signed head, the audit log's chains.
+LedgerVerification verify_books(postgres::Pool& pool, const KnownHeads& known);
 
 }  // namespace finetuned::billing

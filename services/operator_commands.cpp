@@ -5,7 +5,6 @@
 #include <iostream>
 
 #include "base/errors.h"
-#include "billing/verify.h"
 #include "services/model_import.h"
 #include "storage/audit_store.h"
 
@@ -40,16 +39,6 @@ void list_models(const ProgramOptions& options) {
                 model.sha256.c_str());
 }
 
-void verify(const ProgramOptions& options) {
-  Pool pool(pool_options(options.settings(), "operator", 1));
-  const billing::LedgerVerification found = pool.transact(
-      Scope::system(), [](Transaction& tx) { return billing::verify_ledger(tx); }, kReplayLimit);
-  for (const billing::LedgerFault& fault : found.faults) std::cout << fault.rule << ": " << fault.detail << "\n";
-  std::cout << found.accounts << " accounts, " << found.transfers << " transfers, " << found.usages
-            << " usages replayed: " << found.faults.size() << " faults\n";
-  if (!found.faults.empty()) throw std::runtime_error("the ledger does not add up");
-}
-
 void verify_audit(const ProgramOptions& options) {
   Pool pool(pool_options(options.settings(), "operator", 1));
   const storage::AuditVerification found = pool.transact(
@@ -79,14 +68,6 @@ void add_model_commands(CLI::App& app, const ProgramOptions& options) {
   import_command.callback([arguments, &options] { import(options, arguments->directory, arguments->name); });
   CLI::App& list_command = *models.add_subcommand("list", "the registered base models");
   list_command.callback([&options] { list_models(options); });
-}
-
-void add_ledger_commands(CLI::App& app, const ProgramOptions& options) {
-  CLI::App& ledger = *app.add_subcommand("ledger", "the books");
-  ledger.require_subcommand(1);
-  CLI::App& verify_command =
-      *ledger.add_subcommand("verify", "replay every transfer against balances, holds and usage; exit 1 on a fault");
-  verify_command.callback([&options] { verify(options); });
 }
 
 void add_audit_commands(CLI::App& app, const ProgramOptions& options) {

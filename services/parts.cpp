@@ -23,6 +23,19 @@ std::filesystem::path jobs_directory(const base::Settings& settings) {
   return std::filesystem::absolute(settings.data_directory) / "jobs";
 }
 
+std::filesystem::path ledger_directory(const base::Settings& settings) {
+  return std::filesystem::absolute(settings.data_directory) / "ledger";
+}
+
+base::SigningKey ledger_key(const base::Settings& settings) {
+  const std::string& file = settings.ledger.key_file;
+  try {
+    return base::SigningKey::load_or_create(file.empty() ? ledger_directory(settings) / "signing.key" : std::filesystem::path(file));
+  } catch (const base::UsageError& error) {
+    throw base::ConfigError(std::string("ledger.key_file: ") + error.what());
+  }
+}
+
 postgres::PoolOptions pool_options(const base::Settings& settings, const std::string& application,
                                    std::size_t connections) {
   if (settings.database.url.empty())

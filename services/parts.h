@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/settings.h"
+#include "base/signing.h"
 #include "storage/postgres/pool.h"
 #include "storage/redis/client.h"
 
@@ -22,6 +23,10 @@ struct ProgramOptions {
 std::filesystem::path objects_directory(const base::Settings& settings);
 std::filesystem::path models_directory(const base::Settings& settings);
 std::filesystem::path jobs_directory(const base::Settings& settings);
+std::filesystem::path ledger_directory(const base::Settings& settings);
+
+/// What the ledger's heads are signed by: ledger.key_file's, or the data directory's. Throws ConfigError, FileError.
+base::SigningKey ledger_key(const base::Settings& settings);
 
 /// `application` shows in pg_stat_activity. Throws ConfigError where no database is configured.
 postgres::PoolOptions pool_options(const base::Settings& settings, const std::string& application,

@@ -182,7 +182,9 @@ int run_metering(const base::Settings& settings) {
   const Shutdown shutdown(kDrain);
   postgres::Pool pool(pool_options(settings, "metering", 1));
   if (!wait_for_database(pool, shutdown.token())) return 0;
-  metering::Metering role(pool, seconds(settings.metering.reconcile_seconds));
+  const metering::MeteringOptions options{.reconcile_pause = seconds(settings.metering.reconcile_seconds),
+                                          .seal_pause = seconds(settings.metering.seal_seconds)};
+  metering::Metering role(pool, options, ledger_key(settings), billing::HeadFiles(ledger_directory(settings)));
   base::log_info("ready");
   role.run(shutdown.token());
   base::log_info("drained");

@@ -1,5 +1,6 @@
 #include "services/metering/metering.h"
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -7,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "billing/sealer.h"
 #include "billing/settlement.h"
 
 namespace finetuned::metering {
@@ -18,6 +20,7 @@ using postgres::Scope;
 using postgres::Transaction;
 
 constexpr int kMostSettled = 100;
+constexpr int kMostSealed = 2'000;
 constexpr std::chrono::milliseconds kReplayLimit{300'000};  // it reads every transfer
 
 constexpr std::string_view kInsertReconciliation = R"(
@@ -35,21 +38,64 @@ std::string details_of(const billing::LedgerVerification& verification) {
   return json::serialize(json::object{{"accounts", verification.accounts},
                                       {"transfers", verification.transfers},
                                       {"usages", verification.usages},
+                                      {"sealed", verification.sealed},
+                                      {"unsealed", verification.unsealed},
                                       {"faults", std::move(faults)}});
 }
 
 }  // namespace
 
-Metering::Metering(postgres::Pool& pool, std::chrono::milliseconds pause) : pool_(pool), pause_(pause) {}
+Metering::Metering(postgres::Pool& pool, MeteringOptions options, base::SigningKey key, billing::HeadFiles heads)
+    : pool_(pool), options_(options), key_(std::move(key)), heads_(std::move(heads)) {}
 
 void Metering::run(const std::stop_token& stop) {
-  do {
+  using Clock = std::chrono::steady_clock;
+  const auto attempt = [](const char* what, const auto& duty) {
     try {
-      reconcile();
+      duty();
     } catch (const std::exception& error) {
-      base::log_error("the reconciliation failed; trying again", {{"why", error.what()}});
+      base::log_error("a duty failed; trying again", {{"duty", what}, {"why", error.what()}});
     }
-  } while (base::sleep_unless_stopped(stop, pause_));
+  };
+  auto reconciliation_due = Clock::now();
+  do {
+    attempt("sealing", [this] { seal(); });
+    if (Clock::now() < reconciliation_due) continue;
+    attempt("reconciliation", [this] { reconcile(); });
+    reconciliation_due = Clock::now() + options_.reconcile_pause;
+  } while (base::sleep_unless_stopped(stop, std::min(options_.seal_pause, options_.reconcile_pause)));
+  attempt("sealing", [this] { seal(); });
+}
+
+std::size_t Metering::seal() {
+  std::size_t sealed = 0, more = 0;
+  do {
+    more = pool_.transact(Scope::system(), [](Transaction& tx) { return billing::seal_transfers(tx, kMostSealed); });
+    sealed += more;
+  } while (more == kMostSealed);
+  if (sealed > 0)
+    heads_.put_latest(pool_.transact(Scope::system(), [this](Transaction& tx) { return billing::sign_ends(tx, key_); }));
+  return sealed;
+}
+
+billing::LedgerVerification Metering::verify() {
+  const std::string today = base::iso8601_utc(base::SystemClock().now()).substr(0, 10);
+  const billing::ChainPlaces from = verified_on_ == today ? verified_ : billing::ChainPlaces();
+  billing::ChainPlaces ends;
+  auto verification = pool_.snapshot(
+      Scope::system(),
+      [&](Transaction& tx) {
+        auto replayed = billing::verify_ledger(tx);
+        const auto heads = billing::read_heads(tx);
+        replayed.heads = static_cast<std::int64_t>(heads.size());
+        const std::size_t before = replayed.faults.size();
+        ends = billing::verify_chains(tx, from, heads, replayed);
+        if (replayed.faults.size() > before) ends.clear();
+        return replayed;
+      },
+      kReplayLimit);
+  if (!ends.empty()) verified_ = std::move(ends), verified_on_ = today;
+  return verification;
 }
 
 Reconciliation Metering::reconcile() {
@@ -61,8 +107,10 @@ Reconciliation Metering::reconcile() {
                              [](Transaction& tx) { return billing::settle_ended_jobs(tx, kMostSettled); });
     outcome.settled += settled;
   } while (settled == kMostSettled);
-  outcome.verification = pool_.transact(
-      Scope::system(), [](Transaction& tx) { return billing::verify_ledger(tx); }, kReplayLimit);
+  pool_.transact(Scope::system(), [this](Transaction& tx) {
+    heads_.append(billing::keep_heads(tx, key_, true));  // before the commit: what the table has, the file has
+  });
+  outcome.verification = verify();
   const auto& faults = outcome.verification.faults;
   pool_.transact(Scope::system(), [&](Transaction& tx) {
     tx.execute(kInsertReconciliation,

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstddef>
 #include <stop_token>
+#include <string>
 
+#include "base/signing.h"
 #include "billing/verify.h"
 #include "storage/postgres/pool.h"
 
@@ -15,22 +17,36 @@ struct Reconciliation {
   billing::LedgerVerification verification;
 };
 
-/// Settles ended jobs that were left open, replays the ledger against its cached balances and usage against jobs, and
-/// keeps a row of each reconciliation. Faults are logged as errors, one line each: nothing is repaired by itself.
+struct MeteringOptions {
+  std::chrono::milliseconds reconcile_pause{60'000};
+  std::chrono::milliseconds seal_pause{2'000};
+};
+
+/// Keeps the books: seals new transfers into the chains and signs their ends; settles ended jobs that were left open, replays
+/// the ledger against its cached balances and usage against jobs, and keeps a row of each reconciliation. Faults are logged as
+/// errors, one line each: nothing is repaired by itself. Several may run: one seals at a time.
 class Metering {
  public:
   /// `pool` outlives this.
-  Metering(postgres::Pool& pool, std::chrono::milliseconds pause);
+  Metering(postgres::Pool& pool, MeteringOptions options, base::SigningKey key, billing::HeadFiles heads);
 
-  /// Until `stop`: a reconciliation each `pause`. What the database throws is logged, and tried again.
+  /// Until `stop`, and seals once more then. What the database throws is logged, and tried again.
   void run(const std::stop_token& stop);
 
-  /// Throws what the database throws.
+  /// Each duty once. They throw what the database throws.
+  std::size_t seal();
+  /// Hashes what was sealed since the last one again; all of the chains in the first one of this object and of each day (UTC).
   Reconciliation reconcile();
 
  private:
+  billing::LedgerVerification verify();
+
   postgres::Pool& pool_;
-  std::chrono::milliseconds pause_;
+  MeteringOptions options_;
+  base::SigningKey key_;
+  billing::HeadFiles heads_;
+  billing::ChainPlaces verified_;  ///< up to where the chains were found whole
+  std::string verified_on_;        ///< the day that they were walked from their beginnings
 };
 
 }  // namespace finetuned::metering

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
+#include "base/ids.h"
 #include "billing/admission.h"
 #include "billing/ledger.h"
 #include "storage/job_leases.h"
@@ -19,7 +22,7 @@ using postgres::Transaction;
 class MeteringTest : public testing::Test {
  protected:
   MeteringTest() : project_(tests::make_project(tests::pool())), model_(tests::make_base_model(tests::pool())),
-                   metering_(tests::pool(), std::chrono::milliseconds(1'000)) {
+                   metering_(tests::pool(), {}, base::SigningKey::load_or_create(directory_ / "signing.key"), billing::HeadFiles(directory_)) {
     tests::give_credit(tests::pool(), project_, 1'000'000'000);
   }
 
@@ -43,6 +46,9 @@ class MeteringTest : public testing::Test {
     return job;
   }
 
+  ~MeteringTest() override { std::filesystem::remove_all(directory_); }
+
+  const std::filesystem::path directory_ = std::filesystem::temp_directory_path() / base::make_id("metering");
   storage::Project project_;
   storage::BaseModel model_;
   Metering metering_;

@@ -196,6 +196,56 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   EXPECT_THAT(whole.out, HasSubstr("1 chains, 4 entries hashed again: 0 faults"));
 }
 
+TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
+  site_.run({"admin", "bootstrap", "--organization", "local", "--project", "default", "--credit", "10"});
+  std::string project, month;
+  site_.pool().transact(Scope::system(), [&](Transaction& tx) {
+    const auto rows = tx.execute("SELECT id, to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM') AS month FROM project");
+    project = rows.row(0).text("id"), month = rows.row(0).text("month");
+  });
+  const Outcome unsealed = site_.run({"ledger", "verify"});
+  EXPECT_EQ(unsealed.status, 0) << unsealed.err;
+  EXPECT_THAT(unsealed.out, HasSubstr("1 transfers (0 sealed, 1 wait for their seal)"));
+  const Outcome head = site_.run({"ledger", "head"});
+  EXPECT_EQ(head.status, 0) << head.err;
+  EXPECT_THAT(head.out, testing::StartsWith("{\"ledger\":\"USD_NANO\",\"position\":1,\"hash\":\""));
+  const Outcome key = site_.run({"ledger", "head", "--public-key"});
+  EXPECT_THAT(key.out, testing::StartsWith("-----BEGIN PUBLIC KEY-----\n"));
+  const auto copy = site_.data().path() / "copy.jsonl", pem = site_.data().path() / "key.pem";
+  base::write_durably(copy, head.out);
+  base::write_durably(pem, key.out);
+  const Outcome sealed = site_.run({"ledger", "verify", "--heads", copy.string(), "--public-key", pem.string()});
+  EXPECT_EQ(sealed.status, 0) << sealed.err << sealed.out;
+  EXPECT_THAT(sealed.out, HasSubstr("(1 sealed, 0 wait for their seal), 0 usages, 1 signed heads"));
+  const Outcome csv = site_.run({"ledger", "export", "--format", "csv", "--project", project, "--from", "2020-01-01"});
+  EXPECT_EQ(csv.status, 0) << csv.err;
+  EXPECT_EQ(lines_of(csv.out), 2);
+  EXPECT_THAT(csv.out, HasSubstr(",10000000000,"));
+  EXPECT_THAT(site_.run({"ledger", "export", "--format", "json", "--to", "2020-01-01"}).out, "[\n]\n");
+  EXPECT_EQ(site_.run({"ledger", "export", "--from", "yesterday"}).status, 2);
+  EXPECT_EQ(site_.run({"ledger", "statement", "--project", "nobody", "--month", "2026-11"}).status, 2);
+  const Outcome empty = site_.run({"ledger", "statement", "--project", project, "--month", "2199-01"});
+  EXPECT_EQ(empty.status, 0) << empty.err;
+  EXPECT_THAT(empty.out, HasSubstr("$10.00"));
+  EXPECT_THAT(site_.run({"ledger", "statement", "--project", project, "--month", month}).out, HasSubstr("credit"));
+  EXPECT_THAT(site_.run({"ledger", "statement", "--project", project, "--month", month, "--format", "json"}).out,
+              HasSubstr("\"closing\":\"10000000000\""));
+  // Who cuts the tail off needs more than the database.
+  site_.pool().transact(Scope::system(), [](Transaction& tx) {
+    tx.execute("GRANT DELETE ON transfer, ledger_seal, ledger_head TO CURRENT_USER");
+    tx.execute("GRANT UPDATE ON usage TO CURRENT_USER");  // whose foreign key looks whether a deleted transfer is named
+    for (const std::string table : {"transfer", "ledger_seal", "ledger_head"}) {
+      tx.execute("ALTER TABLE " + table + " DISABLE TRIGGER USER");
+      tx.execute("DELETE FROM " + table);
+      tx.execute("ALTER TABLE " + table + " ENABLE TRIGGER USER");
+    }
+    tx.execute("UPDATE account SET credits_posted = 0, debits_posted = 0");
+  });
+  const Outcome cut = site_.run({"ledger", "verify"});
+  EXPECT_EQ(cut.status, 1);
+  EXPECT_THAT(cut.out, HasSubstr("chain: USD_NANO position 1, transfer (gone): the chain ends at position 0"));
+}
+
 TEST_F(OperatorTest, AuditVerifyNamesTheAlteredEntry) {
   site_.run({"admin", "bootstrap", "--organization", "local", "--project", "default"});
   for (const char* name : {"a", "b", "c"})

@@ -1,0 +1,149 @@
+#include <algorithm>
+#include <iterator>
+#include <stdexcept>
+
+#include "base/clock.h"
+#include "billing/ledger_entry.h"
+#include "billing/verify.h"
+
+namespace finetuned::billing {
+
+namespace {
+
+constexpr int kFetched = 2'000;
+constexpr std::size_t kMostFaults = 100;
+
+// By the index on id for each seal: both lie in the order of time, and nothing is sorted.
+const std::string kOpen = std::string(
+                              "DECLARE chain NO SCROLL CURSOR FOR SELECT s.position, s.transfer_id, s.prev_hash, s.hash,"
+                              " t.id IS NULL AS gone, ") +
+                          kEntryColumns +
+                          " FROM ledger_seal s LEFT JOIN transfer t ON t.id = s.transfer_id"
+                          " WHERE s.ledger = $1 AND s.position > $2 ORDER BY s.position";
+
+constexpr char kUnsealed[] =
+    "SELECT t.id, t.ledger, u.waiting FROM transfer t"
+    " LEFT JOIN ledger_seal s ON s.transfer_id = t.id LEFT JOIN (SELECT transfer_id, true AS waiting FROM ledger_unsealed) u"
+    "  ON u.transfer_id = t.id WHERE s.transfer_id IS NULL AND u.waiting IS NULL ORDER BY t.seq LIMIT 1";
+constexpr char kWaiting[] =
+    "SELECT count(*) FILTER (WHERE t.id IS NOT NULL) AS waiting, min(u.transfer_id::text) FILTER (WHERE t.id IS NULL) AS gone"
+    " FROM ledger_unsealed u LEFT JOIN transfer t ON t.id = u.transfer_id";
+
+/// Walks one chain.
+class Walk {
+ public:
+  Walk(LedgerName ledger, ChainPlace from, std::vector<LedgerHead> heads, LedgerVerification& verification)
+      : ledger_(ledger), end_(std::move(from)), heads_(std::move(heads)), verification_(verification) {
+    std::sort(heads_.begin(), heads_.end(), [](const auto& a, const auto& b) { return a.position < b.position; });
+    while (head_ < heads_.size() && heads_[head_].position <= end_.position)
+      ++head_;
+  }
+
+  void step(const postgres::Row& row) {
+    const std::int64_t position = row.integer("position");
+    const std::string id = row.text("transfer_id"), before = row.bytes("prev_hash"), hash = row.bytes("hash");
+    if (position != end_.position + 1)
+      fault(
+          position, id,
+          "positions " + std::to_string(end_.position + 1) + " to " + std::to_string(position - 1) + " before it are missing");
+    else if (before != end_.hash && !altered_)
+      fault(position, id, "what was sealed before it is missing or was altered");
+    const std::string wrong = row.boolean("gone") ? "it was sealed, and is gone" : wrong_with(row, position, before, hash);
+    altered_ = !wrong.empty();
+    if (altered_) fault(position, id, wrong);
+    end_ = {position, hash};
+    ++verification_.sealed;
+    meet_heads();
+  }
+
+  /// Beyond the last row.
+  ChainPlace finish() {
+    for (; head_ < heads_.size(); ++head_)
+      fault(heads_[head_].position, "(gone)",
+            "the chain ends at position " + std::to_string(end_.position) + ", before this one, which the head of " +
+                made(heads_[head_]) + " covers: its end was cut off");
+    return end_;
+  }
+
+ private:
+  /// Empty where the transfer is the one that was sealed.
+  std::string wrong_with(const postgres::Row& row, std::int64_t position, const std::string& before,
+                         const std::string& hash) const {
+    try {
+      LedgerEntry entry = read_entry(row);
+      entry.position = position;
+      if (entry.transfer.ledger != ledger_)
+        return "it was sealed in this ledger, and is in " + to_string(entry.transfer.ledger) + " now";
+      return entry.hash(before) == hash ? "" : "its contents are not those that were sealed";
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+  }
+
+  void meet_heads() {
+    for (; head_ < heads_.size() && heads_[head_].position <= end_.position; ++head_)
+      if (heads_[head_].position == end_.position && heads_[head_].hash != end_.hash)
+        fault(end_.position, "(its hash)",
+              "is not the one that the head of " + made(heads_[head_]) + " covers: this row or one before it was replaced");
+  }
+
+  static std::string made(const LedgerHead& head) {
+    return base::iso8601_utc(std::chrono::system_clock::time_point(std::chrono::microseconds(head.made_at_micros)));
+  }
+
+  void fault(std::int64_t position, const std::string& transfer_id, const std::string& what) {
+    if (verification_.faults.size() >= kMostFaults) return;
+    verification_.faults.push_back(
+        {"chain", to_string(ledger_) + " position " + std::to_string(position) + ", transfer " + transfer_id + ": " + what});
+  }
+
+  LedgerName ledger_;
+  ChainPlace end_;
+  bool altered_ = false;  ///< the row before: what follows on it is named once
+  std::vector<LedgerHead> heads_;
+  std::size_t head_ = 0;
+  LedgerVerification& verification_;
+};
+
+void find_unsealed(postgres::Transaction& tx, LedgerVerification& verification) {
+  const auto forgotten = tx.execute(kUnsealed);
+  if (!forgotten.empty())
+    verification.faults.push_back({"chain", forgotten.row(0).text("ledger") + ", transfer " + forgotten.row(0).text("id") +
+                                                ": it is neither sealed nor does it wait for its seal: its seal was removed"});
+  const auto waiting = tx.execute(kWaiting);
+  verification.unsealed = waiting.row(0).integer("waiting");
+  if (const auto gone = waiting.row(0).maybe_text("gone"))
+    verification.faults.push_back({"chain", "transfer " + *gone + ": it waits for its seal, and is gone"});
+}
+
+}  // namespace
+
+ChainPlaces verify_chains(postgres::Transaction& tx, const ChainPlaces& from, const std::vector<LedgerHead>& heads,
+                          LedgerVerification& verification) {
+  ChainPlaces ends;
+  for (const LedgerName ledger : {LedgerName::kUsdNano, LedgerName::kPointsMicro}) {
+    std::vector<LedgerHead> own;
+    std::copy_if(heads.begin(), heads.end(), std::back_inserter(own), [&](const auto& head) { return head.ledger == ledger; });
+    const auto known = from.find(ledger);
+    const ChainPlace start = known == from.end() ? ChainPlace{0, kBeforeFirst} : known->second;
+    if (start.position > 0) {
+      const auto there =
+          tx.execute("SELECT hash FROM ledger_seal WHERE ledger = $1 AND position = $2", {to_string(ledger), start.position});
+      if (there.empty() || there.row(0).bytes("hash") != start.hash)
+        verification.faults.push_back({"chain", to_string(ledger) + " position " + std::to_string(start.position) +
+                                                    ": it is not there as it was verified before"});
+    }
+    Walk walk(ledger, start, std::move(own), verification);
+    tx.execute(kOpen, {to_string(ledger), start.position});
+    const std::string fetch = "FETCH " + std::to_string(kFetched) + " FROM chain";
+    for (auto rows = tx.execute(fetch); !rows.empty(); rows = tx.execute(fetch))
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        walk.step(rows.row(i));
+    tx.execute("CLOSE chain");
+    ends[ledger] = walk.finish();
+  }
+  find_unsealed(tx, verification);
+  return ends;
+}
+
+}  // namespace finetuned::billing
