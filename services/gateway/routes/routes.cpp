@@ -17,6 +17,7 @@ Router make_router(const Platform& platform, std::uint64_t most_json_bytes) {
   add_completion_routes(router, platform);
   add_model_export_routes(router, platform);
   add_billing_routes(router, platform);
+  add_statement_routes(router, platform);
   add_grader_routes(router, platform);
   add_admin_key_routes(router, platform);
   add_project_routes(router, platform);

@@ -22,6 +22,7 @@ void add_model_routes(Router& router, const Platform& platform);
 void add_completion_routes(Router& router, const Platform& platform);
 void add_model_export_routes(Router& router, const Platform& platform);
 void add_billing_routes(Router& router, const Platform& platform);
+void add_statement_routes(Router& router, const Platform& platform);
 void add_webhook_routes(Router& router, const Platform& platform);
 void add_upload_routes(Router& router, const Platform& platform);
 void add_upload_part_route(Router& router, const Platform& platform);

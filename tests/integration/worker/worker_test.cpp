@@ -4,6 +4,7 @@
 
 #include "base/ids.h"
 #include "base/sha256.h"
+#include "billing/job_statement.h"
 #include "billing/settlement.h"
 #include "services/worker/job_data.h"
 #include "services/scheduler/scheduler.h"
@@ -45,6 +46,30 @@ TEST_F(WorkerTest, TrainsPublishesAndBillsExactly) {
   const auto read = formats::read_adapter(adapter, formats::read_model_config(model_.directory));
   EXPECT_EQ(read.config.rank, 4);
   EXPECT_EQ(read.config.base_model_name_or_path, model_.name);
+}
+
+/// trained_tokens = statement = ledger, step by step.
+TEST_F(WorkerTest, TheStatementIsWhatEachStepTrainedAndWhatTheLedgerCharged) {
+  const auto created = create_job(settings(2));
+  run_one();
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+    const auto done = *storage::JobStore(tx).find(created.id);
+    const auto rows = billing::job_statement_rows(tx, done, 0, 1'000);
+    ASSERT_EQ(static_cast<std::int64_t>(rows.size()), done.step);
+    std::int64_t at = 0, amount = 0;
+    for (const auto& event : storage::JobStore(tx).list_events(created.id, {.after = {}, .limit = 1'000, .ascending = true}).data) {
+      if (!event.is_metrics) continue;
+      const auto& row = rows[static_cast<std::size_t>(at++)];
+      EXPECT_EQ(row.step, event.data.at("step").as_int64());
+      EXPECT_EQ(row.tokens, event.data.at("tokens").as_int64());
+      EXPECT_EQ(row.trained_tokens, event.data.at("trained_tokens").as_int64());
+      EXPECT_TRUE(row.checkpoint_id) << "each epoch's end is a checkpoint";
+      amount += row.amount.value;
+    }
+    EXPECT_EQ(rows.back().trained_tokens, done.trained_tokens);
+    EXPECT_EQ(amount, billing::job_statement(tx, done).amount.value);
+  });
+  EXPECT_EQ(balance().spent.value, *created.quoted_tokens * 1'000);
 }
 
 TEST_F(WorkerTest, TellsEachStepOnceAndInOrder) {
