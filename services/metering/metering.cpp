@@ -73,8 +73,11 @@ std::size_t Metering::seal() {
     more = pool_.transact(Scope::system(), [](Transaction& tx) { return billing::seal_transfers(tx, kMostSealed); });
     sealed += more;
   } while (more == kMostSealed);
-  if (sealed > 0)
+  latest_is_behind_ |= sealed > 0;  // and stays so where the file cannot be written
+  if (latest_is_behind_) {
     heads_.put_latest(pool_.transact(Scope::system(), [this](Transaction& tx) { return billing::sign_ends(tx, key_); }));
+    latest_is_behind_ = false;
+  }
   return sealed;
 }
 

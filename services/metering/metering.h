@@ -46,6 +46,7 @@ class Metering {
   base::SigningKey key_;
   billing::HeadFiles heads_;
   billing::ChainPlaces verified_;  ///< up to where the chains were found whole
+  bool latest_is_behind_ = true;   ///< whether the file of the chains' ends is to be written
   std::string verified_on_;        ///< the day that they were walked from their beginnings
 };
 
