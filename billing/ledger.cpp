@@ -1,10 +1,10 @@
 #include "billing/ledger.h"
 
-#include <cctype>
 #include <utility>
 
 #include "base/errors.h"
 #include "base/expects.h"
+#include "base/uuid.h"
 #include "storage/cursor.h"
 
 namespace finetuned::billing {
@@ -46,15 +46,6 @@ Transfer read_transfer(const postgres::Row& row) {
           .price_version = row.maybe_integer("price_version"),
           .reason = row.text("reason"),
           .created_at = row.integer("created_at")};
-}
-
-bool is_uuid(const std::string& text) {
-  if (text.size() != 36) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash ? text[i] != '-' : !std::isxdigit(static_cast<unsigned char>(text[i]))) return false;
-  }
-  return true;
 }
 
 std::string shown(const std::optional<std::string>& text) {
@@ -296,7 +287,7 @@ std::optional<Transfer> Ledger::find(const std::string& transfer_id) {
 }
 
 storage::Page<Transfer> Ledger::list(const std::string& project_id, const storage::PageRequest& request) {
-  if (request.after && !is_uuid(*request.after))
+  if (request.after && !base::is_uuid(*request.after))
     throw base::bad_request("invalid_cursor", "No transfer '" + *request.after + "' to list after.", "after");
   return storage::read_page(tx_, request, "transfer", "id",
                             std::string(kSelectTransfer) + "transfer.project_id = $1 AND transfer.ledger = $2",

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "base/ids.h"
+#include "base/uuid.h"
 #include "billing/ledger.h"
 #include "services/bootstrap.h"
 #include "services/operator_commands.h"
@@ -132,6 +133,46 @@ void add_credit(CLI::App& admin, const ProgramOptions& options) {
   });
 }
 
+void add_correction(CLI::App& admin, const ProgramOptions& options) {
+  struct Arguments {
+    std::string transfer, amount, reason, id;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App& command = *admin.add_subcommand("correct", "move money of a credit or a charge back, by a transfer that names it");
+  command.add_option("transfer", arguments->transfer, "the one that was wrong (ledger export shows their ids)")->required();
+  command.add_option("--amount", arguments->amount, "dollars; with earlier corrections at most what it moved")->required();
+  command.add_option("--reason", arguments->reason, "stands in the ledger")->required();
+  command.add_option("--id", arguments->id, "of the correction (UUID): repeated with the same one, this corrects once");
+  command.callback([arguments, &options] {
+    const base::NanoDollars amount = base::parse_dollars(arguments->amount);
+    if (amount.value == 0) throw base::UsageError("--amount must be more than nothing");
+    const std::string id = arguments->id.empty() ? base::make_uuid() : arguments->id;
+    for (const std::string& given : {id, arguments->transfer})
+      if (!base::is_uuid(given)) throw base::UsageError("'" + given + "' is no transfer's id: a UUID in lower case");
+    Pool pool = connect(options);
+    try {
+      const billing::Balance balance = pool.transact(Scope::system(), [&](Transaction& tx) {
+        billing::Ledger ledger(tx);
+        const bool is_new = ledger.correct(id, arguments->transfer, amount, arguments->reason);
+        const std::string project_id = ledger.find(id)->project_id;
+        const auto project = OrganizationStore(tx).find_project(project_id);
+        const billing::Balance left = ledger.balance(project_id);
+        if (is_new)
+          audit(tx, project->organization_id, project_id, "transfer.corrected",
+                {{"id", arguments->transfer},
+                 {"data", {{"correction", id}, {"amount", std::to_string(amount.value)}, {"reason", arguments->reason}}}});
+        return left;
+      });
+      std::cout << "corrected " << arguments->transfer << " by " << base::format_dollars(amount) << " (transfer " << id
+                << "); available " << base::format_dollars(balance.available) << "\n";
+    } catch (const billing::TransferConflict& error) {
+      throw base::UsageError(error.what());
+    } catch (const billing::InsufficientFunds& error) {
+      throw base::UsageError(error.what());
+    }
+  });
+}
+
 void add_key_creation(CLI::App& keys, const ProgramOptions& options) {
   struct Arguments {
     std::string project, organization, name = "key";
@@ -243,6 +284,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   admin.require_subcommand(1);
   add_bootstrap(admin, options);
   add_credit(admin, options);
+  add_correction(admin, options);
   add_keys(admin, options);
   add_projects(admin, options);
 }

@@ -9,7 +9,7 @@ class App;
 namespace finetuned::services {
 
 /// Adds the operator's commands, which reach the database and the data directory by themselves: `models
-/// import|list`, `admin bootstrap|credit|keys|projects`, `ledger verify|head|export|statement`,
+/// import|list`, `admin bootstrap|credit|correct|keys|projects`, `ledger verify|head|export|statement`,
 /// `audit verify`.
 ///
 /// A chosen command runs while `app` parses, and writes its result to stdout. It throws UsageError and FormatError for

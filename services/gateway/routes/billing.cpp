@@ -4,6 +4,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "base/uuid.h"
 #include "billing/ledger.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/idempotency.h"
@@ -109,16 +110,6 @@ std::string transfer_id_of(const std::string& organization, const std::string& g
   return id;
 }
 
-bool is_uuid(std::string_view text) {
-  if (text.size() != 36) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    const bool hex = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
-    if (dash ? text[i] != '-' : !hex) return false;
-  }
-  return true;
-}
-
 /// Body: {"amount":"5000000000","reason":"..."} and, so that a repetition credits once, an optional "transfer_id" (UUID).
 Response credit(const Platform& platform, const Request& request) {
   const json::object body = parse_body(request.body);
@@ -127,7 +118,7 @@ Response credit(const Platform& platform, const Request& request) {
   std::string id = base::make_uuid(), given;
   if (const json::value* named = body.if_contains("transfer_id"); named && !named->is_null()) {
     given = named->is_string() ? std::string(named->get_string()) : "";
-    if (!is_uuid(given))
+    if (!base::is_uuid(given))
       throw base::bad_request("invalid_value", "transfer_id must be a UUID in lower case.", "transfer_id");
     id = transfer_id_of(request.principal.organization_id, given);
   }

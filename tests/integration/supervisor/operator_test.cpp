@@ -181,6 +181,16 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   const Outcome credited = site_.run({"admin", "credit", "--project", "default", "--amount", "5.25", "--reason", "gift"});
   EXPECT_EQ(credited.status, 0) << credited.err;
   EXPECT_THAT(credited.out, HasSubstr("available $5.25"));
+  const std::string gift = credited.out.substr(credited.out.find("(transfer ") + 10, 36);
+  const auto correct = [&](const std::string& transfer, const std::string& amount) {
+    return site_.run({"admin", "correct", transfer, "--amount", amount, "--reason", "too much"});
+  };
+  const Outcome corrected = correct(gift, "1.25");
+  EXPECT_EQ(corrected.status, 0) << corrected.err;
+  EXPECT_THAT(corrected.out, HasSubstr("available $4.00"));
+  EXPECT_THAT(correct(gift, "4.01").err, HasSubstr("more than what is left"));
+  EXPECT_EQ(correct(gift, "4.01").status, 2);
+  EXPECT_EQ(correct("gift", "1").status, 2);
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "nobody", "--amount", "5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "default", "--amount", "-5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "projects", "create", "--organization", "local", "--name", "second"}).status, 0);
@@ -193,7 +203,7 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   EXPECT_EQ(site_.run({"ledger", "verify"}).status, 0);
   const Outcome whole = site_.run({"audit", "verify"});
   EXPECT_EQ(whole.status, 0) << whole.err;
-  EXPECT_THAT(whole.out, HasSubstr("1 chains, 4 entries hashed again: 0 faults"));
+  EXPECT_THAT(whole.out, HasSubstr("1 chains, 5 entries hashed again: 0 faults"));
 }
 
 TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
