@@ -35,6 +35,7 @@ struct NewJob {
   boost::json::value integrations;     ///< array or null
   std::int64_t seed = 0;
   std::optional<std::string> suffix;
+  int priority = 0;  ///< -10..10: among its project's own jobs (fair_share.h)
 };
 
 /// What a stopped run left to go on from: an object of the store, of after so many steps.

@@ -3,6 +3,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/ids.h"
+#include "storage/fair_share.h"
 #include "storage/job_rows.h"
 #include "storage/json_columns.h"
 #include "storage/outbox_store.h"
@@ -15,32 +16,17 @@ namespace {
 /// $1 job, $2 epoch: the row while the lease holds, by the database's clock.
 #define FENCE " id = $1 AND lease_epoch = $2 AND state = 'running' AND lease_until > clock_timestamp()"
 
-/// Projects that have all the running jobs they may have.
-#define NOT_FULL                                                                                        \
-  " q.project_id NOT IN (SELECT l.project_id FROM project_quota l WHERE l.running_jobs <= (SELECT count(*) FROM job r" \
-  "   WHERE r.state = 'running' AND r.project_id = l.project_id))"
+/// What a running job is asked for.
+#define ASKED                                                                                                        \
+  "cancel_requested_at IS NOT NULL AS cancel_requested, pause_requested_at IS NOT NULL AS pause_requested,"          \
+  " preempt_requested_at IS NOT NULL AS preempt_requested"
 
-/// Where a project's running jobs are limited, one claim at a time: the next one counts this one's job.
-constexpr char kOneByOne[] =
-    "SELECT pg_advisory_xact_lock(hashtextextended('claim', 0)) FROM (SELECT FROM project_quota"
-    " WHERE running_jobs IS NOT NULL LIMIT 1) AS limited";
-constexpr char kClaim[] =
-    "UPDATE job SET state = 'running', worker = $1, lease_epoch = lease_epoch + 1,"
-    " lease_until = clock_timestamp() + make_interval(secs => $2::double precision),"
-    " started_at = coalesce(started_at, clock_timestamp()), step = coalesce(state_step, 0), trained_tokens = state_tokens,"
-    " estimated_finish = NULL"
-    " WHERE id = (SELECT q.id FROM job q WHERE q.state = 'queued' AND" NOT_FULL
-    "  ORDER BY q.queued_at, q.seq LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id";
-constexpr char kNextBase[] =
-    "SELECT b.directory FROM (SELECT q.base_model FROM job q WHERE q.state = 'queued' AND" NOT_FULL
-    "  ORDER BY q.queued_at, q.seq LIMIT 1) AS next JOIN base_model b ON b.name = next.base_model";
-#undef NOT_FULL
+constexpr char kBaseOf[] = "SELECT b.directory FROM job j JOIN base_model b ON b.name = j.base_model WHERE j.id = $1";
 constexpr char kHeartbeat[] =
     "UPDATE job SET lease_until = clock_timestamp() + make_interval(secs => $3::double precision) WHERE" FENCE
-    " RETURNING cancel_requested_at IS NOT NULL AS cancel_requested, pause_requested_at IS NOT NULL AS pause_requested";
-constexpr char kPeek[] =
-    "SELECT cancel_requested_at IS NOT NULL AS cancel_requested, pause_requested_at IS NOT NULL AS pause_requested"
-    " FROM job WHERE" FENCE;
+    " RETURNING " ASKED;
+constexpr char kPeek[] = "SELECT " ASKED " FROM job WHERE" FENCE;
+#undef ASKED
 constexpr char kLock[] = "SELECT project_id, state_object FROM job WHERE" FENCE " FOR NO KEY UPDATE";
 constexpr char kProgress[] =
     "UPDATE job SET step = $3, total_steps = $4, trained_tokens = $5, estimated_finish = to_timestamp($6::bigint)"
@@ -75,24 +61,28 @@ constexpr char kSweep[] =
 
 JobLeases::Beat beat_of(const postgres::Result& rows) {
   if (rows.empty()) return {};
-  return {true, rows.row(0).boolean("cancel_requested"), rows.row(0).boolean("pause_requested")};
+  const auto row = rows.row(0);
+  return {true, row.boolean("cancel_requested"), row.boolean("pause_requested"), row.boolean("preempt_requested")};
 }
 
 }  // namespace
 
 std::optional<ClaimedJob> JobLeases::claim(const std::string& worker, std::int64_t lease_seconds) {
-  tx_.execute(kOneByOne);
-  const auto claimed = tx_.execute(kClaim, {worker, lease_seconds});
-  if (claimed.empty()) return std::nullopt;
-  const auto rows =
-      tx_.execute(std::string("SELECT ") + kJobColumns + " FROM job WHERE id = $1", {claimed.row(0).text("id")});
-  ClaimedJob result{read_job_row(rows.row(0)), {}};
-  result.lease = {result.job.id, result.job.lease_epoch};
-  return result;
+  FairShare share(tx_);
+  if (!share.lock()) return std::nullopt;
+  for (const FairShare::Turn& turn : share.turns()) {
+    auto job = share.begin_run(turn, worker, lease_seconds);
+    if (!job) continue;
+    const JobLease lease{job->id, job->lease_epoch};
+    return ClaimedJob{std::move(*job), lease};
+  }
+  return std::nullopt;
 }
 
 std::optional<std::string> JobLeases::next_base_directory() {
-  const auto rows = tx_.execute(kNextBase);
+  const auto turns = FairShare(tx_).turns();
+  if (turns.empty()) return std::nullopt;
+  const auto rows = tx_.execute(kBaseOf, {turns.front().job_id});
   if (rows.empty()) return std::nullopt;
   return rows.row(0).text("directory");
 }

@@ -34,10 +34,11 @@ class JobLeases {
  public:
   explicit JobLeases(postgres::Transaction& tx) : tx_(tx) {}
 
-  /// queued -> running: the job that waited longest of the projects whose quota allows one more running job. SKIP LOCKED: two workers never get the same one. System scope.
+  /// queued -> running: the first job of the project whose turn it is (fair_share.h), which is charged for it. Two workers
+  /// never get the same one. System scope.
   std::optional<ClaimedJob> claim(const std::string& worker, std::int64_t lease_seconds);
 
-  /// The directory of the base model that the next claim()'s job wants; nothing where none is queued. Only looks:
+  /// The directory of the base model that the next claim()'s job wants; nothing where there is none. Only looks:
   /// another worker may get that job. System scope.
   std::optional<std::string> next_base_directory();
 
@@ -45,6 +46,7 @@ class JobLeases {
     bool held = false;
     bool cancel_requested = false;
     bool pause_requested = false;
+    bool preempt_requested = false;  ///< to make room for another project (preemption.h)
   };
   /// Extends the lease and reads whether the job shall stop.
   Beat heartbeat(const JobLease& lease, std::int64_t lease_seconds);

@@ -12,7 +12,7 @@ namespace finetuned::storage {
 
 const char* const kJobColumns =
     "job.id, job.project_id, job.organization_id, job.model, job.base_model, job.state, job.training_file,"
-    " job.validation_file, job.hyperparameters, job.method, job.metadata, job.integrations, job.seed, job.suffix,"
+    " job.validation_file, job.hyperparameters, job.method, job.metadata, job.integrations, job.seed, job.suffix, job.priority,"
     " extract(epoch FROM job.created_at)::bigint AS created_at,"
     " extract(epoch FROM job.started_at)::bigint AS started_at,"
     " extract(epoch FROM job.finished_at)::bigint AS finished_at,"
@@ -74,6 +74,7 @@ Job read_job_row(const postgres::Row& row) {
   job.integrations = json_column(row, "integrations");
   job.seed = row.integer("seed");
   job.suffix = row.maybe_text("suffix");
+  job.priority = static_cast<int>(row.integer("priority"));
   job.state = state_named(row.text("state"));
   job.created_at = row.integer("created_at");
   job.started_at = row.maybe_integer("started_at");

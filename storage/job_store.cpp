@@ -17,6 +17,10 @@ std::string select_jobs(const std::string& where) {
   return std::string("SELECT ") + kJobColumns + " FROM job WHERE " + where;
 }
 
+/// At the end of its project's queue, in front of what was queued in the last hour for each step of priority.
+#define JOINS_QUEUE \
+  "state = 'queued', queued_at = clock_timestamp(), turn_at = clock_timestamp() - priority * interval '1 hour'"
+
 /// A job whose files are read, and, where they were accepted, counted for its model. Jobs that still wait for intake
 /// are left out, or the first of them would keep all others from being looked at.
 constexpr char kDecidable[] =
@@ -68,16 +72,16 @@ Checkpoint read_checkpoint(const postgres::Row& row) {
 void JobStore::insert(const NewJob& job) {
   tx_.execute_later(
       "INSERT INTO job (id, project_id, organization_id, model, base_model, state, training_file, validation_file,"
-      " hyperparameters, method, metadata, integrations, seed, suffix) VALUES ($1, $2, $3, $4, $5, 'validating_files',"
-      " $6, $7, $8::jsonb, $9::jsonb, $10::jsonb, $11::jsonb, $12, $13)",
+      " hyperparameters, method, metadata, integrations, seed, suffix, priority) VALUES ($1, $2, $3, $4, $5,"
+      " 'validating_files', $6, $7, $8::jsonb, $9::jsonb, $10::jsonb, $11::jsonb, $12, $13, $14)",
       {job.id, job.project_id, job.organization_id, job.model, job.base_model, job.training_file, job.validation_file,
        json_value(job.hyperparameters), json_value(job.method), json_value(job.metadata),
-       json_value(job.integrations), job.seed, job.suffix});
+       json_value(job.integrations), job.seed, job.suffix, job.priority});
 }
 
 std::optional<Job> JobStore::admit(const std::string& id, const Admitted& admitted) {
   const auto rows = tx_.execute(
-      std::string("UPDATE job SET state = 'queued', queued_at = clock_timestamp(), price_version = $2, quoted_tokens = $3,"
+      std::string("UPDATE job SET " JOINS_QUEUE ", price_version = $2, quoted_tokens = $3,"
                   " quoted_nano = $4, hold_transfer_id = $5::uuid WHERE id = $1 AND state = 'validating_files' RETURNING ") +
           kJobColumns,
       {id, admitted.price_version, admitted.quoted_tokens, admitted.quoted_nano, admitted.hold_transfer_id});
@@ -153,7 +157,7 @@ std::optional<Job> JobStore::resume(const std::string& id) {
   if (!job) return job;
   NewEvent event;
   if (job->state == JobState::kPaused) {
-    tx_.execute("UPDATE job SET state = 'queued', queued_at = clock_timestamp() WHERE id = $1", {id});
+    tx_.execute("UPDATE job SET " JOINS_QUEUE " WHERE id = $1", {id});
     OutboxStore(tx_).add(job->project_id, kJobsStream, id);
     event.message = "The job is queued again";
   } else if (job->state == JobState::kRunning && job->pause_requested && !job->cancel_requested) {
@@ -220,16 +224,6 @@ std::int64_t JobStore::count_in_state(const std::string& project_id, JobState st
       .execute("SELECT count(*) AS jobs FROM job WHERE project_id = $1 AND state = $2", {project_id, to_string(state)})
       .row(0)
       .integer("jobs");
-}
-
-std::int64_t JobStore::queue_position(const std::string& id) {
-  return tx_
-      .execute(
-          "SELECT count(*) AS ahead FROM job JOIN job mine ON mine.id = $1 WHERE job.state = 'queued'"
-          " AND (mine.queued_at IS NULL OR (job.queued_at, job.seq) < (mine.queued_at, mine.seq))",
-          {id})
-      .row(0)
-      .integer("ahead");
 }
 
 std::int64_t JobStore::last_told_step(const std::string& job_id) {

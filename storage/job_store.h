@@ -46,7 +46,7 @@ class JobStore {
   /// queued -> paused at once; running -> asks the worker to stop there. Empty: no such job. One in another state comes back
   /// unchanged.
   std::optional<Job> request_pause(const std::string& id);
-  /// paused -> queued, behind those that wait, with its outbox row; takes back a pause that was asked for and has not come
+  /// paused -> queued, behind those of its project that wait (its priority counts anew), with its outbox row; takes back a pause that was asked for and has not come
   /// about. Empty: no such job. One in another state comes back unchanged.
   std::optional<Job> resume(const std::string& id);
   /// Forgets the states of ended jobs, which go on no more; their objects are on the list of removals then. How many. System
@@ -65,8 +65,6 @@ class JobStore {
   void mark_settled(const std::string& id, std::optional<std::int64_t> trained_tokens);
 
   std::int64_t count_in_state(const std::string& project_id, JobState state);
-  /// Queued jobs that would be claimed before this one.
-  std::int64_t queue_position(const std::string& id);
 
   /// Not fenced: for roles other than the worker. `seq` grows in commit order within a job.
   void append_event(const std::string& job_id, const NewEvent& event);
