@@ -61,6 +61,8 @@ struct Settings {
   struct Scheduler {
     int sweep_seconds = 0;
     int max_attempts = 0;
+    int preempt_after_seconds = 0;  ///< 0: never
+    int preempt_pause_seconds = 0;
   } scheduler;
 
   struct Worker {

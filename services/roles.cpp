@@ -135,6 +135,7 @@ int run_scheduler(const base::Settings& settings) {
   scheduler::SchedulerOptions options;
   options.sweep_pause = seconds(settings.scheduler.sweep_seconds);
   options.most_attempts = settings.scheduler.max_attempts;
+  options.preemption = {settings.scheduler.preempt_after_seconds, settings.scheduler.preempt_pause_seconds};
   scheduler::Scheduler role(pool, redis, options);
   base::log_info("ready");
   role.run(shutdown.token());

@@ -11,6 +11,7 @@
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
 #include "storage/outbox_store.h"
+#include "storage/worker_store.h"
 
 namespace finetuned::scheduler {
 
@@ -20,6 +21,7 @@ using postgres::Scope;
 using postgres::Transaction;
 
 constexpr int kMostRelayed = 200;
+constexpr std::chrono::milliseconds kRelayPatience{1'000};  // with a slow Redis, well below kDutySeconds
 constexpr int kMostAdmitted = 50;
 constexpr int kMostSwept = 100;
 constexpr int kMostRebuilt = 5'000;
@@ -27,13 +29,15 @@ constexpr int kMostRebuilt = 5'000;
 /// Present while Redis remembers what it was told; a flushed or fresh Redis lacks it.
 constexpr const char* kMarker = "finetuned:streams-complete";
 
-enum class Duty : std::int64_t { kRelay = 0x66740001, kAdmission, kSweep };
+enum class Duty : std::int64_t { kRelay = 0x66740001, kAdmission, kSweep, kPreemption };
 
-constexpr std::string_view kTryLock = "SELECT pg_try_advisory_xact_lock($1) AS taken";
+constexpr std::string_view kTryLock =
+    "SELECT set_config('idle_in_transaction_session_timeout', $2, true), pg_try_advisory_xact_lock($1) AS taken";
 
 /// Whether this scheduler does the duty in this transaction; another does it when not.
 bool leads(Transaction& tx, Duty duty) {
-  return tx.execute(kTryLock, {static_cast<std::int64_t>(duty)}).row(0).boolean("taken");
+  const std::string patience = std::to_string(Scheduler::kDutySeconds) + "s";
+  return tx.execute(kTryLock, {static_cast<std::int64_t>(duty), patience}).row(0).boolean("taken");
 }
 
 /// A duty and when it is due.
@@ -54,6 +58,7 @@ void Scheduler::run(const std::stop_token& stop) {
       {"relay", options_.relay_pause, [this] { relay_outbox(); }},
       {"admission", options_.admission_pause, [this] { admit_waiting(); }},
       {"lease sweep", options_.sweep_pause, [this] { sweep_leases(); }},
+      {"preemption", options_.sweep_pause, [this] { preempt(); }},
       {"stream rebuild", options_.sweep_pause, [this] { rebuild_streams(); }},
   };
   auto pause = std::chrono::milliseconds(0);
@@ -84,8 +89,9 @@ void Scheduler::relay_outbox() {
       storage::OutboxStore outbox(tx);
       std::vector<storage::OutboxMessage> messages = outbox.take(kMostRelayed);
       const bool full = messages.size() == static_cast<std::size_t>(kMostRelayed);
+      const auto enough = std::chrono::steady_clock::now() + kRelayPatience;
       const auto refused = std::find_if(messages.begin(), messages.end(), [&](const storage::OutboxMessage& message) {
-        return !redis_.add_to_stream(message.stream, message.payload);
+        return std::chrono::steady_clock::now() > enough || !redis_.add_to_stream(message.stream, message.payload);
       });
       const bool all = refused == messages.end();
       messages.erase(refused, messages.end());
@@ -109,10 +115,19 @@ void Scheduler::sweep_leases() {
     jobs = storage::JobLeases(tx).sweep(options_.most_attempts, kMostSwept);
     for (const storage::SweptJob& job : jobs)
       if (storage::is_terminal(job.state)) billing::settle_job(tx, job.id);
+    storage::WorkerStore(tx).forget_dead();
     return jobs;
   });
   for (const storage::SweptJob& job : swept)
     base::log_warn("a job's worker went silent", {{"job", job.id}, {"now", storage::to_string(job.state)}});
+}
+
+void Scheduler::preempt() {
+  if (options_.preemption.after_seconds == 0) return;
+  const auto asked = pool_.transact(Scope::system(), [&](Transaction& tx) {
+    return leads(tx, Duty::kPreemption) ? storage::request_preemptions(tx, options_.preemption) : std::vector<std::string>();
+  });
+  for (const std::string& job : asked) base::log_info("a job makes room for another project", {{"job", job}});
 }
 
 void Scheduler::rebuild_streams() {

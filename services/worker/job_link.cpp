@@ -39,6 +39,7 @@ struct JobLink::State {
   std::atomic<bool> lease_lost{false};
   std::atomic<bool> cancelled{false};
   std::atomic<bool> paused{false};
+  std::atomic<bool> preempted{false};
   std::atomic<Clock::duration> lease_end;  ///< on this machine's monotonic clock
 
   std::mutex mutex;
@@ -86,6 +87,7 @@ void JobLink::State::take(const JobLeases::Beat& beat, std::optional<Clock::time
   if (!beat.held) return lose();
   if (beat.cancel_requested) cancelled = true;
   paused = beat.pause_requested;
+  preempted = beat.preempt_requested;
   if (renewed_at) lease_end = end_after(*renewed_at);
 }
 
@@ -189,6 +191,7 @@ JobLink::~JobLink() {
 bool JobLink::lost() const { return state_->lost(); }
 bool JobLink::cancel_requested() const { return state_->cancelled; }
 bool JobLink::pause_requested() const { return state_->paused; }
+bool JobLink::preempt_requested() const { return state_->preempted; }
 const storage::JobLease& JobLink::lease() const { return state_->lease; }
 
 void JobLink::post(NewEvent event) {

@@ -22,7 +22,7 @@ struct LeaseLost : std::runtime_error {
 struct LinkOptions {
   std::int64_t lease_seconds = 30;
   std::chrono::milliseconds heartbeat{5'000};  ///< between renewals of the lease
-  std::chrono::milliseconds peek{500};         ///< between looks for a request to cancel or to pause
+  std::chrono::milliseconds peek{500};         ///< between looks for a request to cancel, to pause or to make room
   std::chrono::milliseconds flush{250};        ///< an event waits this long at most before it is committed
   std::size_t most_pending = 20'000;           ///< beyond this many events waiting, post() waits
 };
@@ -35,8 +35,8 @@ struct Progress {
   std::optional<std::chrono::duration<double>> left;  ///< estimated, until its end
 };
 
-/// One running job's tie to the database, on a thread of its own: renews the lease, sees requests to cancel and to pause, and commits
-/// events in order, in batches. The trainer never waits for the database. While that is away everything is kept and
+/// One running job's tie to the database, on a thread of its own: renews the lease, sees requests to cancel, to pause and to make room, and
+/// commits events in order, in batches. The trainer never waits for the database. While that is away everything is kept and
 /// tried again, until the lease is over by this machine's own monotonic clock.
 class JobLink {
  public:
@@ -53,6 +53,7 @@ class JobLink {
   bool lost() const;
   bool cancel_requested() const;
   bool pause_requested() const;
+  bool preempt_requested() const;  ///< another project's turn has come
 
   /// Queues an event. Any thread.
   void post(storage::NewEvent event);

@@ -129,7 +129,7 @@ void JobObserver::on_state(const training::StateWritten& written) {
 
 bool JobObserver::stop_requested() {
   return stopped_early_ || stop_.stop_requested() || link_.cancel_requested() || link_.pause_requested() ||
-         link_.lost();
+         link_.preempt_requested() || link_.lost();
 }
 
 }  // namespace finetuned::worker

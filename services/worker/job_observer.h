@@ -35,7 +35,7 @@ class JobObserver final : public training::RunObserver {
   void on_state(const training::StateWritten& state) override;
   /// Before the run's on_plan(): its state was refused.
   void begins_anew(const std::string& why);
-  /// True for a lost lease, a request to cancel or to pause, the worker's own end, and once early stopping has struck.
+  /// True for a lost lease, a request to cancel, to pause or to make room, the worker's own end, and once early stopping has struck.
   bool stop_requested() override;
 
   bool stopped_early() const { return stopped_early_; }

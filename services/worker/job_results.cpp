@@ -108,11 +108,14 @@ std::optional<storage::SavedState> store_state(JobLink& link, objects::ObjectSto
 }
 
 /// What a job's owner reads of a run that was stopped; `kept`: the step that it goes on after.
-storage::NewEvent stop_message(storage::JobState state, bool shut_down, std::int64_t reached, std::int64_t kept) {
+storage::NewEvent stop_message(storage::JobState state, StopCause cause, std::int64_t reached, std::int64_t kept) {
   if (state == storage::JobState::kCancelled) return message(storage::EventLevel::kInfo, "The job was cancelled");
-  std::string text = state == storage::JobState::kPaused ? "The job is paused after step " + std::to_string(kept)
-                     : shut_down ? "The worker is shutting down; the job goes back to the queue"
-                                 : "The job goes back to the queue";
+  std::string text = "The job goes back to the queue";
+  if (state == storage::JobState::kPaused) text = "The job is paused after step " + std::to_string(kept);
+  else if (cause == StopCause::kShutDown) text = "The worker is shutting down; the job goes back to the queue";
+  else if (cause == StopCause::kPreempted)
+    text = "The job makes room for another project, which has had less than its share; it is queued again and goes on after step " +
+           std::to_string(kept);
   if (reached <= kept) return message(storage::EventLevel::kInfo, std::move(text));
   text += "; steps " + std::to_string(kept + 1) + " to " + std::to_string(reached) + " could not be saved and are taken again";
   return message(storage::EventLevel::kWarn, std::move(text));
@@ -192,7 +195,7 @@ void publish_state(JobLink& link, objects::ObjectStore& store, const std::string
 }
 
 storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
-                               const training::RunResult& result, const std::filesystem::path& state_file, bool shut_down) {
+                               const training::RunResult& result, const std::filesystem::path& state_file, StopCause cause) {
   const training::StateWritten left{state_file, result.last.step, result.last.trained_tokens, result.state_lost};
   const std::optional<storage::SavedState> saved = store_state(link, store, job.project_id, left);
   link.flush();
@@ -203,7 +206,7 @@ storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const
     reached = *state;
     storage::JobStore jobs(tx);
     const auto kept = jobs.find(job.id)->saved;
-    jobs.append_event(job.id, stop_message(reached, shut_down, result.last.step, kept ? kept->step : 0));
+    jobs.append_event(job.id, stop_message(reached, cause, result.last.step, kept ? kept->step : 0));
     if (reached == storage::JobState::kCancelled) billing::settle_job(tx, job.id);
     return true;
   };

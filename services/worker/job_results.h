@@ -32,10 +32,12 @@ void publish_failure(JobLink& link, const storage::Job& job, const storage::JobE
 void publish_state(JobLink& link, objects::ObjectStore& store, const std::string& project_id,
                    const training::StateWritten& written);
 
+enum class StopCause { kAsked, kShutDown, kPreempted };  ///< by its owner; with the worker; for another project
+
 /// Ends this worker's part in a job whose run was stopped: paused or cancelled where its owner asked for that, else back in
-/// the queue, as when the worker is `shut_down`. Tells which. The job goes on from what the run left in `state_file`; where
+/// the queue. Tells which. The job goes on from what the run left in `state_file`; where
 /// that cannot be kept (a full disk), from what it had before, and an event says so. Throws LeaseLost.
 storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
-                               const training::RunResult& result, const std::filesystem::path& state_file, bool shut_down);
+                               const training::RunResult& result, const std::filesystem::path& state_file, StopCause cause);
 
 }  // namespace finetuned::worker

@@ -11,6 +11,7 @@
 #include "services/worker/job_results.h"
 #include "services/worker/ranks.h"
 #include "services/worker/scratch.h"
+#include "storage/worker_store.h"
 #include "trainer/training/speed.h"
 
 namespace finetuned::worker {
@@ -29,6 +30,12 @@ storage::JobError refusal(const JobRefused& error) {
   return refused;
 }
 
+/// What a run's speed depends on, beside its base.
+std::string class_of(const std::vector<tensor::DeviceSpec>& devices) {
+  const std::string one = tensor::device_class(devices.front());
+  return devices.size() == 1 ? one : std::to_string(devices.size()) + " x " + one;
+}
+
 }  // namespace
 
 struct Worker::Waker {
@@ -39,7 +46,7 @@ struct Worker::Waker {
 
 Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
     : pool_(pool), store_(store), options_(std::move(options)),
-      memory_bytes_(tensor::device_memory_bytes(options_.devices.front(), options_.memory_bytes)),
+      device_class_(class_of(options_.devices)), memory_bytes_(tensor::device_memory_bytes(options_.devices.front(), options_.memory_bytes)),
       waker_(std::make_unique<Waker>()), bases_(memory_bytes_, kPatience, options_.devices.front()), preloader_(pool, bases_) {}
 
 Worker::~Worker() = default;
@@ -65,11 +72,22 @@ void Worker::run(const std::stop_token& stop) {
     waker_->changed.wait_for(lock, stop, kSweepPause, [this] { return waker_->awake; });
     waker_->awake = false;
   }
+  say_goodbye();
+}
+
+/// So that nobody counts on this worker from now on; without it they would for half a minute.
+void Worker::say_goodbye() {
+  try {
+    pool_.transact(Scope::system(), [&](Transaction& tx) { storage::WorkerStore(tx).gone(options_.name); });
+  } catch (const std::exception& error) {
+    base::log_warn("the worker's end could not be told", {{"why", error.what()}});
+  }
 }
 
 bool Worker::run_one(const std::stop_token& stop) {
   const auto asked = std::chrono::steady_clock::now();
   const auto claimed = pool_.transact(Scope::system(), [&](Transaction& tx) {
+    storage::WorkerStore(tx).seen(options_.name, device_class_);
     return storage::JobLeases(tx).claim(options_.name, options_.link.lease_seconds);
   });
   if (!claimed) return false;
@@ -161,7 +179,10 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
       publish_cancelled(link, job);
       base::log_info("job cancelled", {{"job", job.id}, {"step", result.last.step}});
     } else {
-      const auto state = publish_stop(link, store_, job, result, data.config.run.state_file, stop.stop_requested());
+      const StopCause cause = stop.stop_requested()        ? StopCause::kShutDown
+                              : link.preempt_requested() ? StopCause::kPreempted
+                                                         : StopCause::kAsked;
+      const auto state = publish_stop(link, store_, job, result, data.config.run.state_file, cause);
       base::log_info("job stopped", {{"job", job.id}, {"step", result.last.step}, {"now", to_string(state)}});
     }
   } catch (const JobRefused& error) {

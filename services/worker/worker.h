@@ -37,7 +37,8 @@ struct WorkerOptions {
 /// bases it trained on stay in memory for the jobs that follow, and the one that the next job wants is read while a job trains.
 ///
 /// How a job ends here: trained (`succeeded`); cancelled; failed, where the job's own data or settings cannot be
-/// trained on; paused or handed back, when its owner asks or this worker shuts down; abandoned, where the lease was lost. Any other exception is
+/// trained on; paused or handed back, when its owner asks, another project's
+/// turn has come or this worker shuts down; abandoned, where the lease was lost. Any other exception is
 /// ours: the lease is given up as crashed, and the scheduler's sweep counts it and queues the job again.
 class Worker {
  public:
@@ -64,12 +65,14 @@ class Worker {
 
   training::RunResult train(JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
   double gemm_gflops();
+  void say_goodbye();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);
   void give_up(const storage::ClaimedJob& claimed, JobLink& link, const std::string& why);
 
   postgres::Pool& pool_;
   objects::ObjectStore& store_;
   const WorkerOptions options_;
+  const std::string device_class_;    ///< of what it trains on, to those that wait for it
   const std::uint64_t memory_bytes_;  ///< of the first device
   std::unique_ptr<Waker> waker_;
   std::optional<double> gemm_gflops_;  ///< of the first device, measured before the first run
