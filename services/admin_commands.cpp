@@ -11,6 +11,7 @@
 #include "storage/audit_store.h"
 #include "storage/key_store.h"
 #include "storage/organization_store.h"
+#include "storage/worker_store.h"
 
 namespace finetuned::services {
 
@@ -277,6 +278,18 @@ void add_projects(CLI::App& admin, const ProgramOptions& options) {
   });
 }
 
+void add_workers(CLI::App& admin, const ProgramOptions& options) {
+  CLI::App& command = *admin.add_subcommand("workers", "who trains: workers of the last day, and the jobs that they have");
+  command.callback([&options] {
+    Pool pool = connect(options);
+    const auto workers = pool.transact(Scope::system(), [](Transaction& tx) { return storage::WorkerStore(tx).list(); });
+    std::printf("%-30s %-40s %-6s %s\n", "worker", "device", "state", "job");
+    for (const storage::WorkerRow& worker : workers)
+      std::printf("%-30s %-40s %-6s %s\n", worker.name.c_str(), worker.device.c_str(), worker.alive ? "up" : "silent",
+                  worker.job_id.value_or("-").c_str());
+  });
+}
+
 }  // namespace
 
 void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
@@ -287,6 +300,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   add_correction(admin, options);
   add_keys(admin, options);
   add_projects(admin, options);
+  add_workers(admin, options);
 }
 
 }  // namespace finetuned::services

@@ -72,6 +72,7 @@ json::object job_body(const JobRequest& request) {
   if (!request.validation_file.empty()) body["validation_file"] = request.validation_file;
   if (!request.suffix.empty()) body["suffix"] = request.suffix;
   set(body, "seed", request.seed);
+  set(body, "priority", request.priority);
   if (!request.metadata.empty()) body["metadata"] = metadata_of(request.metadata);
   body["method"] = method_of(request);
   return body;

@@ -18,7 +18,7 @@ struct JobRequest {
   std::string suffix;
   std::vector<std::string> metadata;  ///< `name=value`
   base::json::object method;  ///< as the API takes it; empty: supervised. The settings below go over its own
-  std::optional<std::int64_t> seed, epochs, batch_size, lora_rank, max_seq_length, checkpoint_steps;
+  std::optional<std::int64_t> seed, priority, epochs, batch_size, lora_rank, max_seq_length, checkpoint_steps;
   std::optional<double> learning_rate, lora_alpha, lora_dropout, warmup_ratio, weight_decay, max_grad_norm;
   std::string lr_scheduler;
   std::vector<std::string> target_modules;

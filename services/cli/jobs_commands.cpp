@@ -41,6 +41,8 @@ std::string describe_job(ApiClient& api, const json::value& job) {
                                              {"seed", cell(job, "seed")},
                                              {"trained tokens", cell(job, "trained_tokens")},
                                              {"tuned model", cell(job, "fine_tuned_model")}};
+  const json::value* queue = job.as_object().if_contains("queue");
+  if (queue && queue->is_object()) rows.push_back({"waits", text_of(*queue, "message")});
   const json::value* error = job.as_object().if_contains("error");
   if (error && error->is_object() && !text_of(*error, "message").empty())
     rows.push_back({"error", cell(*error, "message") + " (" + cell(*error, "code") + ")"});
@@ -72,6 +74,7 @@ void add_request_options(CLI::App& command, JobRequest& request) {
   command.add_option("--validation-file", request.validation_file, "id of an uploaded file to measure on");
   command.add_option("--suffix", request.suffix, "a part of the tuned model's name");
   command.add_option("--seed", request.seed, "the same seed and data give the same adapter");
+  command.add_option("--priority", request.priority, "-10 to 10: which of the project's own jobs comes first");
   command.add_option("--metadata", request.metadata, "name=value; more than one may be given");
   command.add_option("--epochs", request.epochs, "passes over the data");
   command.add_option("--batch-size", request.batch_size, "rows an optimizer step");

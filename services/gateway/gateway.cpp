@@ -9,6 +9,7 @@
 #include "base/sealing.h"
 #include "base/settings.h"
 #include "services/gateway/auth.h"
+#include "services/gateway/forecasts.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/job_creations.h"
 #include "services/gateway/job_reads.h"
@@ -94,9 +95,9 @@ struct Gateway::State {
         webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
-        job_reads(database, pool), job_creations(platform, pool),
+        job_reads(database, forecasts, pool), job_creations(platform, pool),
         platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
-                 door_rates(all.gateway), metrics, job_reads, job_creations},
+                 door_rates(all.gateway), metrics, forecasts, job_reads, job_creations},
         router(make_router(platform, static_cast<std::uint64_t>(settings.max_json_bytes))),
         tls(make_tls(settings, metrics)),
         door{router, [this](Request& request, Access access) { admit(request, access); },
@@ -125,6 +126,7 @@ struct Gateway::State {
   inference::Directory directory;
   Generations generations;
   Metrics metrics;
+  Forecasts forecasts;
   JobReads job_reads;
   JobCreations job_creations;
   Platform platform;

@@ -137,6 +137,7 @@ storage::NewJob prepare_job(const Platform& platform, const Principal& principal
   job.integrations = request.integrations;
   job.seed = request.seed ? *request.seed : random_seed();
   job.suffix = request.suffix;
+  job.priority = request.priority;
   return job;
 }
 

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "base/ids.h"
+#include "services/gateway/forecasts.h"
 #include "services/gateway/shapes.h"
 #include "storage/job_store.h"
 #include "storage/postgres/pool.h"
@@ -20,8 +21,9 @@ constexpr std::chrono::microseconds kPatience{1000};
 
 }  // namespace
 
-JobReads::JobReads(postgres::Pool& database, base::BlockingPool& pool)
+JobReads::JobReads(postgres::Pool& database, Forecasts& forecasts, base::BlockingPool& pool)
     : database_(database),
+      forecasts_(forecasts),
       batches_(
           pool, {.most = kMostTogether, .patience = kPatience},
           [this](const std::string& project, const std::vector<Asked>& asked) { read_together(project, asked); },
@@ -44,7 +46,11 @@ void JobReads::read_together(const std::string& project, const std::vector<Asked
     const auto jobs = database_.read_one(postgres::Scope::project(project), [&](postgres::Transaction& tx) {
       return storage::JobStore(tx).find_all(ids);
     });
-    for (const storage::Job& job : jobs) bodies[job.id] = base::json::serialize(job_shape(job));
+    for (const storage::Job& job : jobs) {
+      base::json::object shape = job_shape(job);
+      add_queue(shape, job, database_, forecasts_);
+      bodies[job.id] = base::json::serialize(shape);
+    }
   } catch (...) {
     for (const Asked& one : asked) one.answered(std::nullopt, std::current_exception());
     return;

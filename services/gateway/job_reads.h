@@ -12,13 +12,15 @@ class Pool;
 
 namespace finetuned::gateway {
 
+class Forecasts;
+
 /// Answers GET of jobs, which is what waiting clients send most. Of each project one read is under way at a time; those
 /// that come meanwhile are read together by the next one, in one statement. So every answer shows what was committed
 /// before its request came, by whichever process, and nothing is remembered. Thread-safe.
 class JobReads {
  public:
-  /// Both outlive this; the pool as base::Batches says.
-  JobReads(postgres::Pool& database, base::BlockingPool& pool);
+  /// All outlive this; the pool as base::Batches says.
+  JobReads(postgres::Pool& database, Forecasts& forecasts, base::BlockingPool& pool);
 
   /// Answers with the job's shape, or ApiError 404. Does not block.
   void read(const std::string& project, const std::string& id, Answered answered);
@@ -31,6 +33,7 @@ class JobReads {
   void read_together(const std::string& project, const std::vector<Asked>& asked);
 
   postgres::Pool& database_;
+  Forecasts& forecasts_;
   base::Batches<Asked> batches_;
 };
 

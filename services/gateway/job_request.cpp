@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kMostMetadata = 16, kMostMetadataKey = 64, kMostMetadataValue = 512;
 constexpr std::size_t kMostIntegrations = 5, kMostSuffix = 64, kMostText = 256;
-constexpr std::int64_t kMostSeed = 2147483647;
+constexpr std::int64_t kMostSeed = 2147483647, kMostPriority = 10;
 
 [[noreturn]] void refuse(const std::string& param, const std::string& why) {
   throw base::bad_request("invalid_value", param + " " + why + ".", param);
@@ -59,6 +59,14 @@ std::optional<std::int64_t> read_seed(const json::object& body) {
   if (!value->is_int64() || value->get_int64() < 0 || value->get_int64() > kMostSeed)
     refuse("seed", "must be an integer from 0 to 2147483647");
   return value->get_int64();
+}
+
+int read_priority(const json::object& body) {
+  const json::value* value = body.if_contains("priority");
+  if (!value || value->is_null()) return 0;
+  if (!value->is_int64() || value->get_int64() < -kMostPriority || value->get_int64() > kMostPriority)
+    refuse("priority", "must be an integer from -10 to 10");
+  return static_cast<int>(value->get_int64());
 }
 
 json::value read_metadata(const json::object& body) {
@@ -161,6 +169,7 @@ JobRequest parse_job_request(std::string_view text) {
   request.validation_file = optional_text(body, "validation_file", kMostText);
   request.suffix = read_suffix(body);
   request.seed = read_seed(body);
+  request.priority = read_priority(body);
   request.metadata = read_metadata(body);
   request.integrations = read_integrations(body);
   request.hyperparameters = read_hyperparameters(body);

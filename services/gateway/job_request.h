@@ -15,6 +15,7 @@ struct JobRequest {
   std::optional<std::string> validation_file;
   std::optional<std::string> suffix;
   std::optional<std::int64_t> seed;
+  int priority = 0;                ///< -10..10, an extension
   base::json::value metadata;      ///< object of strings, or null
   base::json::value integrations;  ///< array, or null
   base::json::object hyperparameters;  ///< the given ones, see hyperparameters.h

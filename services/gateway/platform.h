@@ -17,6 +17,7 @@ class LocalStore;
 
 namespace finetuned::gateway {
 
+class Forecasts;
 struct Generations;
 class JobCreations;
 class JobReads;
@@ -43,6 +44,7 @@ struct Platform {
   RateLimiter& limiter;
   DoorRates rates;
   Metrics& metrics;
+  Forecasts& forecasts;
   JobReads& job_reads;
   JobCreations& job_creations;
 };

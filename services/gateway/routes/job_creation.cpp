@@ -1,9 +1,11 @@
 #include "services/gateway/job_creation.h"
 
+#include "billing/forecast.h"
 #include "billing/ledger.h"
 #include "billing/quote.h"
 #include "services/gateway/job_creations.h"
 #include "services/gateway/routes/routes.h"
+#include "services/gateway/shapes.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::gateway {
@@ -14,14 +16,28 @@ using postgres::Transaction;
 
 namespace {
 
-/// What the same body would cost if it were created now. Creates nothing.
+/// When the job would start and end, were it queued now.
+void add_expected(json::object& shape, const Platform& platform, const storage::NewJob& job, std::optional<std::int64_t> tokens) {
+  std::optional<billing::Forecast> forecast;
+  if (tokens)
+    forecast = billing::forecast_new(platform.database.transact(Scope::system(), [&](Transaction& tx) {
+      return storage::read_queue(tx, job.project_id);
+    }), job.project_id, job.base_model, *tokens, job.priority);
+  shape["queue_position"] = forecast ? json::value(forecast->position) : json::value(nullptr);
+  shape["expected_start"] = forecast ? or_null(forecast->start) : json::value(nullptr);
+  shape["expected_finish"] = forecast ? or_null(forecast->finish) : json::value(nullptr);
+}
+
+/// What the same body would cost if it were created now, and when it would run. Creates nothing.
 Response quote_job(const Platform& platform, const Request& request) {
   const storage::NewJob job = prepare_job(platform, request.principal, parse_job_request(request.body));
   json::object shape;
+  std::optional<std::int64_t> tokens;
   platform.database.transact(Scope::project(job.project_id), [&](Transaction& tx) {
     const auto quote = billing::make_quote(tx, billing::quote_request_of(tx, job));
     const auto available = billing::Ledger(tx).balance(job.project_id).available;
     shape = json::object();
+    tokens = quote ? std::optional(quote->tokens) : std::nullopt;
     shape["object"] = "fine_tuning.job.quote";
     shape["model"] = job.model;
     shape["training_file"] = job.training_file;
@@ -36,6 +52,7 @@ Response quote_job(const Platform& platform, const Request& request) {
     shape["available"] = std::to_string(available.value);
     shape["hyperparameters"] = job.hyperparameters;
   });
+  add_expected(shape, platform, job, tokens);
   return json_response(shape);
 }
 

@@ -24,6 +24,7 @@ TEST(JobBody, CarriesEverySetting) {
   request.suffix = "claims";
   request.metadata = {"team=blue", "note=a=b"};
   request.seed = 7;
+  request.priority = -2;
   request.epochs = 3;
   request.batch_size = 4;
   request.learning_rate = 0.001;
@@ -40,7 +41,7 @@ TEST(JobBody, CarriesEverySetting) {
   request.use_rslora = true;
   request.train_on_inputs = true;
   EXPECT_EQ(base::json::value(job_body(request)), base::parse_json(R"({
-    "model":"demo","training_file":"file-1","validation_file":"file-2","suffix":"claims","seed":7,
+    "model":"demo","training_file":"file-1","validation_file":"file-2","suffix":"claims","seed":7,"priority":-2,
     "metadata":{"team":"blue","note":"a=b"},
     "method":{"type":"supervised","supervised":{"hyperparameters":{
       "n_epochs":3,"batch_size":4,"learning_rate":0.001,"lora_rank":8,"lora_alpha":16.0,"lora_dropout":0.0,
