@@ -24,9 +24,11 @@ def free_port():
 
 
 class LivePlatform:
-    """`with LivePlatform() as platform:` starts it by deploy/local/up; afterwards nothing of it is left."""
+    """`with LivePlatform() as platform:` starts it by deploy/local/up; afterwards nothing of it is left. `settings` are
+    FINETUNED_* variables for all roles."""
 
-    def __init__(self):
+    def __init__(self, settings=None):
+        self.settings = settings or {}
         self.directory = tempfile.mkdtemp(prefix="finetuned-e2e-")
         self.port = free_port()
         self.environment = {}
@@ -51,7 +53,8 @@ class LivePlatform:
     def up(self):
         """Starts what does not run; the KEY=VALUE lines that deploy/local/up prints."""
         lines = subprocess.run([os.path.join(ROOT, "deploy/local/up"), "--data", self.directory, "--port", str(self.port)],
-                               check=True, stdout=subprocess.PIPE, text=True, timeout=180).stdout.splitlines()
+                               check=True, stdout=subprocess.PIPE, text=True, timeout=180,
+                               env={**os.environ, **self.settings}).stdout.splitlines()
         self.environment = dict(line.split("=", 1) for line in lines)
         return self.environment
 

@@ -1,0 +1,326 @@
+"""The faults: each does something to a platform with work on it and says how long it took to recover. `whole` is the
+long form of `tests/faults/run --all`; the short one differs in tries and seconds, not in kind."""
+
+import hashlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+from stage import HERE, PROGRAM, Stage, chat_rows, eventually, tiny_model
+
+QUICK_LEASE = {"FINETUNED_WORKER_LEASE_SECONDS": "6", "FINETUNED_WORKER_HEARTBEAT_SECONDS": "1"}
+
+
+class Skipped(Exception):
+    """A fault that this machine cannot make; why."""
+
+
+class Fault:
+    """One row of the table. `allowed`: seconds to recover, None where recovering is no matter of time."""
+
+    def __init__(self, name, component, what, allowed, act, tries=(1, 1), settings=None):
+        self.name, self.component, self.what, self.allowed = name, component, what, allowed
+        self.act, self.tries, self.settings = act, tries, settings or {}
+
+
+def lease_settings(whole):
+    return {} if whole else QUICK_LEASE
+
+
+def gateway_killed_in_a_post(stage, whole):
+    """SIGKILL at a random moment of a POST; the client sends the same request with the same key until it is answered."""
+    tag = f"post-{random.random()}"
+    answers = []
+
+    def send():
+        while not answers:
+            try:
+                status, job = stage.request("POST", "/v1/fine_tuning/jobs", stage.body(tag), headers={"Idempotency-Key": tag})
+                if status == 200:
+                    answers.append(job["id"])
+                elif status not in (409, 503):
+                    answers.append(f"{status} {job}")
+            except OSError:
+                time.sleep(0.02)
+            except http.client.HTTPException:
+                time.sleep(0.02)
+
+    client = threading.Thread(target=send)
+    client.start()
+    time.sleep(random.uniform(0, 0.05))
+    stage.kill("gateway")
+    took = eventually(stage.ready, 30, "the gateway is ready again")
+    client.join(30)
+    assert answers and answers[0].startswith("ftjob-"), answers
+    made = stage.sql(f"SELECT count(*) FROM job WHERE metadata->>'tag' = '{tag}'")
+    assert made == "1", f"{made} jobs of one request"
+    stage.jobs.append(answers[0])
+    stage.request("POST", f"/v1/fine_tuning/jobs/{answers[0]}/cancel")
+    return took
+
+
+def gateway_ends_under_load(stage, whole):
+    """SIGTERM with 1,000 requests under way: each is answered, and the process ends."""
+    port = stage.gateway({})
+    gateway = stage.extra[-1]
+    request = ("GET /v1/fine_tuning/jobs?limit=20 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+               f"{stage.environment['FINETUNED_API_KEY']}\r\n\r\n").encode()
+    clients = []
+    for _ in range(1000):
+        client = socket.create_connection(("127.0.0.1", port), timeout=60)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        clients.append(client)
+    for client in clients:
+        assert client.recv(4096).startswith(b"HTTP/1.1 200"), "not accepted"
+    for client in clients:
+        client.sendall(request)
+    began = time.monotonic()
+    time.sleep(0.2)  # so that the last of them has arrived
+    gateway.send_signal(signal.SIGTERM)
+    answered = sum(client.recv(1 << 16).startswith((b"HTTP/1.1 200", b"HTTP/1.1 429")) for client in clients)
+    gateway.wait(60)
+    for client in clients:
+        client.close()
+    assert answered == 1000, f"{1000 - answered} of 1,000 were not answered"
+    return time.monotonic() - began
+
+
+def worker_killed(stage, whole):
+    job = stage.in_mid_job()
+    stage.kill("worker")
+    took = stage.goes_on(job, 120)
+    assert any(message.startswith("The run goes on after step") for message in stage.messages(job)), "it began anew"
+    return took
+
+
+def worker_killed_at_every_call(stage, whole):
+    """SIGKILL before each call that changes a file, while states and checkpoints are written; begun again each time."""
+    library = os.path.join(stage.directory, "die_at_call.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, os.path.join(HERE, "die_at_call.c"), "-ldl"], check=True)
+    base, data = os.path.join(stage.directory, "small"), os.path.join(stage.directory, "rows.jsonl")
+    tiny_model.write(base)
+    with open(data, "wb") as file:
+        file.write(chat_rows(12))
+
+    def command(out):
+        return [PROGRAM, "train", "--base", base, "--data", data, "--out", out, "--steps", "8", "--batch-size", "4", "--dropout", "0.1",
+                "--checkpoint-steps", "2", "--threads", "1", "--state", out + ".state", "--state-steps", "1"]
+
+    def hashes(out):
+        found = {}
+        for where, _, names in os.walk(out):
+            for name in names:
+                with open(os.path.join(where, name), "rb") as file:
+                    found[os.path.relpath(os.path.join(where, name), out)] = hashlib.sha256(file.read()).hexdigest()
+        return found
+
+    def run(out, **environment):
+        return subprocess.run(command(out), env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False)
+
+    whole_out = os.path.join(stage.directory, "never-killed")
+    assert run(whole_out).returncode == 0
+    expected = hashes(whole_out)
+    kills, at = 0, 1
+    while True:
+        out = os.path.join(stage.directory, "killed", str(at))
+        died = run(out, LD_PRELOAD=library, FINETUNED_TEST_DIE_AT=str(at), FINETUNED_TEST_DIE_BELOW=os.path.join(stage.directory, "killed"))
+        if died.returncode == 0:
+            break
+        assert died.returncode == -signal.SIGKILL, died
+        kills += 1
+        done = run(out)
+        assert done.returncode == 0, (at, done.stderr)
+        assert hashes(out) == expected, f"killed at call {at}: other bytes, or files left behind"
+        shutil.rmtree(out)
+        at += 1 if whole else 3
+    assert kills > (60 if whole else 20), f"only {kills} calls: the library does not see them"
+    return None
+
+
+def worker_stopped(stage, whole):
+    """SIGSTOP for longer than the lease, then SIGCONT: another has taken over, and the first one changes nothing more."""
+    stage.role("worker")
+    job = stage.in_mid_job()
+    pid = stage.sql(f"SELECT worker FROM job WHERE id = '{job}'")
+    process = int(pid.rsplit(":", 1)[-1])
+    epoch = stage.sql(f"SELECT lease_epoch FROM job WHERE id = '{job}'")
+    os.kill(process, signal.SIGSTOP)
+    try:
+        took = stage.goes_on(job, 120)
+        time.sleep(60 if whole else 4)
+    finally:
+        os.kill(process, signal.SIGCONT)
+    stage.wait_ended(job)
+    assert stage.sql(f"SELECT lease_epoch FROM job WHERE id = '{job}'") != epoch, "nobody took over"
+    return took
+
+
+def worker_cut_off(stage, whole):
+    """Nothing comes through between a worker and PostgreSQL: it stops at the end of its lease, another goes on."""
+    proxy, way = stage.proxied()
+    stage.kill_and_hold("worker")
+    stage.role("worker", way)
+    job = stage.in_mid_job()
+    stage.role("worker")
+    epoch = int(stage.sql(f"SELECT lease_epoch FROM job WHERE id = '{job}'"))
+    proxy.frozen.set()
+    try:
+        took = stage.goes_on(job, 120)
+        time.sleep(90 - took if whole else 4)
+    finally:
+        proxy.frozen.clear()
+    stage.wait_ended(job)
+    assert int(stage.sql(f"SELECT lease_epoch FROM job WHERE id = '{job}'")) > epoch, "nobody took over"
+    return took
+
+
+def postgres_restarts(stage, whole):
+    job = stage.in_mid_job()
+    stage.postgres("restart", "-m", "immediate")
+    eventually(stage.ready, 30, "the gateway is ready again")
+    took = stage.goes_on(job, 60)
+    assert stage.sql(f"SELECT attempts FROM job WHERE id = '{job}'") == "0", "the restart cost the job an attempt"
+    return took
+
+
+def postgres_away(stage, whole):
+    """Stopped for a while: requests get 503 with Retry-After, the training goes on where the lease is long enough."""
+    job = stage.in_mid_job()
+    stage.postgres("stop", "-m", "immediate")
+    statuses = set()
+    end = time.monotonic() + (60 if whole else 4)
+    while time.monotonic() < end:
+        connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=30)
+        connection.request("GET", f"/v1/fine_tuning/jobs/{job}", headers={"Authorization": "Bearer " + stage.environment["FINETUNED_API_KEY"]})
+        answer = connection.getresponse()
+        statuses.add(answer.status)
+        if answer.status == 503:
+            assert answer.getheader("retry-after"), "503 without Retry-After"
+        else:
+            assert answer.status == 200, (answer.status, answer.read())
+        connection.close()
+        time.sleep(0.2)
+    assert 503 in statuses, statuses
+    stage.up()
+    return stage.goes_on(job, 120)
+
+
+def commit_cut(how):
+    def act(stage, whole):
+        """The connection is cut in a COMMIT; the client retries with its key."""
+        proxy, way = stage.proxied()
+        port = stage.gateway(way)
+        own, stage.port = stage.port, port
+        try:
+            for turn in range(10 if whole else 3):
+                tag = f"commit-{how}-{turn}-{random.random()}"
+                proxy.cut_commit = how
+                statuses = []
+                for _ in range(40):
+                    status, job = stage.request("POST", "/v1/fine_tuning/jobs", stage.body(tag), headers={"Idempotency-Key": tag})
+                    statuses.append(status)
+                    if status == 200:
+                        break
+                    assert status in (409, 503), (status, job)
+                    time.sleep(0.1)
+                assert statuses[-1] == 200, statuses
+                assert stage.sql(f"SELECT count(*) FROM job WHERE metadata->>'tag' = '{tag}'") == "1", statuses
+                stage.jobs.append(job["id"])
+                stage.request("POST", f"/v1/fine_tuning/jobs/{job['id']}/cancel")
+            assert proxy.commits_cut > 0, "no COMMIT was cut"
+        finally:
+            stage.port = own
+        return None
+    act.__doc__ = f"the connection is cut {how} a COMMIT"
+    return act
+
+
+def redis_fault(*commands):
+    def act(stage, whole):
+        for command in commands:
+            stage.redis(*command)
+        job = stage.job()
+        return eventually(lambda: (stage.look(job) or {}).get("status") in ("running", "succeeded"), 60, "the job is found")
+    return act
+
+
+def redis_killed(stage, whole):
+    """SIGKILL, and away for a while: jobs are made, found and trained without it; then it comes back empty."""
+    with open(os.path.join(stage.run_directory(), "redis.pid"), encoding="utf-8") as file:
+        os.kill(int(file.read()), signal.SIGKILL)
+    job = stage.job()
+    took = eventually(lambda: (stage.look(job) or {}).get("status") in ("running", "succeeded"), 60, "the job is found")
+    stage.up()
+    return took
+
+
+def clock_moved(seconds):
+    def act(stage, whole):
+        """One worker whose clock is an hour off trains a job: leases and bills do not care."""
+        library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+        if not os.path.exists(library):
+            raise Skipped("libfaketime is not installed (package faketime)")
+        stage.kill_and_hold("worker")
+        stage.role("worker", {"LD_PRELOAD": library, "FAKETIME": f"{seconds:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+        job = stage.in_mid_job()
+        ended = stage.wait_ended(job)
+        assert ended["status"] == "succeeded", ended
+        assert stage.sql(f"SELECT attempts FROM job WHERE id = '{job}'") == "0", "a lease was lost"
+    return act
+
+
+def cancelled(when):
+    def act(stage, whole):
+        job = stage.job()
+        if when == "queued":
+            other = stage.job()
+            job, other = other, job
+        elif when == "starting":
+            eventually(lambda: stage.look(job)["status"] == "running", 60, "the job begins")
+        elif when == "mid-step":
+            stage.in_mid_job(job)
+        else:
+            total = int(stage.sql(f"SELECT total_steps FROM job WHERE id = '{stage.in_mid_job(job)}'"))
+            eventually(lambda: max(stage.steps_by_sql(job)) >= total - 3, 120, "the job is at its end")
+        began = time.monotonic()
+        status, answer = stage.request("POST", f"/v1/fine_tuning/jobs/{job}/cancel")
+        answered = time.monotonic() - began
+        assert status in (200, 400), (status, answer)
+        assert answered <= 5, f"the cancel was answered after {answered:.1f} s"
+        stage.wait_ended(job, 60)
+        if when == "queued":
+            stage.request("POST", f"/v1/fine_tuning/jobs/{other}/cancel")
+        return time.monotonic() - began
+    act.__doc__ = f"a job is cancelled while it is {when}"
+    return act
+
+
+FAULTS = [
+    Fault("gateway_killed", "gateway", "SIGKILL in a POST, retried with its key", 2, gateway_killed_in_a_post, tries=(3, 20)),
+    Fault("gateway_ends", "gateway", "SIGTERM with 1,000 requests under way", 30, gateway_ends_under_load),
+    Fault("worker_killed", "worker", "SIGKILL in mid-run", 45, worker_killed, tries=(2, 20)),
+    Fault("worker_killed_at_every_call", "worker", "SIGKILL at each write, fsync, rename", None, worker_killed_at_every_call),
+    Fault("worker_stopped", "worker", "SIGSTOP beyond the lease, then SIGCONT", 45, worker_stopped),
+    Fault("worker_cut_off", "network", "no byte between worker and PostgreSQL", 45, worker_cut_off),
+    Fault("postgres_restarts", "PostgreSQL", "immediate restart", None, postgres_restarts, tries=(1, 3)),
+    Fault("postgres_away", "PostgreSQL", "away for a while", None, postgres_away),
+    Fault("commit_cut_before", "PostgreSQL", "connection cut before a COMMIT", None, commit_cut("before")),
+    Fault("commit_cut_after", "PostgreSQL", "connection cut after a COMMIT", None, commit_cut("after")),
+    Fault("redis_flushed", "Redis", "FLUSHALL", 10, redis_fault(["FLUSHALL"])),
+    Fault("redis_group_destroyed", "Redis", "consumer group destroyed", 10, redis_fault(["XGROUP", "DESTROY", "finetuned:jobs", "workers"])),
+    Fault("redis_killed", "Redis", "SIGKILL, then an empty one", 10, redis_killed),
+    Fault("clock_ahead", "clock", "a worker's is an hour ahead", None, clock_moved(3600)),
+    Fault("clock_behind", "clock", "a worker's is an hour behind", None, clock_moved(-3600)),
+    Fault("cancel_queued", "cancel", "of a queued job", 6, cancelled("queued")),
+    Fault("cancel_starting", "cancel", "of one that begins", 6, cancelled("starting")),
+    Fault("cancel_mid_step", "cancel", "of one in mid-run", 6, cancelled("mid-step")),
+    Fault("cancel_at_the_end", "cancel", "of one that ends", 6, cancelled("finishing")),
+]
