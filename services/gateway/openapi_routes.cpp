@@ -40,7 +40,7 @@ constexpr Operation kUploads[] = {
 constexpr Operation kJobs[] = {
     {"POST", "/v1/fine_tuning/jobs", "create_job", "Creates a job, and holds its price", {.body = "JobRequest", .answer = "Job",
       .refusals = {404, 409, 422}}},
-    {"POST", "/v1/fine_tuning/jobs/quote", "quote_job", "The exact tokens and price of such a job; creates nothing",
+    {"POST", "/v1/fine_tuning/jobs/quote", "quote_job", "The exact tokens, price and place of such a job; creates nothing",
      {.body = "JobRequest", .answer = "JobQuote", .refusals = {404}}},
     {"GET", "/v1/fine_tuning/jobs", "list_jobs", "Lists jobs",
      {.query = "after?: string; limit?: 1..100; order?: 'asc' | 'desc'; metadata?: Metadata", .answer = "JobList"}},
@@ -55,6 +55,9 @@ constexpr Operation kJobs[] = {
      {.query = "after?: string", .headers = "'Last-Event-ID'?: string", .events = kJobNews}},
     {"GET", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints", "list_job_checkpoints", "Lists a job's checkpoints",
      {.query = kPage, .answer = "JobCheckpointList"}},
+    {"GET", "/v1/fine_tuning/jobs/{fine_tuning_job_id}/statement", "get_job_statement", "The bill, a row a billed step",
+     {.query = "after?: integer; limit?: 1..1000; format?: 'json' | 'csv'", .answer = "JobStatement",
+      .media = "text/csv; charset=utf-8"}},
 };
 
 constexpr Operation kModels[] = {
@@ -105,6 +108,8 @@ constexpr Operation kBilling[] = {
     {"GET", "/v1/billing/balances", "list_balances", "What the project has, holds and has spent", {.answer = "BalanceList"}},
     {"GET", "/v1/billing/transfers", "list_transfers", "Lists the project's entries of the ledger", {.query = kPage,
       .answer = "TransferList"}},
+    {"GET", "/v1/billing/statement", "get_statement", "A month of the project's account",
+     {.query = "month: string; format?: 'json' | 'csv'", .answer = "MonthlyStatement", .media = "text/csv; charset=utf-8"}},
     {"POST", "/v1/organization/projects/{project_id}/credits", "credit_project", "Credits a project",
      {.body = "CreditRequest", .answer = "Credit", .refusals = {409}}},
 };

@@ -52,7 +52,7 @@ constexpr NamedType kTypes[] = {
     {"Integration", "{type: 'wandb'; wandb: {project: string; [key]: any}; [key]: any}"},
     {"JobRequest",
      "{model: string; training_file: string; validation_file?: string; suffix?: string; seed?: 0..2147483647; "
-     "metadata?: Metadata; integrations?: Integration[]; hyperparameters?: HyperparametersRequest; "
+     "metadata?: Metadata; integrations?: Integration[]; hyperparameters?: HyperparametersRequest; priority?: integer; "
      "method?: {type: 'supervised'; supervised?: {hyperparameters?: HyperparametersRequest; [key]: never}; "
      "[key]: never}; [key]: never}"},
     {"Job",
@@ -62,12 +62,23 @@ constexpr NamedType kTypes[] = {
      "training_file: string; hyperparameters: Hyperparameters; trained_tokens: integer | null; error: {code: string; "
      "message: string; param: string | null} | null; user_provided_suffix: string | null; seed: integer; "
      "estimated_finish: time | null; integrations: Integration[]; metadata: Metadata | null; "
-     "method: {type: 'supervised'; supervised: {hyperparameters: Hyperparameters}}}"},
+     "method: {type: 'supervised'; supervised: {hyperparameters: Hyperparameters}}; queue?: QueuePlace}"},
+    {"QueuePlace",
+     "{position: integer | null; priority: integer; reason: 'files_not_checked' | 'no_worker_alive' | 'running_jobs_quota' "
+     "| 'behind_own_jobs' | 'project_over_share' | 'waiting_for_worker'; message: string; estimated_start: time | null}"},
     {"JobList", "{...List; data: Job[]}"},
     {"JobQuote",
      "{object: 'fine_tuning.job.quote'; model: string; training_file: string; ready: boolean; allowed: boolean "
      "| null; rows: integer | null; tokens_per_epoch: integer | null; tokens: integer | null; price_nano_per_1k: nano "
-     "| null; price_version: integer | null; amount: nano | null; available: nano; hyperparameters: Hyperparameters}"},
+     "| null; price_version: integer | null; amount: nano | null; available: nano; hyperparameters: Hyperparameters; queue_position: integer | null; expected_start: time | null; "
+     "expected_finish: time | null}"},
+    {"JobStatement",
+     "{object: 'fine_tuning.job.statement'; fine_tuning_job_id: string; status: string; final: boolean; ledger: 'USD_NANO'; "
+     "price_per_1k_tokens: nano; held: nano; trained_tokens: integer; amount: nano; returned: nano | null; waived: boolean; "
+     "hold_id: string | null; transfer_id: string | null; data: JobStatementRow[]; has_more: boolean; last_step: integer | null}"},
+    {"JobStatementRow",
+     "{object: 'fine_tuning.job.statement.row'; first_step: integer; step: integer; tokens: integer; trained_tokens: integer; "
+     "amount: nano; checkpoint_id: string | null; transfer_id: string | null}"},
     {"Losses",
      "{train_loss: number | null; train_mean_token_accuracy: number | null; valid_loss?: number | null; "
      "valid_mean_token_accuracy?: number | null; full_valid_loss?: number | null; "
@@ -187,6 +198,13 @@ constexpr NamedType kTypes[] = {
      "| 'revenue' | 'funding'; amount: nano; pending_id: string | null; job_id: string | null; price_version: integer "
      "| null; reason: string; created_at: time}"},
     {"TransferList", "{...List; data: Transfer[]}"},
+    {"MonthlyStatement",
+     "{object: 'billing.statement'; ledger: 'USD_NANO'; month: string; opening: nano; closing: nano; held: nano; data: "
+     "StatementLine[]}"},
+    {"StatementLine",
+     "{object: 'billing.statement.line'; created_at: time; kind: 'single' | 'post' | 'correction'; transfer_id: string; "
+     "corrects_id: string | null; job_id: string | null; model: string | null; tokens: integer | null; amount: nano; reason: "
+     "string}"},
 
     {"Health", "{status: 'ok'}"},
     {"Readiness",

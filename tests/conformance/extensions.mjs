@@ -66,6 +66,34 @@ test("a job costs what it was quoted, and is watched to its end", async () => {
   assert.equal(charge.amount, quote.amount);
 });
 
+test("a job's statement and the month's add up to its charge", async () => {
+  const at = `/fine_tuning/jobs/${job.id}/statement`;
+  const bill = await client.get(at);
+  assert.equal(bill.final, true);
+  assert.equal(bill.trained_tokens, job.trained_tokens);
+  assert.equal(bill.data.reduce((sum, row) => sum + BigInt(row.amount), 0n), BigInt(bill.amount));
+  assert.equal(bill.data.at(-1).trained_tokens, job.trained_tokens);
+  const month = new Date(job.finished_at * 1000).toISOString().slice(0, 7);
+  const account = await client.get("/billing/statement", { query: { month } });
+  const line = account.data.find((one) => one.job_id === job.id);
+  assert.equal(BigInt(line.amount) < 0n ? -BigInt(line.amount) : BigInt(line.amount), BigInt(bill.amount));
+  for (const path of [`${at}?format=csv`, `/billing/statement?format=csv&month=${month}`]) {
+    const csv = await exchange(`${FINETUNED_URL}/v1${path}`, { headers: withKey });
+    assert.ok((await csv.text()).split("\n").length > 2);
+  }
+});
+
+test("a job that waits says where it stands and why", async () => {
+  const body = { model: MODEL, training_file: file.id, hyperparameters: { n_epochs: 20, batch_size: 1 } };
+  const ahead = await client.post("/fine_tuning/jobs", { body });
+  const waits = await client.post("/fine_tuning/jobs", { body: { ...body, priority: -1 } });
+  const told = await client.get(`/fine_tuning/jobs/${waits.id}`);
+  assert.equal(told.status, "queued");
+  assert.ok(told.queue.position >= 0 && told.queue.message);
+  assert.equal(told.queue.priority, -1);
+  for (const one of [waits, ahead]) await client.post(`/fine_tuning/jobs/${one.id}/cancel`);
+});
+
 test("a model is exported", async () => {
   const at = `/models/${encodeURIComponent(job.fine_tuned_model)}`;
   const made = await client.post(`${at}/export`, { body: { format: "peft" } });

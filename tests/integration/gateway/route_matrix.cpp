@@ -34,6 +34,7 @@ std::vector<MatrixEntry> data_routes() {
           {"POST /v1/uploads/{upload_id}/cancel", "{}"},
           {"GET /v1/billing/balances"},
           {"GET /v1/billing/transfers"},
+          {.route = "GET /v1/billing/statement", .status = 400},  // without its month
           {"POST /v1/webhook_endpoints", R"({"url":"https://hooks.example.com/c"})"},
           {"GET /v1/webhook_endpoints"},
           {"GET /v1/webhook_endpoints/{webhook_endpoint_id}"},
@@ -54,6 +55,7 @@ std::vector<MatrixEntry> model_routes() {
           {"POST /v1/fine_tuning/jobs/{fine_tuning_job_id}/resume", "{}"},
           {"GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/events"},
           {"GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints"},
+          {"GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/statement"},
           {"GET /v1/fine_tuning/jobs/{fine_tuning_job_id}/stream"},
           {"POST /v1/fine_tuning/alpha/graders/run", R"({"model_sample":"a","grader":)" + kGrader + "}"},
           {"POST /v1/fine_tuning/alpha/graders/validate", R"({"grader":)" + kGrader + "}"},

@@ -10,7 +10,10 @@
 #include "base/base64.h"
 #include "base/ids.h"
 #include "base/sealing.h"
+#include "services/gateway/forecasts.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/job_creations.h"
+#include "services/gateway/job_reads.h"
 #include "services/gateway/key_cache.h"
 #include "services/gateway/metrics.h"
 #include "services/gateway/openapi_routes.h"
@@ -56,7 +59,12 @@ class OpenApiTest : public testing::Test {
   KeyCache keys_{clock_};
   RateLimiter limiter_{{}, clock_};
   Metrics metrics_;
-  Platform platform_{database_, redis_, objects_, 1 << 20, webhooks_key_, generations_, keys_, limiter_, {}, metrics_};
+  base::BlockingPool pool_{1, 1};  // begins nothing
+  Forecasts forecasts_;
+  JobReads job_reads_{database_, forecasts_, pool_};
+  JobCreations job_creations_{platform_, pool_};
+  Platform platform_{database_, redis_, objects_, 1 << 20, webhooks_key_, generations_, keys_, limiter_, {}, metrics_, forecasts_,
+                     job_reads_, job_creations_};
   Router router_ = make_router(platform_, kMostJsonBytes);
   json::object document_ = openapi_document(router_);
 };
