@@ -127,6 +127,19 @@ std::vector<ConfigKey> tls_keys() {
   };
 }
 
+std::vector<ConfigKey> metering_keys() {
+  using S = Settings;
+  return {
+      {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
+       integer(&S::metering, &S::Metering::reconcile_seconds)},
+      {"metering.seal_seconds", Type::kInteger, "2", 1, 3600, false, "How often new transfers are sealed into the ledger's chain.",
+       integer(&S::metering, &S::Metering::seal_seconds)},
+      {"ledger.key_file", Type::kText, "", {}, {}, false,
+       "The Ed25519 key (PEM) that signs the ledger's heads, made where it isn't there; empty: ledger/signing.key in the data directory.",
+       text(&S::ledger, &S::Ledger::key_file)},
+  };
+}
+
 /// Puts more keys in, each behind the others of its section.
 std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& more) {
   const auto section = [](const ConfigKey& key) { return key.name.substr(0, key.name.find('.') + 1); };
@@ -197,16 +210,11 @@ const std::vector<ConfigKey>& config_table() {
       {"scheduler.preempt_pause_seconds", Type::kInteger, "1200", 0, 86400, false,
        "A job that has made room does not do so again for this long.",
        integer(&S::scheduler, &S::Scheduler::preempt_pause_seconds)},
-      {"metering.reconcile_seconds", Type::kInteger, "60", 1, 86400, false, "How often balances are replayed.",
-       integer(&S::metering, &S::Metering::reconcile_seconds)},
-      {"metering.seal_seconds", Type::kInteger, "2", 1, 3600, false, "How often new transfers are sealed into the ledger's chain.",
-       integer(&S::metering, &S::Metering::seal_seconds)},
-      {"ledger.key_file", Type::kText, "", {}, {}, false,
-       "The Ed25519 key (PEM) that signs the ledger's heads, made where it isn't there; empty: ledger/signing.key in the data directory.",
-       text(&S::ledger, &S::Ledger::key_file)},
   };
   static const std::vector<ConfigKey> all =
-      joined(joined(joined(joined(joined(joined(table, worker_keys()), webhooks_keys()), generation_keys()), limits_keys()), tls_keys()),
+      joined(joined(joined(joined(joined(joined(joined(table, metering_keys()), worker_keys()), webhooks_keys()), generation_keys()),
+                           limits_keys()),
+                    tls_keys()),
              inference_keys());
   return all;
 }

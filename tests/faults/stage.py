@@ -155,9 +155,9 @@ class Stage(LivePlatform):
         self.extra.append(process)
         return process
 
-    def role(self, name, environment=None):
-        """Begins one more process of a role; it is ended with the stage."""
-        return self.as_user([PROGRAM, name, "--config", os.path.join(self.directory, "finetuned.toml")], environment=environment)
+    def role(self, name, environment=None, by=()):
+        """Begins one more process of a role, by the command `by` where one is given; it is ended with the stage."""
+        return self.as_user([*by, PROGRAM, name, "--config", os.path.join(self.directory, "finetuned.toml")], environment=environment)
 
     def proxied(self):
         """A way to PostgreSQL that can be cut, and the variable that makes a role take it."""

@@ -18,6 +18,9 @@ const std::set<std::string> kShared{
     "price",             // the same for all
     "organization",      // a project reads its own alone, by its key's id
     "reconciliation",    // the system's own record, which no route reads
+    "share_clock",       // one number
+    "training_speed",    // of workers, by base and device
+    "worker",            // who trains, for whomever
     "schema_migration",  // the migrator's
 };
 
