@@ -45,10 +45,10 @@ constexpr Header kOfRetries[] = {
 };
 constexpr Header kOfBytes[] = {
     {"accept-ranges", "string", "bytes"},
-    {"content-disposition", "string", "The file's name"},
     {"content-range", "string", "Which bytes these are, of how many"},
     {"x-content-type-options", "string", "nosniff"},
 };
+constexpr Header kOfAttachments[] = {{"content-disposition", "string", "The file's name"}};
 constexpr Header kOfVersions[] = {{"etag", "string", "For If-None-Match, and If-Range where there are ranges"}};
 constexpr Header kOfCaches[] = {{"cache-control", "string", "no-cache"}};
 
@@ -198,6 +198,7 @@ class OperationWriter {
     refer_to(headers, kOfEveryAnswer);
     if (route_.access != Access::kOpen) refer_to(headers, kOfKnownKeys);
     if (answers(206)) refer_to(headers, kOfBytes);
+    if (answers(206) || exchange_.media.starts_with("text/csv")) refer_to(headers, kOfAttachments);
     if (answers(304)) refer_to(headers, kOfVersions);
     if (!exchange_.events.empty() || (answers(304) && !answers(206))) refer_to(headers, kOfCaches);
     json::object shape{{"description", std::string(reason_phrase(status))}, {"headers", std::move(headers)}};
@@ -247,6 +248,7 @@ json::object components(std::span<const NamedType> types) {
   describe_headers(headers, kOfKnownKeys, false);
   describe_headers(headers, kOfRetries, false);
   describe_headers(headers, kOfBytes, false);
+  describe_headers(headers, kOfAttachments, false);
   describe_headers(headers, kOfVersions, false);
   describe_headers(headers, kOfCaches, false);
   const auto bearer = [](std::string_view description) {

@@ -195,8 +195,8 @@ constexpr NamedType kTypes[] = {
     {"Transfer",
      "{object: 'billing.transfer'; id: string; ledger: 'USD_NANO'; kind: 'single' | 'pending' | 'post' | 'void' "
      "| 'expire' | 'correction'; debit_account: 'prepaid' | 'revenue' | 'funding'; credit_account: 'prepaid' "
-     "| 'revenue' | 'funding'; amount: nano; pending_id: string | null; job_id: string | null; price_version: integer "
-     "| null; reason: string; created_at: time}"},
+     "| 'revenue' | 'funding'; amount: nano; pending_id: string | null; corrects_id: string | null; job_id: string | null; "
+     "price_version: integer | null; reason: string; created_at: time}"},
     {"TransferList", "{...List; data: Transfer[]}"},
     {"MonthlyStatement",
      "{object: 'billing.statement'; ledger: 'USD_NANO'; month: string; opening: nano; closing: nano; held: nano; data: "
