@@ -224,7 +224,7 @@ void Transaction::execute_later(std::string_view sql, std::initializer_list<Valu
   if (!name || state_->ahead.size() >= kMostAhead)
     execute(sql, values);
   else
-    state_->ahead += execute_text(state_->session.conn(), *name, values) + ";";
+    state_->ahead += state_->statement([&] { return execute_text(state_->session.conn(), *name, values); }) + ";";
   state_->written = true;
 }
 
@@ -289,27 +289,35 @@ std::string Pool::opening_of(Kind kind) {
   return "";
 }
 
+/// Sends nothing. The session notices here already where it has gone stale.
+std::unique_ptr<Transaction> Pool::begin(Connection& connection, const Scope& scope, std::chrono::milliseconds limit, Kind kind) {
+  return driven(connection.link->session, [&] {
+    auto state = std::make_unique<Transaction::State>(*connection.link, scope);
+    state->one_statement = kind == Kind::kOneStatement;
+    state->ahead = opening_of(kind) + scope_text(connection.link->session, scope, limit) + ";";
+    return std::unique_ptr<Transaction>(new Transaction(std::move(state)));
+  });
+}
+
 /// A connection that went stale while idle is made again once: what was sent first, and not answered, may be sent again.
 void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
                    const std::function<void(Transaction&)>& work, Kind kind) {
   for (bool reused = connection.link != nullptr;; reused = false) {
     if (!connection.link) connection.link = state_->connect();
-    auto state = std::make_unique<Transaction::State>(*connection.link, scope);
-    state->one_statement = kind == Kind::kOneStatement;
-    state->ahead = opening_of(kind) + scope_text(connection.link->session, scope, limit) + ";";
-    auto tx = std::unique_ptr<Transaction>(new Transaction(std::move(state)));
+    std::unique_ptr<Transaction> tx;
     try {
+      tx = begin(connection, scope, limit, kind);
       work(*tx);
       if (tx->state_->failure) std::rethrow_exception(tx->state_->failure);  // caught by `work`, but COMMIT would roll back
     } catch (const ConnectionLost& error) {
-      const bool again = reused && !tx->state_->answered;
+      const bool again = reused && (!tx || !tx->state_->answered);
       tx.reset();
       connection.link.reset();
       if (again) continue;
       base::log_warn("the connection to the database broke", {{"error", error.what()}});
       throw DatabaseUnavailable("The connection to the database broke; nothing was changed. Try again shortly.");
     } catch (...) {
-      roll_back(connection, *tx);
+      if (tx) roll_back(connection, *tx);
       throw;
     }
     if (kind != Kind::kOneStatement) commit(connection, *tx);

@@ -83,6 +83,7 @@ class Pool {
   struct State;
   enum class Kind { kWhole, kSnapshot, kOneStatement };
   static std::string opening_of(Kind kind);
+  std::unique_ptr<Transaction> begin(Connection& connection, const Scope& scope, std::chrono::milliseconds limit, Kind kind);
   void run(const Scope& scope, std::optional<std::chrono::milliseconds> limit,
            const std::function<void(Transaction&)>& work, Kind kind = Kind::kWhole);
   void attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,

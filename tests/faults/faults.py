@@ -110,6 +110,8 @@ def worker_killed_at_every_call(stage, whole):
     with open(data, "wb") as file:
         file.write(chat_rows(12))
 
+    os.mkdir(os.path.join(stage.directory, "killed"))
+
     def command(out):
         return [PROGRAM, "train", "--base", base, "--data", data, "--out", out, "--steps", "8", "--batch-size", "4", "--dropout", "0.1",
                 "--checkpoint-steps", "2", "--threads", "1", "--state", out + ".state", "--state-steps", "1"]

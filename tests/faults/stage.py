@@ -212,8 +212,7 @@ class Stage(LivePlatform):
     def postgres(self, *words):
         """pg_ctl."""
         self.as_user([os.path.join(os.environ.get("FINETUNED_POSTGRES_BIN", "/usr/lib/postgresql/15/bin"), "pg_ctl"), "-D",
-                      os.path.join(self.directory, "postgres"), "-w", "-t", "60", "-l",
-                      os.path.join(self.directory, "log", "postgres.log"), *words], capture=True)
+                      os.path.join(self.directory, "postgres"), "-w", "-t", "60", "-l", "/dev/null", *words], capture=True)
 
     def restore(self):
         """Takes back whatever a fault left: extra roles, what was held, PostgreSQL, Redis, every role."""
@@ -226,6 +225,11 @@ class Stage(LivePlatform):
             os.kill(pid, signal.SIGCONT)
         self.held.clear()
         self.up()
+
+    def complaints(self, most=20):
+        """The last lines in which a role warned, or erred."""
+        with open(os.path.join(self.directory, "log", "finetuned.log"), encoding="utf-8", errors="replace") as file:
+            return [line.rstrip() for line in file if " error " in line or " warning " in line][-most:]
 
     # What has to hold.
 
