@@ -17,6 +17,9 @@ namespace json = base::json;
 
 namespace {
 
+/// Of the base, into a directory of every weight.
+constexpr const char* kCopied[] = {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                                   "chat_template.jinja"};
 constexpr std::uint64_t kMaxCopiedBytes = 256u << 20;
 
 std::string base_name(const RunConfig& config) {
@@ -49,8 +52,7 @@ void write_hugging_face(const RunConfig& config, const model::Transformer<Device
   json::object base_config = formats::read_json_object(config.base_directory / "config.json");
   base_config["torch_dtype"] = torch_dtype(config.dtype);
   base::write_durably(directory / "config.json", json::serialize(base_config) + "\n");
-  for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "chat_template.jinja"}) {
+  for (const char* name : kCopied) {
     const fs::path from = config.base_directory / name;
     if (fs::is_regular_file(from)) base::write_durably(directory / name, base::read_file(from, kMaxCopiedBytes));
   }
@@ -61,6 +63,17 @@ fs::path existing_part(fs::path path) {
   std::error_code ignored;
   while (!fs::exists(path, ignored) && path.has_relative_path()) path = path.parent_path();
   return path;
+}
+
+/// What a base::DurableFile of `name` left whose process died.
+void remove_beside(const fs::path& directory, const std::string& name) {
+  std::error_code ignored;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(directory, ignored)) {
+    const std::string there = entry.path().filename().string();
+    if (there.starts_with("." + name + ".tmp-") && entry.is_regular_file(ignored)) found.push_back(entry.path());
+  }
+  for (const fs::path& file : found) fs::remove(file, ignored);
 }
 
 /// Writes a file in `there` and takes it back: access(2) asks for the real user without its ambient capabilities, and
@@ -89,6 +102,14 @@ void check_output(const RunConfig& config) {
     throw base::UsageError(out.string() + " is the base's own directory, which the result would replace; name another");
   if (config.init_adapter && fs::equivalent(out, *config.init_adapter))
     throw base::UsageError(out.string() + " is the initial adapter's own directory, which the result would replace; name another");
+}
+
+void remove_unfinished(const fs::path& directory, const fs::path& state_file) {
+  for (const char* name : {"adapter_model.safetensors", "adapter_config.json", "model.safetensors", "config.json",
+                           "step_metrics.csv", "manifest.json"})
+    remove_beside(directory, name);
+  for (const char* name : kCopied) remove_beside(directory, name);
+  if (!state_file.empty()) remove_beside(fs::absolute(state_file).parent_path(), state_file.filename().string());
 }
 
 template <class Device>

@@ -11,6 +11,9 @@ namespace finetuned::training {
 /// directory, whose files the result would replace. Makes nothing.
 void check_output(const RunConfig& config);
 
+/// Removes what a run that was killed had begun to write into `directory`, and beside `state_file` where there is one.
+void remove_unfinished(const std::filesystem::path& directory, const std::filesystem::path& state_file);
+
 /// Throws Diverged where a trained value is not a finite number.
 template <class Device>
 void check_finite(const model::Transformer<Device>& model, std::int64_t step);

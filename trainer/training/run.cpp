@@ -82,6 +82,7 @@ class Run {
 
   RunResult execute() {
     if (team_.leads()) {
+      remove_unfinished(config_.out_directory, config_.state_file);
       observer_.on_plan(plan_.told);
       if (!steps_.empty()) observer_.on_resume(steps_);
     }
