@@ -161,6 +161,26 @@ TEST_F(StateKeeping, WhatTheObserverThrowsEndsTheRun) {
   EXPECT_THROW(train(config("out"), refuses), Killed);
 }
 
+TEST_F(StateKeeping, ByTimeOneIsKeptAtTheFirstStepBehindIt) {
+  class Slow final : public RunObserver {
+   public:
+    void on_plan(const RunPlan&) override {}
+    void on_step(const StepMetrics& step) override {
+      if (step.step == 2) std::this_thread::sleep_for(std::chrono::milliseconds(1'100));  // as a long step would take
+    }
+    void on_checkpoint(const CheckpointWritten&) override {}
+    void on_state(const StateWritten& state) override { kept.push_back(state.step); }
+    bool stop_requested() override { return false; }
+    std::vector<std::int64_t> kept;
+  } slow;
+  RunConfig run = config("out");
+  run.state_steps = 0;
+  run.state_seconds = 1;
+  train(run, slow);
+  ASSERT_FALSE(slow.kept.empty());
+  EXPECT_LE(slow.kept.front(), 2);
+}
+
 TEST_F(StateKeeping, ByTimeTheFirstStepIsTooEarly) {
   RunConfig run = config("out");
   run.state_steps = 0;
