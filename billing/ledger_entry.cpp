@@ -55,7 +55,7 @@ std::array<char, LedgerEntry::kBytes> LedgerEntry::bytes() const {
   write.text("FTL1");
   write.byte(static_cast<int>(transfer.ledger) + 1);
   write.byte(static_cast<int>(transfer.kind) + 1);
-  write.skip(2);
+  write.skip(2);  // zeros, so that numbers lie on 8 bytes
   for (const std::int64_t number : {position, transfer.seq})
     write.integer(number);
   for (const auto& id : {std::optional(transfer.id), transfer.pending_id, transfer.corrects_id})

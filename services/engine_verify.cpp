@@ -29,7 +29,7 @@ using std::chrono::steady_clock;
 
 constexpr std::uint64_t kMostArguments = 1 << 20;   // bytes
 constexpr std::uint64_t kMostManifest = 64u << 20;  // bytes
-constexpr std::chrono::milliseconds kLook{5};
+constexpr std::chrono::milliseconds kLook{5};  // no call waits for a child until a time: a kill is late by this at most
 
 /// This process's command line, less the options in `taken_out`, each of which has a value.
 std::vector<std::string> own_command(const std::vector<std::string>& taken_out) {

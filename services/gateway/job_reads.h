@@ -16,7 +16,7 @@ class Forecasts;
 
 /// Answers GET of jobs, which is what waiting clients send most. Of each project one read is under way at a time; those
 /// that come meanwhile are read together by the next one, in one statement. So every answer shows what was committed
-/// before its request came, by whichever process, and nothing is remembered. Thread-safe.
+/// before its request came, by whichever process; a waiting job's place alone is as old as forecasts.h says. Thread-safe.
 class JobReads {
  public:
   /// All outlive this; the pool as base::Batches says.

@@ -182,7 +182,7 @@ TEST_F(ChainTest, PlacesHaveNoGapsAndResolutionsStandBehindTheirHolds) {
           try {
             many->transact(Scope::system(), [&](Transaction& tx) {
               billing::Ledger(tx).hold(hold, projects[t].id, {10}, jobs[t], 1);
-              std::this_thread::sleep_for(std::chrono::microseconds(random() % 3'000));
+              std::this_thread::sleep_for(std::chrono::microseconds(random() % 3'000));  // others commit in between
               if (random() % 4 == 0) throw Withdrawn();
             });
             many->transact(Scope::system(),
