@@ -78,7 +78,7 @@ services_make_cluster() {  # DATA LOG
   local data=$1 log=$2 made
   services_private_directory "$data" || return 1
   [ ! -e "$data/PG_VERSION" ] || return 0
-  rm -rf "$data".new.* || true
+  rm -rf "$data".new.* 2>/dev/null || true  # a killed start's initdb may still write there: the next start's turn
   made=$(mktemp -d "$data.new.XXXXXX") && services_private_directory "$made" || return 1
   (services_as_user "$services_postgres_bin/initdb" -D "$made" -U services -A trust -E UTF8 --locale=C.UTF-8 -N) \
     >>"$log" 2>&1 || { services_fail "initdb failed: see $log"; return 1; }
@@ -110,10 +110,19 @@ services_start_postgres() {
     sleep 0.2
   done
   # Of a running one too: whoever started it may have been killed before it came to this.
-  [ -n "$(services_psql "$run" postgres "SELECT 1 FROM pg_roles WHERE rolname = 'finetuned'")" ] ||
-    services_psql "$run" postgres 'CREATE ROLE finetuned LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS' || return 1
-  [ -n "$(services_psql "$run" postgres "SELECT 1 FROM pg_database WHERE datname = 'finetuned'")" ] ||
-    services_psql "$run" postgres 'CREATE DATABASE finetuned OWNER finetuned' || return 1
+  services_make_once "$run" "SELECT 1 FROM pg_roles WHERE rolname = 'finetuned'" \
+    'CREATE ROLE finetuned LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS' || return 1
+  services_make_once "$run" "SELECT 1 FROM pg_database WHERE datname = 'finetuned'" \
+    'CREATE DATABASE finetuned OWNER finetuned' || return 1
+}
+
+# Runs STATEMENT unless QUERY finds what it makes. The statement of a start that was killed may still be under way in the
+# server: where ours fails, and the thing is there then, that one made it.
+services_make_once() {  # RUN QUERY STATEMENT
+  local said
+  [ -z "$(services_psql "$1" postgres "$2")" ] || return 0
+  said=$(services_psql "$1" postgres "$3" 2>&1) && return 0
+  [ -n "$(services_psql "$1" postgres "$2")" ] || services_fail "$said"
 }
 
 services_start_redis() {
