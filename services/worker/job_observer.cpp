@@ -52,9 +52,16 @@ void JobObserver::begins_anew(const std::string& why) {
 /// A run that begins anew takes its first step again.
 void JobObserver::count(const training::StepMetrics& step) {
   const auto before = static_cast<std::size_t>(step.step - 1);
+  const std::lock_guard lock(mutex_);
   base::expects(step.step >= 1 && before <= tokens_after_.size(), "steps come one after another");
   tokens_after_.resize(before);
   tokens_after_.push_back(step.trained_tokens);
+}
+
+std::vector<std::int64_t> JobObserver::tokens_after(std::int64_t steps) const {
+  const std::lock_guard lock(mutex_);
+  base::expects(steps >= 0 && static_cast<std::size_t>(steps) <= tokens_after_.size(), "steps are counted before they are paid");
+  return {tokens_after_.begin(), tokens_after_.begin() + steps};
 }
 
 void JobObserver::on_step(const training::StepMetrics& step) {
@@ -107,6 +114,7 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
     checkpoint.sha256[name] = stored.sha256;
   }
   link_.flush();
+  const std::vector<std::int64_t> paid = tokens_after(checkpoint.step);  // the run may be further by now
   bool already_there = false;
   int tries = 0;
   const std::vector<storage::NewEvent> events{message("Checkpoint created at step " + std::to_string(checkpoint.step))};
@@ -114,7 +122,7 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
     ++tries;
     storage::JobLeases leases(tx);
     if (!leases.add_checkpoint(link_.lease(), checkpoint, &already_there)) return false;
-    billing::book_usage(tx, link_.lease().job_id, link_.lease().epoch, tokens_after_);
+    billing::book_usage(tx, link_.lease().job_id, link_.lease().epoch, paid);
     return already_there || leases.append_events(link_.lease(), events);
   };
   link_.write(add, [](Transaction&) { return false; });  // adding it again is harmless

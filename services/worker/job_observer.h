@@ -1,6 +1,7 @@
 #pragma once
 
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -13,7 +14,8 @@
 
 namespace finetuned::worker {
 
-/// Tells the database what the trainer tells: steps as events, adapters as checkpoints. Lives on the run's thread, but for on_state().
+/// Tells the database what the trainer tells: steps as events, adapters as checkpoints. Lives on the
+/// run's thread, but for on_checkpoint() and on_state(), which the run calls beside it.
 class JobObserver final : public training::RunObserver {
  public:
   struct Options {
@@ -39,8 +41,8 @@ class JobObserver final : public training::RunObserver {
   bool stop_requested() override;
 
   bool stopped_early() const { return stopped_early_; }
-  /// The tokens trained by the run's first k + 1 steps.
-  const std::vector<std::int64_t>& tokens_after() const { return tokens_after_; }
+  /// The tokens trained by the run's first k + 1 steps, for the first `steps` of them.
+  std::vector<std::int64_t> tokens_after(std::int64_t steps) const;
 
  private:
   void count(const training::StepMetrics& step);
@@ -52,7 +54,8 @@ class JobObserver final : public training::RunObserver {
   Options options_;
   std::stop_token stop_;
   Pace pace_;
-  std::vector<std::int64_t> tokens_after_;
+  mutable std::mutex mutex_;
+  std::vector<std::int64_t> tokens_after_;  ///< guarded by mutex_
   double best_valid_loss_ = std::numeric_limits<double>::infinity();
   std::int64_t epochs_without_better_ = 0;
   bool stopped_early_ = false;

@@ -173,7 +173,7 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     const training::RunResult result = train(data, scratch.path(), observer);
     if (link.lost()) throw LeaseLost(job.id);
     if (!result.stopped || observer.stopped_early()) {
-      publish_success(link, store_, job, model_name, result, observer.tokens_after());
+      publish_success(link, store_, job, model_name, result, observer.tokens_after(result.last.step));
       base::log_info("job succeeded", {{"job", job.id}, {"tokens", result.last.trained_tokens}});
     } else if (link.cancel_requested()) {
       publish_cancelled(link, job);

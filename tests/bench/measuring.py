@@ -76,7 +76,8 @@ class Measured:
 
 
 class Training:
-    """A `finetuned train` of a case: tokens and seconds of its timed steps, losses of all, and its peak memory."""
+    """A `finetuned train` of a case: tokens and seconds of its timed steps, losses of all, seconds and peak memory of the
+    whole command."""
 
     def __init__(self, program, case, work, steps, batch, threads, *options):
         log = os.path.join(work, "steps.jsonl")
@@ -90,6 +91,7 @@ class Training:
         self.seconds = [line["seconds"] for line in lines[WARM_UP:]]
         self.supervised = sum(line["supervised_tokens"] for line in lines[WARM_UP:]) / sum(self.tokens)
         self.losses = [line["loss"] for line in lines]
+        self.whole_seconds = run.seconds
         self.peak_mb = run.peak_mb
 
 

@@ -36,18 +36,9 @@ const char* torch_dtype(formats::Dtype dtype) {
   }
 }
 
-template <class Device>
-void write_hugging_face(const RunConfig& config, const model::Transformer<Device>& model, const fs::path& directory) {
+void write_hugging_face(const RunConfig& config, const Trained& trained, const fs::path& directory) {
   std::vector<formats::TensorToWrite> tensors;
-  std::vector<std::vector<float>> copies;  // what they are borrowed from, where the values do not lie on the host
-  for (const auto& trained : model.trainables()) {
-    if constexpr (Device::kHostMemory) {
-      tensors.push_back({trained.name, trained.shape, trained.value});
-    } else {
-      copies.push_back(model.tensor(trained.name));
-      tensors.push_back({trained.name, trained.shape, copies.back()});
-    }
-  }
+  for (const Trained::Tensor& tensor : trained.tensors) tensors.push_back({tensor.name, tensor.shape, tensor.values});
   formats::write_safetensors(directory / "model.safetensors", std::move(tensors), config.dtype);
   json::object base_config = formats::read_json_object(config.base_directory / "config.json");
   base_config["torch_dtype"] = torch_dtype(config.dtype);
@@ -121,23 +112,34 @@ void check_finite(const model::Transformer<Device>& model, std::int64_t step) {
 }
 
 template <class Device>
-void write_result(const RunConfig& config, const model::Transformer<Device>& model, const fs::path& directory) {
-  fs::create_directories(directory);
-  if (config.full_parameter) return write_hugging_face(config, model, directory);
-  formats::Adapter adapter = model.adapter();
-  adapter.config.base_model_name_or_path = base_name(config);
-  formats::write_adapter(directory, adapter, config.dtype);
+Trained trained_by(const RunConfig& config, const model::Transformer<Device>& model) {
+  Trained made;
+  if (config.full_parameter) {
+    for (const auto& one : model.trainables()) made.tensors.push_back({one.name, one.shape, model.tensor(one.name)});
+  } else {
+    made.adapter = model.adapter();
+    made.adapter->config.base_model_name_or_path = base_name(config);
+  }
+  return made;
 }
 
-template <class Device>
-fs::path write_checkpoint(const RunConfig& config, const model::Transformer<Device>& model, std::int64_t step) {
+void write_result(const RunConfig& config, const Trained& trained, const fs::path& directory) {
+  fs::create_directories(directory);
+  if (trained.adapter) {
+    formats::write_adapter(directory, *trained.adapter, config.dtype);
+  } else {
+    write_hugging_face(config, trained, directory);
+  }
+}
+
+fs::path write_checkpoint(const RunConfig& config, const Trained& trained, std::int64_t step) {
   const fs::path target = config.out_directory / ("step-" + std::to_string(step));
   fs::path beside = target;
   beside += ".tmp";
   fs::create_directories(config.out_directory);
   fs::remove_all(beside);
   try {
-    write_result(config, model, beside);
+    write_result(config, trained, beside);
     base::sync_directory(beside);
   } catch (...) {  // a full disk is not to be kept full
     std::error_code ignored;
@@ -150,10 +152,9 @@ fs::path write_checkpoint(const RunConfig& config, const model::Transformer<Devi
   return target;
 }
 
-#define FINETUNED_INSTANTIATE(Device)                                                                              \
-  template void check_finite(const model::Transformer<Device>&, std::int64_t);                                     \
-  template void write_result(const RunConfig&, const model::Transformer<Device>&, const std::filesystem::path&);   \
-  template fs::path write_checkpoint(const RunConfig&, const model::Transformer<Device>&, std::int64_t);
+#define FINETUNED_INSTANTIATE(Device)                                      \
+  template void check_finite(const model::Transformer<Device>&, std::int64_t); \
+  template Trained trained_by(const RunConfig&, const model::Transformer<Device>&);
 FINETUNED_INSTANTIATE(tensor::Cpu)
 FINETUNED_INSTANTIATE(tensor::Cuda)
 

@@ -121,8 +121,7 @@ std::vector<tensor::MemoryLine> lines_of_host(const RunConfig& config, const Pla
   const auto local = static_cast<std::uint64_t>(workforce.local);
   const auto trained = 4 * static_cast<std::uint64_t>(plan.told.trainable_parameters);
   std::vector<tensor::MemoryLine> lines{{"dataset rows", (local + 1) * dataset_bytes}};  // each worker's, and the caller's
-  if (!config.full_parameter || config.device.is_cuda())
-    lines.push_back({config.full_parameter ? "weights being saved" : "adapter being saved", trained});
+  lines.push_back({config.full_parameter ? "weights being saved" : "adapter being saved", trained});
   if (!config.state_file.empty()) lines.push_back({"state being saved", 3 * trained});  // and AdamW's two moments
   if (config.device.is_cuda() && workforce.workers > 1) {
     const auto parts = static_cast<std::uint64_t>(gradient_buffers(plan.told.most_shards, workforce.workers)) + 1;

@@ -15,6 +15,7 @@
 #include "trainer/training/batches.h"
 #include "trainer/training/fingerprint.h"
 #include "trainer/training/gradient_sum.h"
+#include "trainer/training/keeper.h"
 #include "trainer/training/output.h"
 #include "trainer/training/plan.h"
 #include "trainer/training/prepared.h"
@@ -22,7 +23,6 @@
 #include "trainer/training/run_state.h"
 #include "trainer/training/schedule.h"
 #include "trainer/training/speed.h"
-#include "trainer/training/state_keeper.h"
 #include "trainer/training/team.h"
 
 namespace finetuned::training {
@@ -94,7 +94,7 @@ class Run {
       measure(*metrics, seconds_since(start));
       steps_.push_back(*metrics);
       if (!conclude()) return finish(true);
-      if (team_.leads() && step < plan_.told.total_steps && keeper_.due(step)) keeper_.keep(state(keeper_.take_buffers()));
+      if (team_.leads() && step < plan_.told.total_steps && keeper_.state_due(step)) keeper_.keep_state(state(keeper_.take_buffers()));
     }
     return finish(false);
   }
@@ -112,7 +112,7 @@ class Run {
     if (team_.leads()) observer_.on_step(metrics);
     if (!is_checkpoint(metrics.step)) return true;
     check_finite(model_, metrics.step);  // every worker says the same of it
-    if (team_.leads()) observer_.on_checkpoint({write_checkpoint(config_, model_, metrics.step), metrics});
+    if (team_.leads()) keeper_.keep_checkpoint(trained_by(config_, model_), metrics);
     return true;
   }
 
@@ -303,7 +303,7 @@ class Run {
 
   void write(bool stopped) {
     const std::filesystem::path& out = config_.out_directory;
-    write_result(config_, model_, out);
+    write_result(config_, trained_by(config_, model_), out);
     base::write_durably(out / "step_metrics.csv", step_metrics_csv(steps_));
     const std::string device = tensor::device_class(device_);
     base::write_durably(out / "manifest.json",
@@ -344,7 +344,7 @@ class Run {
   std::optional<FileHashes> own_hashes_;
   model::PackedBatch batch_;
   std::vector<StepMetrics> steps_;
-  StateKeeper keeper_;
+  Keeper keeper_;
 };
 
 }  // namespace

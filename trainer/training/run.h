@@ -75,8 +75,9 @@ struct StateRefused : base::UsageError {
   using UsageError::UsageError;
 };
 
-/// Hears from a run, on the run's own thread. What an implementation throws ends the run. Of several workers, rank 0's
-/// hears; each one's is asked whether to stop, and one that says so stops all.
+/// Hears from a run: of what is written on its way on a thread beside the run's, of all else on the run's own. What an
+/// implementation throws ends the run. Of several workers, rank 0's hears; each one's is asked whether to stop, and one that
+/// says so stops all.
 class RunObserver {
  public:
   virtual ~RunObserver() = default;
@@ -84,9 +85,11 @@ class RunObserver {
   /// After on_plan(), of a run that goes on: the steps that were taken before.
   virtual void on_resume(const std::vector<StepMetrics>& taken) { static_cast<void>(taken); }
   virtual void on_step(const StepMetrics& step) = 0;
+  /// Beside the run, which goes on meanwhile: nothing else is written before this returns, and nothing after the run has
+  /// returned. What it throws ends the run after its present step. The run waits before a checkpoint while
+  /// something else is written.
   virtual void on_checkpoint(const CheckpointWritten& checkpoint) = 0;
-  /// On a thread beside the run's, which goes on meanwhile; no other state is written before this returns, and none after
-  /// the run has returned. What it throws ends the run after its present step.
+  /// Beside the run, as on_checkpoint(); a state that is due while something is written waits for a later step.
   virtual void on_state(const StateWritten& state) { static_cast<void>(state); }
   /// Asked between micro-batches: true ends the run at once, with what was trained up to the last whole step.
   virtual bool stop_requested() = 0;

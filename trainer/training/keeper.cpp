@@ -1,4 +1,4 @@
-#include "trainer/training/state_keeper.h"
+#include "trainer/training/keeper.h"
 
 #include <utility>
 
@@ -9,63 +9,75 @@ namespace finetuned::training {
 
 using std::chrono::steady_clock;
 
-StateKeeper::StateKeeper(const RunConfig& config, RunObserver& observer, Origin origin)
+Keeper::Keeper(const RunConfig& config, RunObserver& observer, Origin origin)
     : config_(config), observer_(observer), origin_(std::move(origin)) {}
 
-StateKeeper::~StateKeeper() {
+Keeper::~Keeper() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return !busy_; });
+  changed_.wait(lock, [this] { return !work_; });
 }
 
-void StateKeeper::rethrow() {
+void Keeper::rethrow() {
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-bool StateKeeper::due(std::int64_t step) {
-  if (config_.state_file.empty()) return false;
+void Keeper::keep_checkpoint(Trained trained, const StepMetrics& at) {
+  finish();
+  trained_ = std::move(trained);
+  begin([this, at] {
+    observer_.on_checkpoint({write_checkpoint(config_, trained_, at.step), at});
+    trained_ = {};
+  });
+}
+
+bool Keeper::state_due(std::int64_t step) {
   const bool steps_over = config_.state_steps > 0 && step / config_.state_steps > last_step_ / config_.state_steps;
   const bool time_over =
       config_.state_seconds > 0 && steady_clock::now() - last_time_ >= std::chrono::seconds(config_.state_seconds);
   const std::lock_guard lock(mutex_);
   rethrow();
-  return (steps_over || time_over) && !busy_;
+  return !config_.state_file.empty() && (steps_over || time_over) && !work_;
 }
 
-void StateKeeper::keep(RunState state) {
+void Keeper::keep_state(RunState state) {
   last_step_ = state.steps.back().step;
   last_time_ = steady_clock::now();
-  const std::lock_guard lock(mutex_);
-  base::expects(!busy_, "one state at a time");
   state_ = std::move(state);
-  busy_ = true;
-  if (!thread_.joinable()) thread_ = std::jthread([this](const std::stop_token& stop) { write_all(stop); });
-  changed_.notify_all();
+  begin([this] { write_state(); });
 }
 
-void StateKeeper::finish() {
+void Keeper::finish() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return !busy_; });
+  changed_.wait(lock, [this] { return !work_; });
   rethrow();
 }
 
-void StateKeeper::write_all(const std::stop_token& stop) {
+void Keeper::begin(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  base::expects(!work_, "one thing is written at a time");
+  work_ = std::move(work);
+  if (!thread_.joinable()) thread_ = std::jthread([this](const std::stop_token& stop) { work_through(stop); });
+  changed_.notify_all();
+}
+
+void Keeper::work_through(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
-  while (changed_.wait(lock, stop, [this] { return busy_; })) {
+  while (changed_.wait(lock, stop, [this] { return static_cast<bool>(work_); })) {
     lock.unlock();
     std::exception_ptr failure;
     try {
-      write_one();
+      work_();
     } catch (...) {
       failure = std::current_exception();
     }
     lock.lock();
     failure_ = failure;
-    busy_ = false;
+    work_ = nullptr;
     changed_.notify_all();
   }
 }
 
-void StateKeeper::write_one() {
+void Keeper::write_state() {
   if (!known_origin_) known_origin_ = origin_();
   state_.origin = *known_origin_;
   const StepMetrics& last = state_.steps.back();

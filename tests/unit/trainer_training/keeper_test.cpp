@@ -1,4 +1,4 @@
-#include "trainer/training/state_keeper.h"
+#include "trainer/training/keeper.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -53,9 +53,9 @@ class Watcher final : public RunObserver {
   std::condition_variable told_;
 };
 
-class StateKeeping : public testing::Test {
+class Keeping : public testing::Test {
  protected:
-  StateKeeping() { write_tiny_base(directory_ / "base"); }
+  Keeping() { write_tiny_base(directory_ / "base"); }
 
   RunConfig config(const std::string& out) const {
     RunConfig made = tiny_run(directory_.path(), out);
@@ -74,7 +74,7 @@ class StateKeeping : public testing::Test {
   std::vector<text::TokenRow> validation_ = tiny_rows(5, 8);
 };
 
-TEST_F(StateKeeping, ARunThatDiesAfterAnyStepGoesOnToTheSameBytes) {
+TEST_F(Keeping, ARunThatDiesAfterAnyStepGoesOnToTheSameBytes) {
   Listener whole;
   RunConfig plain = config("whole");
   plain.state_file.clear();
@@ -98,7 +98,7 @@ TEST_F(StateKeeping, ARunThatDiesAfterAnyStepGoesOnToTheSameBytes) {
   EXPECT_GT(resumed, 0);
 }
 
-TEST_F(StateKeeping, KeepsOneEachSoManySteps) {
+TEST_F(Keeping, KeepsOneEachSoManySteps) {
   RunConfig run = config("out");
   run.state_steps = 2;
   Watcher watcher;
@@ -114,7 +114,7 @@ TEST_F(StateKeeping, KeepsOneEachSoManySteps) {
   }
 }
 
-TEST_F(StateKeeping, AStateStillBeingWrittenHoldsNoStepUp) {
+TEST_F(Keeping, AStateStillBeingWrittenHoldsNoStepUp) {
   class Slow final : public RunObserver {
    public:
     void on_plan(const RunPlan&) override {}
@@ -137,11 +137,71 @@ TEST_F(StateKeeping, AStateStillBeingWrittenHoldsNoStepUp) {
     std::condition_variable end_;
     bool ended_ = false;
   } slow;
-  train(config("out"), slow);
+  RunConfig run = config("out");
+  run.checkpoint_epochs = false;  // a checkpoint would wait for it
+  train(run, slow);
   EXPECT_EQ(slow.states, 1);
 }
 
-TEST_F(StateKeeping, WhatCannotBeWrittenIsToldAndTheRunGoesOn) {
+TEST_F(Keeping, ACheckpointIsToldBesideTheRunAndTheNextOneWaitsForIt) {
+  class Slow final : public RunObserver {
+   public:
+    void on_plan(const RunPlan&) override {}
+    void on_step(const StepMetrics& step) override {
+      const std::lock_guard lock(mutex_);
+      reached_ = step.step;
+      went_on_.notify_all();
+    }
+    void on_checkpoint(const CheckpointWritten& written) override {
+      std::unique_lock lock(mutex_);
+      if (checkpoints.empty()) {
+        EXPECT_TRUE(went_on_.wait_for(lock, std::chrono::seconds(30), [&] { return reached_ == written.at.step + 2; }));
+        went_on_.wait_for(lock, std::chrono::milliseconds(100));  // long enough for a run that would not wait
+      }
+      EXPECT_LE(reached_, written.at.step + 2);
+      EXPECT_TRUE(fs::exists(written.directory / "adapter_model.safetensors"));
+      checkpoints.push_back(written.at.step);
+    }
+    bool stop_requested() override { return false; }
+    std::vector<std::int64_t> checkpoints;
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable went_on_;
+    std::int64_t reached_ = 0;
+  } slow;
+  RunConfig run = config("out");
+  run.state_file.clear();
+  run.checkpoint_epochs = false;
+  run.checkpoint_steps = 2;
+  EXPECT_EQ(train(run, slow).last.step, 6);
+  EXPECT_THAT(slow.checkpoints, testing::ElementsAre(2, 4, 6));
+}
+
+TEST_F(Keeping, ACheckpointHasTheWeightsOfItsStep) {
+  RunConfig slow = config("beside"), plain = config("out");
+  slow.checkpoint_steps = plain.max_steps = 2;
+  plain.lr_scheduler = slow.lr_scheduler = LrScheduler::kConstant;
+  Watcher first;
+  Listener second;
+  train(slow, first);
+  train(plain, second);
+  EXPECT_EQ(text("beside/step-2", "adapter_model.safetensors"), text("out", "adapter_model.safetensors"));
+}
+
+TEST_F(Keeping, ACheckpointThatFailsEndsTheRun) {
+  struct Refuses final : RunObserver {
+    void on_plan(const RunPlan&) override {}
+    void on_step(const StepMetrics&) override {}
+    void on_checkpoint(const CheckpointWritten&) override { throw Killed(); }
+    bool stop_requested() override { return false; }
+  } refuses;
+  RunConfig run = config("out");
+  run.state_file.clear();
+  EXPECT_THROW(train(run, refuses), Killed);
+}
+
+TEST_F(Keeping, WhatCannotBeWrittenIsToldAndTheRunGoesOn) {
   RunConfig run = config("out");
   run.state_file = directory_ / "missing" / "state";
   Watcher watcher;
@@ -150,7 +210,7 @@ TEST_F(StateKeeping, WhatCannotBeWrittenIsToldAndTheRunGoesOn) {
   EXPECT_THAT(watcher.states.front().lost, HasSubstr("missing"));
 }
 
-TEST_F(StateKeeping, WhatTheObserverThrowsEndsTheRun) {
+TEST_F(Keeping, WhatTheObserverThrowsEndsTheRun) {
   struct Refuses final : RunObserver {
     void on_plan(const RunPlan&) override {}
     void on_step(const StepMetrics&) override {}
@@ -161,7 +221,7 @@ TEST_F(StateKeeping, WhatTheObserverThrowsEndsTheRun) {
   EXPECT_THROW(train(config("out"), refuses), Killed);
 }
 
-TEST_F(StateKeeping, ByTimeOneIsKeptAtTheFirstStepBehindIt) {
+TEST_F(Keeping, ByTimeOneIsKeptAtTheFirstStepBehindIt) {
   class Slow final : public RunObserver {
    public:
     void on_plan(const RunPlan&) override {}
@@ -181,7 +241,7 @@ TEST_F(StateKeeping, ByTimeOneIsKeptAtTheFirstStepBehindIt) {
   EXPECT_LE(slow.kept.front(), 2);
 }
 
-TEST_F(StateKeeping, ByTimeTheFirstStepIsTooEarly) {
+TEST_F(Keeping, ByTimeTheFirstStepIsTooEarly) {
   RunConfig run = config("out");
   run.state_steps = 0;
   run.state_seconds = 3'600;
