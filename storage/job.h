@@ -63,7 +63,7 @@ struct Job : NewJob {
   std::optional<SavedState> saved;
   std::optional<std::string> worker;
   std::int64_t lease_epoch = 0;
-  int attempts = 0;  ///< crashes so far
+  int attempts = 0;  ///< crashes since a state was saved that is further than those before
   std::optional<std::int64_t> price_version;
   std::optional<std::int64_t> quoted_tokens;
   std::optional<std::int64_t> quoted_nano;

@@ -35,9 +35,11 @@ constexpr char kEnd[] =
     "UPDATE job SET state = $3, finished_at = clock_timestamp(), lease_until = NULL, estimated_finish = NULL,"
     " fine_tuned_model = $4, trained_tokens = $5, error_code = $6, error_message = $7, error_param = $8 WHERE" FENCE
     " RETURNING project_id";
-constexpr char kSaveState[] = "UPDATE job SET state_object = $3, state_step = $4, state_tokens = $5 WHERE" FENCE;
+#define GOT_FURTHER " attempts = CASE WHEN $4 > coalesce(state_step, 0) THEN 0 ELSE attempts END,"
+constexpr char kSaveState[] =
+    "UPDATE job SET" GOT_FURTHER " state_object = $3, state_step = $4, state_tokens = $5 WHERE" FENCE;
 constexpr char kRelease[] =
-    "UPDATE job SET state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'"
+    "UPDATE job SET" GOT_FURTHER " state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'"
     "  WHEN pause_requested_at IS NOT NULL THEN 'paused' ELSE 'queued' END,"
     " finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN clock_timestamp() END,"
     " lease_until = NULL, worker = NULL, estimated_finish = NULL, pause_requested_at = NULL,"
@@ -45,6 +47,7 @@ constexpr char kRelease[] =
     " state_tokens = coalesce($5, state_tokens), step = coalesce($4, state_step, 0),"
     " trained_tokens = CASE WHEN cancel_requested_at IS NULL THEN coalesce($5, state_tokens) END WHERE" FENCE
     " RETURNING state";
+#undef GOT_FURTHER
 #undef FENCE
 
 constexpr char kExpired[] =

@@ -80,7 +80,7 @@ class JobLeases {
   std::optional<JobState> release(const JobLease& lease, const std::optional<SavedState>& saved);
 
   /// Running jobs whose lease is over: -> queued with a crash counted and an outbox row; at `most_attempts` crashes
-  /// -> failed `worker_crashed`; asked to cancel -> cancelled; asked to pause -> paused. With an event each.
+  /// without a further state between them -> failed `worker_crashed`; asked to cancel -> cancelled; asked to pause -> paused. With an event each.
   /// System scope; settle those that ended (billing::settle_job) in the same transaction.
   std::vector<SweptJob> sweep(int most_attempts, int most_jobs);
 

@@ -125,6 +125,26 @@ TEST_F(PausedJobs, ALaterStateTakesTheEarlierOnesPlaceAndNoneLeavesIt) {
   EXPECT_FALSE(on_the_list("state-4"));
 }
 
+TEST_F(PausedJobs, CrashesCountFromTheFurthestState) {
+  const auto id = queue_job();
+  const auto crash = [&] {
+    expire(id);
+    sweep();
+    return find(id);
+  };
+  const auto save = [&](const JobLease& lease, const SavedState& state) {
+    return pool().transact(Scope::project(project.id), [&](Transaction& tx) { return JobLeases(tx).save_state(lease, state); });
+  };
+  claim();
+  EXPECT_EQ(crash().attempts, 1);
+  EXPECT_TRUE(save(claim(), written("state-10", 3)));
+  EXPECT_EQ(crash().attempts, 1);
+  EXPECT_TRUE(save(claim(), written("state-11", 3)));  // no further than before
+  EXPECT_EQ(crash().attempts, 2);
+  release(claim(), written("state-12", 4));
+  EXPECT_EQ(find(id).attempts, 0);
+}
+
 TEST_F(PausedJobs, AStateWhoseObjectIsGoneAlreadyIsNone) {
   const auto id = queue_job();
   release(claim(), written("state-5", 2));
