@@ -34,6 +34,8 @@ class Stage(LivePlatform):
     """Knows every file and job that was acknowledged; `verify()` says what became of them. Every job that is made by
     job() has the same rows, settings and seed, and so has to end in the bytes of `reference`."""
 
+    hyperparameters = SETTINGS
+
     def __init__(self, settings=None):
         super().__init__({"FINETUNED_WORKER_STATE_SECONDS": "1", **(settings or {})})
         self.jobs = []
@@ -68,7 +70,7 @@ class Stage(LivePlatform):
 
     def body(self, tag=None):
         return {"model": "tiny", "training_file": self.file["id"], "seed": 1, "metadata": {"tag": tag or uuid.uuid4().hex},
-                "method": {"type": "supervised", "supervised": {"hyperparameters": SETTINGS}}}
+                "method": {"type": "supervised", "supervised": {"hyperparameters": self.hyperparameters}}}
 
     def job(self):
         status, job = self.request("POST", "/v1/fine_tuning/jobs", self.body())
