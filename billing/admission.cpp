@@ -1,5 +1,9 @@
 #include "billing/admission.h"
 
+#include <boost/json/serialize.hpp>
+#include <utility>
+#include <vector>
+
 #include "base/errors.h"
 #include "base/expects.h"
 #include "base/ids.h"
@@ -13,8 +17,9 @@ namespace {
 
 storage::NewEvent message(std::string text) { return {storage::EventLevel::kInfo, std::move(text), nullptr, false}; }
 
-/// Holds the quote and queues the job, whose row the transaction holds. Throws ApiError 429 before anything is written.
-storage::Job admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote) {
+/// Holds the quote and queues the job, whose row the transaction holds, and says so after `told`. Throws ApiError 429 before
+/// anything is written.
+void admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote, std::vector<storage::NewEvent> told = {}) {
   check_month(tx, job, quote);
   storage::Admitted admitted{quote.price.version, quote.tokens, quote.amount.value, std::nullopt};
   if (quote.amount.value > 0) {  // a price of nothing holds nothing
@@ -29,25 +34,47 @@ storage::Job admit(postgres::Transaction& tx, const storage::NewJob& job, const 
                                " are missing. Ask your administrator for credit, or train fewer tokens.");
     }
   }
+  told.push_back(message("Files validated, job queued: " + std::to_string(quote.tokens) + " tokens, " +
+                         base::format_dollars(quote.amount) + " held"));
   storage::JobStore jobs(tx);
-  const auto queued = jobs.admit(job.id, admitted);
-  base::expects(queued.has_value(), "a job is admitted from validating_files, under its lock");
-  jobs.append_event_locked(job.id, job.project_id, message("Files validated, job queued: " + std::to_string(quote.tokens) + " tokens, " +
-                                    base::format_dollars(quote.amount) + " held"));
-  return *queued;
+  jobs.admit(job.id, admitted);
+  jobs.append_events_locked(job.id, job.project_id, told);
+}
+
+/// What makes two jobs' quotes the same.
+std::string asked_of(const storage::NewJob& job) {
+  const auto length = [](const std::string& text) { return std::to_string(text.size()) + ":" + text; };
+  return length(job.base_model) + length(job.training_file) + length(job.validation_file.value_or("")) +
+         length(boost::json::serialize(job.method)) + boost::json::serialize(job.hyperparameters);
 }
 
 }  // namespace
 
+const std::optional<Quote>& Creations::quote_of(const storage::NewJob& job) {
+  std::string asked = asked_of(job);
+  const auto known = quotes_.find(asked);
+  if (known != quotes_.end()) return known->second;
+  return quotes_.emplace(std::move(asked), make_quote(tx_, quote_request_of(tx_, job))).first->second;
+}
+
+void Creations::create(const storage::NewJob& job) {
+  tx_.nested([&] {
+    const auto& quote = quote_of(job);
+    check_queued_jobs(tx_, job.project_id);
+    storage::JobStore jobs(tx_);
+    jobs.insert(job);
+    std::vector<storage::NewEvent> told{message("Created fine-tuning job: " + job.id)};
+    if (quote) return admit(tx_, job, *quote, std::move(told));
+    told.push_back(message("Validating training file: " + job.training_file));
+    jobs.append_events_locked(job.id, job.project_id, told);
+  });
+}
+
 storage::Job create_job(postgres::Transaction& tx, const storage::NewJob& job) {
-  const auto quote = make_quote(tx, quote_request_of(tx, job));
-  check_queued_jobs(tx, job.project_id);
-  storage::JobStore jobs(tx);
-  jobs.insert(job);
-  jobs.append_event_locked(job.id, job.project_id, message("Created fine-tuning job: " + job.id));
-  if (quote) return admit(tx, job, *quote);
-  jobs.append_event_locked(job.id, job.project_id, message("Validating training file: " + job.training_file));
-  return *jobs.find(job.id);
+  Creations(tx).create(job);
+  const auto created = storage::JobStore(tx).find(job.id);
+  base::expects(created.has_value(), "a created job is there");
+  return *created;
 }
 
 std::size_t admit_waiting_jobs(postgres::Transaction& tx, int most_jobs) {

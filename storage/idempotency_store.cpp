@@ -19,9 +19,24 @@ std::optional<IdempotencyStore::Earlier> IdempotencyStore::find(const std::strin
   return Earlier{rows.row(0).text("body_sha256"), rows.row(0).text("job_id")};
 }
 
-void IdempotencyStore::remember(const std::string& project_id, const std::string& key, const Earlier& request) {
+std::vector<bool> IdempotencyStore::try_lock_all(const std::string& project_id, const std::vector<std::string>& keys) {
+  std::vector<std::string> locked;
+  for (const std::string& key : keys) locked.push_back(project_id + " " + key);
+  const auto rows = tx_.execute(
+      "SELECT pg_try_advisory_xact_lock(hashtextextended(key, 0)) AS taken FROM unnest($1::text[]) WITH ORDINALITY AS k(key, place)"
+      " ORDER BY place",
+      {postgres::Value::texts(locked)});
+  std::vector<bool> taken;
+  for (std::size_t i = 0; i < rows.size(); ++i) taken.push_back(rows.row(i).boolean("taken"));
+  return taken;
+}
+
+void IdempotencyStore::forget_old(const std::string& project_id) {
   tx_.execute_later("DELETE FROM idempotent_request WHERE project_id = $1 AND created_at < clock_timestamp() - interval '24 hours'",
-              {project_id});
+                    {project_id});
+}
+
+void IdempotencyStore::remember(const std::string& project_id, const std::string& key, const Earlier& request) {
   tx_.execute_later(
       "INSERT INTO idempotent_request (project_id, key, body_sha256, job_id) VALUES ($1, $2, $3, $4)"
       " ON CONFLICT (project_id, key) DO UPDATE SET body_sha256 = $3, job_id = $4, created_at = clock_timestamp()",

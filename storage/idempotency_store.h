@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "storage/postgres/transaction.h"
 
@@ -29,8 +30,12 @@ class IdempotencyStore {
   bool try_lock(const std::string& project_id, const std::string& key);
   /// The request remembered under the key, if it is at most `age_seconds` old.
   std::optional<Earlier> find(const std::string& project_id, const std::string& key, std::int64_t age_seconds);
-  /// Remembers the newest job of the key, and forgets the project's requests beyond 24 hours.
+  /// The same of several keys.
+  std::vector<bool> try_lock_all(const std::string& project_id, const std::vector<std::string>& keys);
+  /// Remembers the newest job of the key; put off (execute_later), as forget_old is.
   void remember(const std::string& project_id, const std::string& key, const Earlier& request);
+  /// Forgets the project's requests beyond 24 hours.
+  void forget_old(const std::string& project_id);
 
   struct EarlierAnswer {
     std::string request_sha256;

@@ -79,16 +79,12 @@ void JobStore::insert(const NewJob& job) {
        json_value(job.integrations), job.seed, job.suffix, job.priority});
 }
 
-std::optional<Job> JobStore::admit(const std::string& id, const Admitted& admitted) {
-  const auto rows = tx_.execute(
-      std::string("UPDATE job SET " JOINS_QUEUE ", price_version = $2, quoted_tokens = $3,"
-                  " quoted_nano = $4, hold_transfer_id = $5::uuid WHERE id = $1 AND state = 'validating_files' RETURNING ") +
-          kJobColumns,
-      {id, admitted.price_version, admitted.quoted_tokens, admitted.quoted_nano, admitted.hold_transfer_id});
-  if (rows.empty()) return std::nullopt;
-  const Job job = read_job_row(rows.row(0));
-  OutboxStore(tx_).add(job.project_id, kJobsStream, id);
-  return job;
+void JobStore::admit(const std::string& id, const Admitted& admitted) {
+  tx_.execute_later(
+      "WITH admitted AS (UPDATE job SET " JOINS_QUEUE ", price_version = $2, quoted_tokens = $3,"
+      "  quoted_nano = $4, hold_transfer_id = $5::uuid WHERE id = $1 AND state = 'validating_files' RETURNING id, project_id)"
+      " INSERT INTO outbox (project_id, stream, payload) SELECT project_id, $6, id FROM admitted",
+      {id, admitted.price_version, admitted.quoted_tokens, admitted.quoted_nano, admitted.hold_transfer_id, kJobsStream});
 }
 
 std::optional<Job> JobStore::find(const std::string& id) {
@@ -240,8 +236,9 @@ void JobStore::append_event(const std::string& job_id, const NewEvent& event) {
   insert_events(tx_, job_id, rows.row(0).text("project_id"), {event});
 }
 
-void JobStore::append_event_locked(const std::string& job_id, const std::string& project_id, const NewEvent& event) {
-  insert_events(tx_, job_id, project_id, {event});
+void JobStore::append_events_locked(const std::string& job_id, const std::string& project_id,
+                                    const std::vector<NewEvent>& events) {
+  insert_events(tx_, job_id, project_id, events);
 }
 
 Page<Event> JobStore::list_events(const std::string& job_id, const PageRequest& request) {

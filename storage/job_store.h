@@ -28,8 +28,9 @@ class JobStore {
 
   /// Inserts in state `validating_files`. Not alone: billing::create_job does it with the hold.
   void insert(const NewJob& job);
-  /// validating_files -> queued, with its outbox row for `finetuned:jobs`. Empty when it is no longer waiting.
-  std::optional<Job> admit(const std::string& id, const Admitted& admitted);
+  /// validating_files -> queued, with its outbox row for `finetuned:jobs`; put off (execute_later). Of a job that this
+  /// transaction has made or locked in that state; one in another state stays as it is.
+  void admit(const std::string& id, const Admitted& admitted);
 
   std::optional<Job> find(const std::string& id);
   /// Those of `ids` that are there, in any order.
@@ -68,8 +69,8 @@ class JobStore {
 
   /// Not fenced: for roles other than the worker. `seq` grows in commit order within a job.
   void append_event(const std::string& job_id, const NewEvent& event);
-  /// The same for a job whose row this transaction holds already: it has made or locked it.
-  void append_event_locked(const std::string& job_id, const std::string& project_id, const NewEvent& event);
+  /// The same for a job whose row this transaction holds already: it has made or locked it. Put off (execute_later).
+  void append_events_locked(const std::string& job_id, const std::string& project_id, const std::vector<NewEvent>& events);
   /// Empty page for a job out of sight. `after` is an event id.
   Page<Event> list_events(const std::string& job_id, const PageRequest& request);
   Page<Checkpoint> list_checkpoints(const std::string& job_id, const PageRequest& request);

@@ -30,7 +30,7 @@ Quotas read_quotas(const postgres::Result& rows) {
 Quotas QuotaStore::get(const std::string& project_id) { return read_quotas(tx_.execute(kSelect, {project_id})); }
 
 Quotas QuotaStore::lock(const std::string& project_id) {
-  return read_quotas(tx_.execute(kSelect + " FOR NO KEY UPDATE", {project_id}));
+  return read_quotas(tx_.execute_once(kSelect + " FOR NO KEY UPDATE", {project_id}));
 }
 
 QuotaUse QuotaStore::used(const std::string& project_id) {

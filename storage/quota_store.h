@@ -34,7 +34,7 @@ class QuotaStore {
   /// Those that were set; no limits and a weight of 1 before.
   Quotas get(const std::string& project_id);
   /// The same, and nobody else changes or locks them until the transaction ends: of two that would both fit, the second
-  /// sees what the first took.
+  /// sees what the first took. Asked again in one transaction it says the same: not after put().
   Quotas lock(const std::string& project_id);
   QuotaUse used(const std::string& project_id);
   void put(const std::string& project_id, const Quotas& quotas);

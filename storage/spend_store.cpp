@@ -70,12 +70,13 @@ Spending SpendStore::spending() {
 }
 
 Spending SpendStore::lock_spending() {
+  static const std::string lock = "SELECT threshold_cents FROM spend_limit" + kOwned + " FOR NO KEY UPDATE";
+  const std::vector<postgres::Value> owner{spender_.organization_id, spender_.project_id};
+  if (tx_.remembers(lock, owner) && tx_.execute_once(lock, owner).empty()) return {};
   const bool narrow = !tx_.scope().is_system();
   if (narrow) tx_.execute_later("SELECT set_config('finetuned.scope', 'system', true)");
   Spending spending;
-  const auto rows = tx_.execute("SELECT threshold_cents FROM spend_limit" + kOwned + " FOR NO KEY UPDATE",
-                                {spender_.organization_id, spender_.project_id});
-  if (!rows.empty()) spending = this->spending();  // without a limit there is nothing to add up
+  if (!tx_.execute_once(lock, owner).empty()) spending = this->spending();  // without a limit there is nothing to add up
   if (narrow) tx_.execute_later("SELECT set_config('finetuned.scope', 'project', true)");
   return spending;
 }

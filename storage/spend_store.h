@@ -46,7 +46,8 @@ class SpendStore {
 
   Spending spending();
   /// The same, and nobody else changes or locks the limit until the transaction ends. Also from a project's scope, where an
-  /// organization's spending is the sum over projects that the transaction does not see otherwise.
+  /// organization's spending is the sum over projects that the transaction does not see otherwise. Whether there is a limit is
+  /// looked up once in a transaction; what is spent, each time.
   Spending lock_spending();
 
   SpendAlert add_alert(const NewSpendAlert& alert);

@@ -112,20 +112,27 @@ std::int64_t random_seed() {
 
 }  // namespace
 
+JobGround ground_of(postgres::Transaction& tx, const JobRequest& request) {
+  JobGround ground;
+  ground.base_model = base_of(tx, request.model);
+  const auto training = usable_file(tx, request.training_file, "training_file");
+  if (request.validation_file) usable_file(tx, *request.validation_file, "validation_file");
+  ground.training_object = training.object_id;
+  if (training.status == storage::FileStatus::kProcessed) ground.rows = counted_rows(tx, training.id);
+  return ground;
+}
+
 storage::NewJob prepare_job(const Platform& platform, const Principal& principal, const JobRequest& request) {
+  const auto read = [&](postgres::Transaction& tx) { return ground_of(tx, request); };
+  return resolve_job(platform, principal, request, platform.database.transact(postgres::Scope::project(principal.project_id), read));
+}
+
+storage::NewJob resolve_job(const Platform& platform, const Principal& principal, const JobRequest& request, const JobGround& ground) {
+  const std::int64_t rows = ground.rows ? *ground.rows : count_lines(platform.objects, ground.training_object);
+  const json::object settings = resolve_hyperparameters(request.hyperparameters, std::max<std::int64_t>(1, rows));
   storage::NewJob job;
-  std::optional<std::int64_t> rows;
-  std::string object_id;
-  platform.database.transact(postgres::Scope::project(principal.project_id), [&](postgres::Transaction& tx) {
-    job.base_model = base_of(tx, request.model);
-    const auto training = usable_file(tx, request.training_file, "training_file");
-    if (request.validation_file) usable_file(tx, *request.validation_file, "validation_file");
-    object_id = training.object_id;
-    if (training.status == storage::FileStatus::kProcessed) rows = counted_rows(tx, training.id);
-  });
-  if (!rows) rows = count_lines(platform.objects, object_id);
-  const json::object settings = resolve_hyperparameters(request.hyperparameters, std::max<std::int64_t>(1, *rows));
   job.id = base::make_id("ftjob");
+  job.base_model = ground.base_model;
   job.project_id = principal.project_id;
   job.organization_id = principal.organization_id;
   job.model = request.model;

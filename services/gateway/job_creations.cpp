@@ -1,7 +1,11 @@
 #include "services/gateway/job_creations.h"
 
+#include <boost/json/serialize.hpp>
 #include <exception>
+#include <map>
 #include <optional>
+#include <tuple>
+#include <unordered_map>
 #include <utility>
 
 #include "base/errors.h"
@@ -13,6 +17,7 @@
 #include "storage/idempotency_store.h"
 #include "storage/job_store.h"
 #include "storage/postgres/pool.h"
+#include "storage/rate_limit_store.h"
 
 namespace finetuned::gateway {
 
@@ -21,103 +26,204 @@ using postgres::Transaction;
 
 namespace {
 
-constexpr std::size_t kMostTogether = 16;  // they wait for each other
+constexpr std::size_t kMostTogether = 32;  // they wait for each other
 
-/// The job that the same request made before, if any. Holds the request's key until the transaction ends.
-std::optional<storage::Job> made_before(Transaction& tx, const std::string& project, const Repetition& repetition) {
-  storage::IdempotencyStore requests(tx);
-  if (!requests.try_lock(project, repetition.key) && repetition.looks_back) throw request_in_progress();
+/// Whether to go on with what `error` is of one request alone. What is wrong with the database is wrong for all.
+bool is_refusal(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const postgres::DatabaseUnavailable&) {
+    return false;
+  } catch (const base::ApiError&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+/// The job that the same request made before, if any. `locked`: this transaction has the request's key.
+std::optional<storage::Job> made_before(Transaction& tx, const std::string& project, const Repetition& repetition, bool locked) {
   if (!repetition.looks_back) return std::nullopt;
-  const auto earlier = requests.find(project, repetition.key, repetition.age_seconds);
+  if (!locked) throw request_in_progress();
+  const auto earlier = storage::IdempotencyStore(tx).find(project, repetition.key, repetition.age_seconds);
   if (!earlier) return std::nullopt;
   if (earlier->body_sha256 != repetition.sha256) throw idempotency_key_reused();
   return storage::JobStore(tx).find(earlier->job_id);
 }
 
-storage::Job create(Transaction& tx, const storage::NewJob& job, const Repetition& repetition) {
-  if (auto earlier = made_before(tx, job.project_id, repetition)) return *earlier;
-  const storage::Job created = billing::create_job(tx, job);
-  storage::IdempotencyStore(tx).remember(job.project_id, repetition.key, {repetition.sha256, created.id});
-  return created;
+void refuse_all(const auto& asked, const std::exception_ptr& error) {
+  for (const auto& one : asked) one.answered(std::nullopt, error);
 }
 
 }  // namespace
 
+/// What a request is resolved against.
+struct JobCreations::Ground {
+  JobGround found;
+  std::optional<storage::RateLimit> limits;
+  std::exception_ptr refused;  ///< where it is set, the rest is empty
+};
+
+struct JobCreations::Outcome {
+  std::string job_id;          ///< of the one that was made, now or by the same request before
+  std::exception_ptr refused;  ///< where it is set, there is none
+  std::optional<Response> response = {};
+};
+
 JobCreations::JobCreations(const Platform& platform, base::BlockingPool& pool)
     : platform_(platform),
       pool_(pool),
-      batches_(
+      preparations_(
+          pool, {.most = kMostTogether}, [this](const std::string&, std::vector<Asked> asked) { prepare_together(std::move(asked)); },
+          [](const std::vector<Asked>& asked) { refuse_all(asked, std::make_exception_ptr(base::Overloaded())); }),
+      creations_(
           pool, {.most = kMostTogether}, [this](const std::string&, const std::vector<Asked>& asked) { create_together(asked); },
-          [](const std::vector<Asked>& asked) {
-            const auto overloaded = std::make_exception_ptr(base::Overloaded());
-            for (const Asked& one : asked) one.answered(std::nullopt, overloaded);
-          }) {}
+          [](const std::vector<Asked>& asked) { refuse_all(asked, std::make_exception_ptr(base::Overloaded())); }) {}
 
 void JobCreations::create(const Request& request, Answered answered) {
-  if (!pool_.try_submit([this, &request, answered] { prepare(request, answered); })) throw base::Overloaded();
+  preparations_.add(request.principal.project_id, {.request = &request, .answered = std::move(answered)});
 }
 
-void JobCreations::prepare(const Request& request, const Answered& answered) {
+/// Reads once what several requests name.
+void JobCreations::prepare_together(std::vector<Asked> asked) {
+  std::erase_if(asked, [](Asked& one) {
+    try {
+      one.body = parse_job_request(one.request->body);
+      one.repetition = repetition_of(*one.request);
+      return false;
+    } catch (...) {
+      one.answered(std::nullopt, std::current_exception());
+      return true;
+    }
+  });
+  if (asked.empty()) return;
+  const std::string project = asked.front().request->principal.project_id;
+  using Named = std::tuple<std::string, std::string, std::optional<std::string>>;
+  const auto named = [](const Asked& one) { return Named(one.body.model, one.body.training_file, one.body.validation_file); };
+  std::map<Named, Ground> grounds;
   try {
-    const JobRequest body = parse_job_request(request.body);
-    Asked asked{.job = {}, .repetition = repetition_of(request), .answered = answered};
-    asked.job = prepare_job(platform_, request.principal, body);
-    take_model_request(platform_, request, asked.job.base_model);
-    batches_.add(request.principal.project_id, std::move(asked));
+    platform_.database.transact(Scope::project(project), [&](Transaction& tx) {
+      grounds.clear();
+      for (const Asked& one : asked) {
+        const auto [place, made] = grounds.try_emplace(named(one));
+        if (!made) continue;
+        try {
+          place->second.found = ground_of(tx, one.body);
+          place->second.limits = storage::RateLimitStore(tx, project).find(place->second.found.base_model);
+        } catch (...) {
+          place->second.refused = std::current_exception();
+          if (!is_refusal(place->second.refused)) throw;
+        }
+      }
+    });
+  } catch (...) {
+    const auto error = std::current_exception();
+    if (asked.size() == 1) return refuse_all(asked, error);
+    for (Asked& one : asked) prepare_together({std::move(one)});
+    return;
+  }
+  for (Asked& one : asked) {
+    const Ground& ground = grounds.at(named(one));
+    if (ground.refused || ground.found.rows) {
+      resolve(std::move(one), ground);
+      continue;
+    }
+    // Its file has to be read: that holds up no one else.
+    const Answered answered = one.answered;
+    if (!pool_.try_submit([this, one, ground] { resolve(one, ground); }))
+      answered(std::nullopt, std::make_exception_ptr(base::Overloaded()));
+  }
+}
+
+void JobCreations::resolve(Asked asked, const Ground& ground) {
+  const Answered answered = asked.answered;
+  try {
+    if (ground.refused) std::rethrow_exception(ground.refused);
+    const Principal& principal = asked.request->principal;
+    asked.job = resolve_job(platform_, principal, asked.body, ground.found);
+    take_model_request(platform_, *asked.request, asked.job.base_model, ground.limits);
+    creations_.add(principal.project_id, std::move(asked));
   } catch (...) {
     answered(std::nullopt, std::current_exception());
   }
 }
 
 void JobCreations::create_together(const std::vector<Asked>& asked) {
-  std::vector<storage::Job> created;
-  std::exception_ptr refused;
+  std::vector<Outcome> outcomes;
   try {
-    created = commit(asked);
+    commit(asked, outcomes);
   } catch (const postgres::CommitOutcomeUnknown&) {
-    return tell_outcome(asked);
+    for (std::size_t i = 0; i < asked.size(); ++i)
+      if (outcomes[i].refused)
+        asked[i].answered(std::nullopt, outcomes[i].refused);
+      else
+        tell_outcome(asked[i], outcomes[i].job_id);
+    return;
+  } catch (const postgres::DatabaseUnavailable&) {
+    return refuse_all(asked, std::current_exception());
   } catch (...) {
-    refused = std::current_exception();
+    if (asked.size() == 1) return refuse_all(asked, std::current_exception());
+    for (const Asked& one : asked) create_together({one});
+    return;
   }
-  for (std::size_t i = 0; i < asked.size(); ++i) {
-    if (!refused)
-      asked[i].answered(json_response(job_shape(created[i])), nullptr);
-    else if (asked.size() == 1)
-      asked[i].answered(std::nullopt, refused);
-    else
-      create_together({asked[i]});
-  }
+  for (std::size_t i = 0; i < asked.size(); ++i) asked[i].answered(std::move(outcomes[i].response), outcomes[i].refused);
 }
 
-/// All of them, or none.
-std::vector<storage::Job> JobCreations::commit(const std::vector<Asked>& asked) {
-  auto created = platform_.database.transact(Scope::project(asked.front().job.project_id), [&](Transaction& tx) {
-    std::vector<storage::Job> jobs;
-    for (const Asked& one : asked) jobs.push_back(gateway::create(tx, one.job, one.repetition));
-    return jobs;
-  });
-  for (const storage::Job& job : created)
+/// Those that are not refused, or none.
+void JobCreations::commit(const std::vector<Asked>& asked, std::vector<Outcome>& outcomes) {
+  const std::string& project = asked.front().job.project_id;
+  std::vector<std::string> keys;
+  for (const Asked& one : asked) keys.push_back(one.repetition.key);
+  const auto create = [&](Transaction& tx) {
+    storage::IdempotencyStore requests(tx);
+    billing::Creations creations(tx);
+    outcomes.clear();
+    const std::vector<bool> locked = requests.try_lock_all(project, keys);
+    std::vector<std::string> made;
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+      const auto& [job, repetition] = std::tie(asked[i].job, asked[i].repetition);
+      Outcome& outcome = outcomes.emplace_back(job.id);
+      try {
+        const auto earlier = made_before(tx, project, repetition, locked[i]);
+        if (earlier) {
+          outcome.job_id = earlier->id;
+        } else {
+          creations.create(job);
+          requests.remember(project, repetition.key, {repetition.sha256, job.id});
+        }
+        made.push_back(outcome.job_id);
+      } catch (...) {
+        outcome.refused = std::current_exception();
+        if (!is_refusal(outcome.refused)) throw;
+      }
+    }
+    requests.forget_old(project);
+    return storage::JobStore(tx).find_all(made);
+  };
+  std::unordered_map<std::string, std::string> shapes;
+  for (const storage::Job& job : platform_.database.transact(Scope::project(project), create)) {
     base::log_info("a job was created", {{"job", job.id}, {"project", job.project_id}, {"model", job.model},
                                          {"status", to_string(job.state)}});
-  return created;
+    shapes.emplace(job.id, base::json::serialize(job_shape(job)));
+  }
+  for (Outcome& outcome : outcomes)
+    if (!outcome.refused) outcome.response = json_text_response(shapes.at(outcome.job_id));
 }
 
 /// The connection broke in COMMIT: the rows themselves tell whether it happened.
-void JobCreations::tell_outcome(const std::vector<Asked>& asked) {
-  for (const Asked& one : asked) {
-    std::optional<Response> response;
-    std::exception_ptr error;
-    try {
-      const auto job = platform_.database.transact(Scope::project(one.job.project_id), [&](Transaction& tx) {
-        return storage::JobStore(tx).find(one.job.id);
-      });
-      if (!job) throw base::unavailable("The database went away while the job was created; there is no such job.");
-      response = json_response(job_shape(*job));
-    } catch (...) {
-      error = std::current_exception();
-    }
-    one.answered(std::move(response), error);
+void JobCreations::tell_outcome(const Asked& asked, const std::string& job_id) {
+  std::optional<Response> response;
+  std::exception_ptr error;
+  try {
+    const auto job = platform_.database.transact(Scope::project(asked.job.project_id), [&](Transaction& tx) {
+      return storage::JobStore(tx).find(job_id);
+    });
+    if (!job) throw base::unavailable("The database went away while the job was created; there is no such job.");
+    response = json_response(job_shape(*job));
+  } catch (...) {
+    error = std::current_exception();
   }
+  asked.answered(std::move(response), error);
 }
 
 }  // namespace finetuned::gateway

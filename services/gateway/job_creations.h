@@ -5,15 +5,17 @@
 
 #include "base/batches.h"
 #include "services/gateway/idempotency.h"
+#include "services/gateway/job_request.h"
 #include "services/gateway/platform.h"
 #include "services/gateway/router.h"
 #include "storage/job.h"
 
 namespace finetuned::gateway {
 
-/// Creates jobs: quote, hold, job, events, outbox and the request's key in one commit. A project's creations lock its
-/// accounts, so of each project one transaction is under way at a time, and those that come meanwhile share the next one
-/// and its commit. Where one of them is refused, that transaction is undone and each gets its own. Thread-safe.
+/// Creates jobs: quote, hold, job, events, outbox and the request's key in one commit. Of each project one read of what
+/// requests name and one transaction that creates are under way at a time, since its jobs' holds wait for each other's locks
+/// on its accounts until the disk has them; the requests that come meanwhile share the next ones. Each gets its own answer:
+/// what refuses one of them undoes its part alone. Thread-safe.
 class JobCreations {
  public:
   /// Both outlive this; the pool as base::Batches says.
@@ -24,18 +26,24 @@ class JobCreations {
 
  private:
   struct Asked {
-    storage::NewJob job;
-    Repetition repetition;
+    const Request* request;
     Answered answered;
+    Repetition repetition = {};
+    JobRequest body = {};
+    storage::NewJob job = {};
   };
-  void prepare(const Request& request, const Answered& answered);
+  struct Ground;
+  struct Outcome;
+  void prepare_together(std::vector<Asked> asked);
+  void resolve(Asked asked, const Ground& ground);
   void create_together(const std::vector<Asked>& asked);
-  std::vector<storage::Job> commit(const std::vector<Asked>& asked);
-  void tell_outcome(const std::vector<Asked>& asked);
+  void commit(const std::vector<Asked>& asked, std::vector<Outcome>& outcomes);
+  void tell_outcome(const Asked& asked, const std::string& job_id);
 
   const Platform& platform_;
   base::BlockingPool& pool_;
-  base::Batches<Asked> batches_;
+  base::Batches<Asked> preparations_;
+  base::Batches<Asked> creations_;
 };
 
 }  // namespace finetuned::gateway

@@ -12,15 +12,22 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr const char* kModel = "model";
 constexpr milliseconds kMinute{60'000}, kDay{86'400'000};
 constexpr std::size_t kRequestsPerMinute = 0, kTokensPerMinute = 1, kRequestsPerDay = 4;  // of storage::kRateLimitNames
 
-/// A rule and the words that tell a client of it.
+/// A rule and whose it is, "key" and "key-...", which lives as long.
 struct Limit {
   RateLimitRule rule;
-  std::string whose;     ///< `key key-...`
+  const char* kind = "";
+  std::string_view whose = {};
   bool tokens = false;
 };
+
+std::string words_of(const Limit& limit) {
+  const std::string mark = limit.kind == kModel ? "`" : "";
+  return limit.kind + (" " + mark) + std::string(limit.whose) + mark;
+}
 
 std::string unit_of(const Limit& limit) {
   if (limit.tokens) return "tokens per min (TPM)";
@@ -30,7 +37,7 @@ std::string unit_of(const Limit& limit) {
 base::ApiError refusal(const Limit& limit, const RateView& view, const Request& request, std::int64_t amount,
                        milliseconds retry) {
   const bool never = amount > view.limit;
-  std::string text = (never ? "Request too large for " : "Rate limit reached for ") + limit.whose + " in organization " +
+  std::string text = (never ? "Request too large for " : "Rate limit reached for ") + words_of(limit) + " in organization " +
                      request.principal.organization_id + " on " + unit_of(limit) + ": Limit " + std::to_string(view.limit);
   if (!never) text += ", Used " + std::to_string(view.limit - view.remaining);
   text += ", Requested " + std::to_string(amount) + ". ";
@@ -42,6 +49,7 @@ base::ApiError refusal(const Limit& limit, const RateView& view, const Request& 
 
 std::vector<RateLimitRule> rules_of(const std::vector<Limit>& limits) {
   std::vector<RateLimitRule> rules;
+  rules.reserve(limits.size());
   for (const Limit& limit : limits) rules.push_back(limit.rule);
   return rules;
 }
@@ -61,7 +69,7 @@ void take(RateLimiter& limiter, const std::vector<Limit>& limits, const Request&
 }
 
 Limit project_tokens(const DoorRates& rates, const std::string& project) {
-  return {{"tokens:" + project, rates.tokens_per_project, kMinute}, "project " + project, true};
+  return {{"tokens:" + project, rates.tokens_per_project, kMinute}, "project", project, true};
 }
 
 std::optional<storage::RateLimit> limits_of(const Platform& platform, const std::string& project, const std::string& model) {
@@ -72,7 +80,7 @@ std::optional<storage::RateLimit> limits_of(const Platform& platform, const std:
 
 Limit model_limit(const std::string& project, const std::string& model, const char* what, std::int64_t capacity,
                   milliseconds window, bool tokens) {
-  return {{std::string(what) + ":" + project + ":" + model, capacity, window}, "model `" + model + "`", tokens};
+  return {{std::string(what) + ":" + project + ":" + model, capacity, window}, kModel, model, tokens};
 }
 
 /// Of a minute and of a day; none where there is no such model.
@@ -87,9 +95,11 @@ std::vector<Limit> request_limits(const std::optional<storage::RateLimit>& row, 
 }
 
 std::vector<Limit> door_limits(const DoorRates& rates, const Principal& who) {
-  std::vector<Limit> limits{{{"key:" + who.key_id, rates.requests_per_key, kMinute}, "key " + who.key_id}};
+  std::vector<Limit> limits;
+  limits.reserve(2);
+  limits.push_back({{"key:" + who.key_id, rates.requests_per_key, kMinute}, "key", who.key_id});
   if (!who.project_id.empty())
-    limits.push_back({{"project:" + who.project_id, rates.requests_per_project, kMinute}, "project " + who.project_id});
+    limits.push_back({{"project:" + who.project_id, rates.requests_per_project, kMinute}, "project", who.project_id});
   return limits;
 }
 
@@ -115,8 +125,12 @@ bool take_request_at_once(RateLimiter& limiter, const DoorRates& rates, Request&
 }
 
 void take_model_request(const Platform& platform, const Request& request, const std::string& model) {
-  const std::string& project = request.principal.project_id;
-  take(platform.limiter, request_limits(limits_of(platform, project, model), project, model), request, 1);
+  take_model_request(platform, request, model, limits_of(platform, request.principal.project_id, model));
+}
+
+void take_model_request(const Platform& platform, const Request& request, const std::string& model,
+                        const std::optional<storage::RateLimit>& row) {
+  take(platform.limiter, request_limits(row, request.principal.project_id, model), request, 1);
 }
 
 TakenTokens take_generation(const Platform& platform, const Request& request, const std::string& model, std::int64_t tokens) {

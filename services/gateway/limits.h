@@ -8,6 +8,7 @@
 #include "services/gateway/http.h"
 #include "services/gateway/platform.h"
 #include "services/gateway/rate_limiter.h"
+#include "storage/rate_limit_store.h"
 
 namespace finetuned::gateway {
 
@@ -22,6 +23,9 @@ bool take_request_at_once(RateLimiter& limiter, const DoorRates& rates, Request&
 /// base model, of a minute and of a day; POST .../rate_limits changes them at once. A model without limits passes: that
 /// it doesn't exist is its caller's to say. Throws ApiError 429, and 503 without the database.
 void take_model_request(const Platform& platform, const Request& request, const std::string& model);
+/// The same where the project's row of that model has been read already; empty: there is no such model.
+void take_model_request(const Platform& platform, const Request& request, const std::string& model,
+                        const std::optional<storage::RateLimit>& row);
 
 /// Tokens that were counted before it was known how many there would be. Settles as unused where nobody says otherwise.
 class TakenTokens {

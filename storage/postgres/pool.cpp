@@ -12,6 +12,7 @@
 #include <pqxx/result>
 #include <random>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -92,6 +93,13 @@ std::string execute_text(pqxx::connection_base& link, const std::string& name, c
   return values.empty() ? text : text + ")";
 }
 
+/// Tells statements apart as execute_once does.
+std::string key_of(std::string_view sql, const std::vector<Value>& values) {
+  std::string key(sql);
+  for (const auto& value : values) key += value.text() ? "=" + std::to_string(value.text()->size()) + ":" + *value.text() : "-";
+  return key;
+}
+
 std::string scope_text(pqxx::connection_base& link, const Scope& scope, std::chrono::milliseconds limit) {
   return execute_text(link, "scope", {limit.count(), scope.is_system() ? "system" : "project", scope.project_id()});
 }
@@ -160,6 +168,7 @@ struct Transaction::State {
   bool written = false;        ///< something was put off
   bool begun = false;          ///< something has been sent
   bool answered = false;       ///< and something came back
+  std::unordered_map<std::string, Result> once;  ///< what execute_once has asked, by key_of
 
   /// Sends what waits, and `text` behind it, as one message: the result of the last statement.
   pqxx::result send(const std::string& text) {
@@ -226,6 +235,27 @@ void Transaction::execute_later(std::string_view sql, std::initializer_list<Valu
   else
     state_->ahead += state_->statement([&] { return execute_text(state_->session.conn(), *name, values); }) + ";";
   state_->written = true;
+}
+
+Result Transaction::execute_once(std::string_view sql, const std::vector<Value>& values) {
+  if (!remembers(sql, values)) state_->once.emplace(key_of(sql, values), execute(sql, values));
+  return state_->once.at(key_of(sql, values));
+}
+
+bool Transaction::remembers(std::string_view sql, const std::vector<Value>& values) const {
+  return state_->once.contains(key_of(sql, values));
+}
+
+void Transaction::nested(const std::function<void()>& work) {
+  state_->ahead += "SAVEPOINT nested;";
+  try {
+    work();
+  } catch (...) {
+    if (!state_->failure) state_->ahead += "ROLLBACK TO nested;RELEASE nested;";  // with what was put off
+    state_->once.clear();                                                        // the locks have ended
+    throw;
+  }
+  state_->ahead += "RELEASE nested;";
 }
 
 void Transaction::execute_script(std::string_view sql) {

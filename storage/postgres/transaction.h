@@ -3,6 +3,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -107,6 +108,14 @@ class Transaction {
   /// A write whose outcome nobody looks at: it travels with the next statement, or with COMMIT, in one message, and what
   /// it throws is thrown there.
   void execute_later(std::string_view sql, std::initializer_list<Value> values = {});
+  /// What the same statement with the same values said before in this transaction; it runs where it has not. For what the
+  /// transaction has locked, which cannot have changed, and never for what it may have changed itself.
+  Result execute_once(std::string_view sql, const std::vector<Value>& values);
+  /// Whether execute_once would run nothing.
+  bool remembers(std::string_view sql, const std::vector<Value>& values) const;
+  /// Calls `work`. What it throws undoes what it has done and comes out here, and the transaction goes on as if `work` had
+  /// not been called; a statement that fails ends the transaction all the same. Not within another.
+  void nested(const std::function<void()>& work);
   /// Runs several statements without parameters: migrations.
   void execute_script(std::string_view sql);
   const Scope& scope() const;

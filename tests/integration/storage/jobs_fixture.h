@@ -45,7 +45,7 @@ class Jobs : public testing::Test {
     pool().transact(Scope::project(project.id), [&](Transaction& tx) {
       JobStore jobs(tx);
       jobs.insert(job);
-      EXPECT_TRUE(jobs.admit(job.id, {1, 1000, 0, std::nullopt}));
+      jobs.admit(job.id, {1, 1000, 0, std::nullopt});
     });
     return job.id;
   }

@@ -146,6 +146,47 @@ TEST_F(PoolTable, ASwallowedErrorDoesNotPassForACommit) {
   EXPECT_EQ(value(1), 0);
 }
 
+TEST_F(PoolTable, WhatANestedPartThrowsUndoesThatPartAlone) {
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    add(tx, 1);
+    const auto fail = [&] {
+      add(tx, 1);
+      tx.execute_later("UPDATE " + table + " SET n = 100 WHERE k = $1", {2});
+      throw std::runtime_error("no");
+    };
+    EXPECT_THROW(tx.nested(fail), std::runtime_error);
+    tx.nested([&] { add(tx, 2); });
+    EXPECT_THROW(tx.nested([] { throw std::runtime_error("before anything"); }), std::runtime_error);
+    tx.execute_later("UPDATE " + table + " SET n = n + 1 WHERE k = $1", {2});
+  });
+  EXPECT_EQ(value(1), 1);
+  EXPECT_EQ(value(2), 2);
+}
+
+TEST_F(PoolTable, AStatementThatFailsInANestedPartEndsTheTransaction) {
+  const auto work = [&](Transaction& tx) {
+    add(tx, 1);
+    EXPECT_THROW(tx.nested([&] { tx.execute("INSERT INTO " + table + " VALUES (1, 1)"); }), postgres::SqlError);
+    tx.execute("SELECT 1");
+  };
+  EXPECT_THROW(pool().transact(Scope::system(), work), postgres::SqlError);
+  EXPECT_EQ(value(1), 0);
+}
+
+TEST_F(PoolTable, WhatIsAskedOnceIsRememberedUntilItsLockGoes) {
+  const std::string lock = "SELECT n FROM " + table + " WHERE k = $1 FOR UPDATE";
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    EXPECT_FALSE(tx.remembers(lock, {1}));
+    EXPECT_EQ(tx.execute_once(lock, {1}).row(0).integer("n"), 0);
+    EXPECT_TRUE(tx.remembers(lock, {1}));
+    EXPECT_FALSE(tx.remembers(lock, {2}));
+    add(tx, 1);
+    EXPECT_EQ(tx.execute_once(lock, {1}).row(0).integer("n"), 0) << "not asked again";
+    EXPECT_THROW(tx.nested([] { throw std::runtime_error("no"); }), std::runtime_error);
+    EXPECT_EQ(tx.execute_once(lock, {1}).row(0).integer("n"), 1) << "its lock may have gone";
+  });
+}
+
 TEST_F(PoolTable, DeadlocksAreTriedAgain) {
   std::atomic<int> first_round{0};
   std::atomic<int> runs{0};
