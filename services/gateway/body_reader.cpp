@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/errors.h"
+#include "base/expects.h"
 
 namespace finetuned::gateway {
 
@@ -46,6 +47,16 @@ BodyReader::BodyReader(const Head& head) {
   left_ = head.content_length.value_or(0);
 }
 
+std::uint64_t BodyReader::plain_bytes() const {
+  return state_ == State::kCounted || state_ == State::kData ? left_ : 0;
+}
+
+void BodyReader::took(std::uint64_t bytes) {
+  base::expects(bytes <= plain_bytes(), "what was taken of a body is its own");
+  left_ -= bytes;
+  if (left_ == 0 && bytes > 0) state_ = state_ == State::kData ? State::kDataEnd : State::kDone;
+}
+
 BodyReader::Progress BodyReader::read(std::string_view in, char* out, std::size_t room) {
   Progress progress;
   while (!done() && progress.used < in.size()) {
@@ -56,8 +67,7 @@ BodyReader::Progress BodyReader::read(std::string_view in, char* out, std::size_
       std::memcpy(out + progress.written, in.data() + progress.used, bytes);
       progress.used += bytes;
       progress.written += bytes;
-      left_ -= bytes;
-      if (left_ == 0) state_ = state_ == State::kData ? State::kDataEnd : State::kDone;
+      took(bytes);
     } else if (gather_line(in, progress.used)) {
       take_line(std::string_view(line_).substr(0, line_.size() - 2));
       line_.clear();

@@ -28,6 +28,11 @@ class BodyReader {
   /// Throws ApiError 400 `invalid_chunk`; never done() after that.
   Progress read(std::string_view in, char* out, std::size_t room);
 
+  /// How many of the next bytes are the body's own: they can go where they are wanted without read(), if took() hears of
+  /// them.
+  std::uint64_t plain_bytes() const;
+  void took(std::uint64_t bytes);
+
  private:
   enum class State { kCounted, kSize, kData, kDataEnd, kTrailer, kDone };
   void take_line(std::string_view line);

@@ -38,6 +38,7 @@ class MultipartReader {
 
  private:
   enum class State { kData, kAfterDelimiter, kHead, kEpilogue };
+  std::size_t read(std::string_view bytes);
   bool step();
   bool read_data();
   bool read_after_delimiter();
@@ -45,8 +46,8 @@ class MultipartReader {
 
   std::string delimiter_;  ///< CRLF, two dashes, boundary
   PartSink& sink_;
-  std::string buffer_;     ///< arrived, not yet understood
-  std::size_t used_ = 0;   ///< of buffer_
+  std::string held_;       ///< arrived, not yet understood
+  std::string_view rest_;  ///< of what is being read
   State state_ = State::kData;
   bool in_part_ = false;
   std::size_t parts_ = 0;

@@ -15,14 +15,15 @@
 
 #include "base/expects.h"
 #include "base/ids.h"
-#include "base/sha256.h"
+#include "storage/objects/side_hash.h"
 
 namespace finetuned::objects {
 
 namespace {
 
 constexpr char kHalfWritten[] = "tmp";
-constexpr std::uint64_t kFlushBytes = 32 << 20;
+constexpr std::uint64_t kFlushBytes = 16 << 20;
+constexpr std::size_t kSmallBytes = 32 * 1024;  // pieces up to this are gathered
 
 std::string make_object_id() {
   static constexpr char kHex[] = "0123456789abcdef";
@@ -76,21 +77,23 @@ class LocalWriter final : public ObjectWriter {
   void write(std::string_view data) override {
     base::expects(!committed_, "an object is not written after its commit");
     if (data.size() > limit_ - bytes_) throw ObjectTooLarge(limit_);
-    try {
-      base::write_all(fd_.get(), data, root_ / beside_);
-    } catch (const base::FileError& error) {
-      if (error.disk_full()) throw StorageFull();
-      throw;
-    }
-    hash_.update(data);
     bytes_ += data.size();
-    if (bytes_ - flushed_ >= kFlushBytes) begin_flush();
+    if (small_.size() + data.size() <= kSmallBytes) {
+      small_.append(data);
+      return;
+    }
+    put_small();
+    if (data.size() <= kSmallBytes)
+      small_.append(data);
+    else
+      put(data);
   }
 
   std::uint64_t bytes_written() const override { return bytes_; }
 
   StoredObject commit() override {
     base::expects(!committed_, "an object is committed once");
+    put_small();
     if (::fsync(fd_.get()) != 0) throw_storage_error("fsync", root_ / beside_);
     const std::string directory = id_.substr(0, 2);
     const bool made = ::mkdirat(root_fd_, directory.c_str(), 0750) == 0;
@@ -106,10 +109,34 @@ class LocalWriter final : public ObjectWriter {
   }
 
  private:
+  /// Hashes while the kernel copies.
+  void put(std::string_view data) {
+    struct Wait {  // also where writing throws: the data is its owner's again then
+      SideHash& hash;
+      ~Wait() { hash.wait(); }
+    };
+    hash_.begin(data);
+    const Wait wait{hash_};
+    try {
+      base::write_all(fd_.get(), data, root_ / beside_);
+    } catch (const base::FileError& error) {
+      if (error.disk_full()) throw StorageFull();
+      throw;
+    }
+    put_ += data.size();
+    if (put_ - flushed_ >= kFlushBytes) begin_flush();
+  }
+
+  void put_small() {
+    if (small_.empty()) return;
+    put(small_);
+    small_.clear();
+  }
+
   /// Lets the disk work while more arrives, so that commit's fsync finds little left. Only a hint: commit tells of errors.
   void begin_flush() {
-    ::sync_file_range(fd_.get(), static_cast<off_t>(flushed_), static_cast<off_t>(bytes_ - flushed_), SYNC_FILE_RANGE_WRITE);
-    flushed_ = bytes_;
+    ::sync_file_range(fd_.get(), static_cast<off_t>(flushed_), static_cast<off_t>(put_ - flushed_), SYNC_FILE_RANGE_WRITE);
+    flushed_ = put_;
   }
 
   const std::filesystem::path root_;  ///< for messages; the descriptor is what is used
@@ -118,8 +145,10 @@ class LocalWriter final : public ObjectWriter {
   const std::string beside_;
   const std::uint64_t limit_;
   base::FileDescriptor fd_;
-  base::Sha256 hash_;
-  std::uint64_t bytes_ = 0;
+  SideHash hash_;
+  std::string small_;        ///< the last of what was written, gathered: not in the file yet
+  std::uint64_t bytes_ = 0;  ///< written, by the caller's count
+  std::uint64_t put_ = 0;    ///< ... in the file
   std::uint64_t flushed_ = 0;
   bool committed_ = false;
 };

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/errors.h"
 #include "tests/http_cases/refused.h"
 
@@ -47,6 +49,29 @@ TEST(BodyReader, ReadsACountedBodyAndNoMore) {
   std::string rest;
   EXPECT_EQ(read_all(head, "0\r\n\r\nGET", 2, 3, &rest), "0\r\n\r\n");
   EXPECT_EQ(rest, "GET");
+}
+
+TEST(BodyReader, HearsOfBytesThatWentPastIt) {
+  Head counted;
+  counted.content_length = 8;
+  const std::pair<Head, std::string> bodies[] = {{counted, "01234567"}, {chunked_head(), "3\r\n012\r\n5\r\n34567\r\n0\r\n\r\n"}};
+  for (const auto& [head, wire] : bodies) {
+    BodyReader reader(head);
+    std::string data;
+    for (std::size_t at = 0; !reader.done();) {
+      const auto plain = static_cast<std::size_t>(std::min<std::uint64_t>(reader.plain_bytes(), 2));
+      if (plain > 0) {
+        data += wire.substr(at, plain);
+        reader.took(plain);
+        at += plain;
+      } else {
+        char none[1];
+        at += reader.read(std::string_view(wire).substr(at, 1), none, 0).used;
+      }
+    }
+    EXPECT_EQ(data, "01234567");
+    EXPECT_EQ(reader.plain_bytes(), 0u);
+  }
 }
 
 TEST(BodyReader, HasNothingToReadWithoutABody) {

@@ -76,7 +76,7 @@ TEST(Multipart, ReadsRandomBytesInRandomPieces) {
     Collector collector;
     MultipartReader reader("xyz", collector);
     for (std::size_t at = 0; at < body.size();) {
-      const std::size_t piece = 1 + random() % 64;
+      const std::size_t piece = 1 + random() % (round % 2 == 0 ? 64 : 2000);
       reader.feed(std::string_view(body).substr(at, piece));
       at += piece;
     }

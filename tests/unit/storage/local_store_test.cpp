@@ -56,6 +56,22 @@ TEST_F(LocalStoreTest, WhatWasWrittenIsRead) {
   EXPECT_THROW(objects::read_object(*store, stored.id, content.size() - 1), base::FormatError);
 }
 
+/// Small pieces are gathered, large ones are hashed beside their writing.
+TEST_F(LocalStoreTest, PiecesOfAnySizeAreWrittenAndHashedInTheirOrder) {
+  const std::string content = base::random_bytes(6 << 20);
+  const auto writer = store->create(content.size());
+  const std::size_t sizes[] = {1, 300, 32 * 1024, 31 * 1024, 2048, 128 * 1024, 500'000, 1, 1 << 20, 32 * 1024 + 1, 64 * 1024};
+  for (std::size_t at = 0, i = 0; at < content.size(); ++i) {
+    const auto piece = std::string_view(content).substr(at, sizes[i % std::size(sizes)]);
+    writer->write(piece);
+    at += piece.size();
+    EXPECT_EQ(writer->bytes_written(), at);
+  }
+  const auto stored = writer->commit();
+  EXPECT_EQ(stored.sha256, base::sha256_hex(content));
+  EXPECT_EQ(objects::read_object(*store, stored.id, content.size()), content);
+}
+
 TEST_F(LocalStoreTest, RangesAreExact) {
   const auto stored = put("0123456789");
   const auto reader = store->open(stored.id);
