@@ -12,18 +12,43 @@
 
 namespace finetuned::base {
 
+namespace {
+
+/// Fetched once: OpenSSL would look for the fastest one each time.
+const EVP_MD* method() {
+  static const EVP_MD* const fetched = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return fetched;
+}
+
+/// Of a whole, with what a thread keeps for it: making that takes longer than short data.
+void digest_of(std::string_view data, unsigned char (&digest)[32]) {
+  thread_local const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context{EVP_MD_CTX_new(), EVP_MD_CTX_free};
+  unsigned length = 0;
+  expects(context && EVP_DigestInit_ex2(context.get(), method(), nullptr) == 1 &&
+              EVP_DigestUpdate(context.get(), data.data(), data.size()) == 1 &&
+              EVP_DigestFinal_ex(context.get(), digest, &length) == 1 && length == 32,
+          "OpenSSL has SHA-256");
+}
+
+std::string hex_of(const unsigned char (&digest)[32]) {
+  constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(64);
+  for (const unsigned char byte : digest) {
+    text += kHex[byte >> 4];
+    text += kHex[byte & 15];
+  }
+  return text;
+}
+
+}  // namespace
+
 struct Sha256::State {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   State() { expects(context && EVP_DigestInit_ex(context, method(), nullptr) == 1, "SHA-256 starts"); }
   ~State() { EVP_MD_CTX_free(context); }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
-
-  /// Fetched once: OpenSSL would look for the fastest one each time.
-  static const EVP_MD* method() {
-    static const EVP_MD* const fetched = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-    return fetched;
-  }
 };
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {}
@@ -39,30 +64,19 @@ std::string Sha256::hex() {
   unsigned char digest[32];
   unsigned int length = 0;
   expects(EVP_DigestFinal_ex(state_->context, digest, &length) == 1 && length == 32, "SHA-256 ends");
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(64);
-  for (const unsigned char byte : digest) {
-    text += kHex[byte >> 4];
-    text += kHex[byte & 15];
-  }
-  return text;
+  return hex_of(digest);
 }
 
 std::string sha256_hex(std::string_view data) {
-  Sha256 hash;
-  hash.update(data);
-  return hash.hex();
+  unsigned char digest[32];
+  digest_of(data, digest);
+  return hex_of(digest);
 }
 
 std::string sha256_bytes(std::string_view data) {
-  static EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);  // looked up once: half the time of short data
-  std::string digest(32, '\0');
-  unsigned length = 0;
-  expects(EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(digest.data()), &length, algorithm, nullptr) == 1 &&
-              length == 32,
-          "OpenSSL has SHA-256");
-  return digest;
+  unsigned char digest[32];
+  digest_of(data, digest);
+  return {reinterpret_cast<const char*>(digest), sizeof digest};
 }
 
 std::string sha256_file(const std::filesystem::path& file, const std::function<void()>& each_piece) {

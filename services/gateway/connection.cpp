@@ -4,6 +4,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "services/gateway/beside.h"
 #include "services/gateway/connection_state.h"
 #include "services/gateway/render.h"
 #include "services/gateway/tls_context.h"
@@ -15,6 +16,8 @@ namespace {
 
 constexpr std::uint64_t kMostDiscardedBytes = 64 * 1024;  // of an unread body, to keep the connection
 constexpr std::chrono::seconds kDiscardTime{2};
+constexpr std::size_t kKeptBytes = 512;          // a connection keeps so much room while it waits for a request
+constexpr std::size_t kPieceBytes = 512 * 1024;  // of a streamed body
 
 base::ApiError too_slow() {
   return {408, "invalid_request_error", "request_timeout", "The request arrived too slowly.", std::nullopt, true};
@@ -26,6 +29,13 @@ base::ApiError too_large(std::uint64_t most) {
 }
 
 }  // namespace
+
+/// Of a streamed body: one is read while the consumer has the other.
+struct Connection::State::StreamPieces {
+  std::unique_ptr<char[]> next = std::make_unique_for_overwrite<char[]>(kPieceBytes);
+  std::unique_ptr<char[]> taken = std::make_unique_for_overwrite<char[]>(kPieceBytes);
+  std::size_t filled = 0;  ///< of `next`
+};
 
 Connection::Connection(asio::ip::tcp::socket socket, Door& door)
     : state_(std::make_unique<State>(std::move(socket), door)) {}
@@ -96,8 +106,7 @@ asio::awaitable<void> Connection::State::refuse_plain_http() {
   if (!ec) co_await linger();
 }
 
-/// Answers one request. False: close the connection.
-asio::awaitable<bool> Connection::State::serve_one() {
+void Connection::State::begin_request() {
   request = Request();
   request.id = base::make_id("req");
   head = Head();
@@ -107,16 +116,40 @@ asio::awaitable<bool> Connection::State::serve_one() {
   found = nullptr;
   body_reader.reset();
   continue_owed = false;
-  if (buffer.size() == 0) buffer.shrink_to_fit();
+  if (buffer.size() == 0 && buffer.capacity() > kKeptBytes) buffer.shrink_to_fit();
   stream.release_memory();
+  started = Steady::now();
+}
+
+/// Answers one request. False: close the connection. Most requests have a short head, no body and an answer that goes out at
+/// once: for them this is the only coroutine, since each more takes memory of its own.
+asio::awaitable<bool> Connection::State::serve_one() {
+  begin_request();
   Response response;
   std::exception_ptr failure;
   std::optional<Metrics::InFlight> in_flight;
   try {
-    const bool arrived = co_await read_head();
-    if (!arrived) co_return false;
+    for (std::size_t checked = 0; !take_head(checked);) {
+      const bool silent = buffer.size() == 0;
+      if (silent && door.draining) co_return false;
+      error_code ec;
+      const auto space = buffer.prepare(silent ? kKeptBytes : 4096);
+      idle = silent;
+      stream.expires_at(head_deadline(silent));
+      const std::size_t bytes = co_await stream.read_some(space, ec);
+      idle = false;
+      if (ec) co_return false;  // gone, or past the deadline: the socket is closed then, so there is no answering it
+      buffer.commit(bytes);
+      if (silent) started = Steady::now();
+    }
     in_flight.emplace(door.metrics);
-    response = co_await answer();
+    const bool admitted = find_route();
+    if (admitted && found->async_handler && !head.has_body()) {
+      auto begin = [this](Answered answered) { found->async_handler(request, std::move(answered)); };
+      response = co_await base::called_back<Response>(std::move(begin));
+    } else {
+      response = co_await answer(*found, admitted);
+    }
     if (response.pending) response = co_await settled(std::move(response));
   } catch (const ClientGone&) {
     co_return false;
@@ -124,51 +157,38 @@ asio::awaitable<bool> Connection::State::serve_one() {
     failure = std::current_exception();
   }
   if (failure) response = render_error(as_api_error(failure, request.id));
-  const bool go_on = co_await send(std::move(response));
-  co_return go_on;
-}
-
-/// Reads some bytes of a head; 0 when the client has gone or let the deadline pass (Beast has closed the socket then,
-/// so there is no answering it).
-asio::awaitable<std::size_t> Connection::State::receive(bool waiting_for_first, Steady::time_point deadline) {
-  error_code ec;
-  idle = waiting_for_first;
-  stream.expires_at(deadline);
-  const auto space = buffer.prepare(waiting_for_first ? 512 : 4096);
-  const std::size_t bytes = co_await stream.read_some(space, ec);
-  idle = false;
-  if (ec) co_return 0;
-  buffer.commit(bytes);
-  co_return bytes;
-}
-
-/// Reads and checks a request's head. False when the client has gone.
-asio::awaitable<bool> Connection::State::read_head() {
-  std::size_t checked = 0;
-  started = Steady::now();
-  for (;;) {
-    const std::string_view text(static_cast<const char*>(buffer.data().data()), buffer.size());
-    const auto end = text.find("\r\n\r\n");
-    if (end != std::string_view::npos && end + 4 <= door.limits.head_bytes) {
-      begin_body(text.substr(0, end + 4));
-      co_return true;
-    }
-    if (text.size() >= door.limits.head_bytes)
-      throw base::ApiError(431, "invalid_request_error", "header_too_large",
-                           "The request's head is larger than " + std::to_string(door.limits.head_bytes) + " bytes.");
-    // A CR at the very end may still get its LF; bytes before it have been looked at.
-    if (has_bare_line_end(text.substr(checked)))
-      throw base::bad_request("invalid_request_head", "The request's head is not valid HTTP/1.1: header lines must end in CRLF.");
-    checked = text.ends_with('\r') ? text.size() - 1 : text.size();
-    const bool silent = text.empty();
-    if (silent && door.draining) co_return false;
-    const auto patience = silent && !first ? door.limits.idle : door.limits.head;
-    const auto since = silent && first ? opened : silent ? Steady::now() : started;
-    const auto deadline = since + patience;
-    const std::size_t bytes = co_await receive(silent, deadline);
-    if (bytes == 0) co_return false;
-    if (silent) started = Steady::now();
+  if (!is_simple(response)) {
+    const bool go_on = co_await send(std::move(response));
+    co_return go_on;
   }
+  std::string rest = send_at_once(response, context_of(Steady::now() - started, true), request.method != "HEAD");
+  if (rest.empty()) co_return true;
+  const bool sent = co_await write(std::move(rest));
+  co_return sent;
+}
+
+/// Takes the head out of what has come, once it is whole. `checked`: how much of it has been looked at before.
+bool Connection::State::take_head(std::size_t& checked) {
+  const std::string_view text(static_cast<const char*>(buffer.data().data()), buffer.size());
+  const auto end = text.find("\r\n\r\n");
+  if (end != std::string_view::npos && end + 4 <= door.limits.head_bytes) {
+    begin_body(text.substr(0, end + 4));
+    return true;
+  }
+  if (text.size() >= door.limits.head_bytes)
+    throw base::ApiError(431, "invalid_request_error", "header_too_large",
+                         "The request's head is larger than " + std::to_string(door.limits.head_bytes) + " bytes.");
+  // A CR at the very end may still get its LF; bytes before it have been looked at.
+  if (has_bare_line_end(text.substr(checked)))
+    throw base::bad_request("invalid_request_head", "The request's head is not valid HTTP/1.1: header lines must end in CRLF.");
+  checked = text.ends_with('\r') ? text.size() - 1 : text.size();
+  return false;
+}
+
+/// Until when the next bytes of a head must come; `silent`: none has yet.
+Steady::time_point Connection::State::head_deadline(bool silent) const {
+  if (!silent) return started + door.limits.head;
+  return first ? opened + door.limits.head : Steady::now() + door.limits.idle;
 }
 
 /// Checks the head, and from it how the body is framed.
@@ -184,16 +204,20 @@ void Connection::State::begin_body(std::string_view head_text) {
   continue_owed = head.expects_continue && head.has_body();
 }
 
-asio::awaitable<Response> Connection::State::answer() {
+/// Finds who answers, and looks whether the client may ask. False: that takes waiting to know.
+bool Connection::State::find_route() {
   auto target = parse_target(head.target);
   if (!target) throw base::bad_request("invalid_url", "The URL has a broken escape, bytes that are not UTF-8, an empty path segment, or more than 64 parameters.");
   request.method = head.method;
   request.segments = std::move(target->segments);
   request.query = std::move(target->query);
-  request.headers = head.headers;
+  request.headers = std::move(head.headers);
   const Route& route = door.router.find(request);
   found = &route;
-  const bool admitted = route.access == Access::kOpen || door.authenticate_at_once(request, route.access);
+  return route.access == Access::kOpen || door.authenticate_at_once(request, route.access);
+}
+
+asio::awaitable<Response> Connection::State::answer(const Route& route, bool admitted) {
   if (route.handler && !head.has_body()) {
     auto whole = [this, &route, admitted] {
       if (!admitted) door.authenticate(request, route.access);
@@ -241,24 +265,46 @@ asio::awaitable<Response> Connection::State::answer_stream(const Route& route) {
   co_return response;
 }
 
+/// While the consumer works on a piece, the next one is read.
 asio::awaitable<void> Connection::State::take_stream(const Route& route, BodyConsumer& consumer) {
   co_await send_continue();
-  buffer.reserve(kReceiveBytes);  // as much is read as there is room for
-  std::vector<char> chunk(kChunkBytes);
+  if (head.chunked) buffer.reserve(kReceiveBytes);  // as much is read as there is room for
+  Beside consuming(door.pool, stream.get_executor());
+  StreamPieces pieces;
+  std::exception_ptr failure;
+  try {
+    co_await read_pieces(route, consumer, consuming, pieces);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  co_await consuming.wait();  // it has one of the pieces
+  if (failure) std::rethrow_exception(failure);
+  consuming.check();
+}
+
+asio::awaitable<void> Connection::State::read_pieces(const Route& route, BodyConsumer& consumer, Beside& consuming, StreamPieces& pieces) {
+  // Where there is not, the client may wait for what is thought of the last piece: that comes first.
+  const auto more_at_hand = [this] { return !body_reader->done() && (buffer.size() > 0 || stream.bytes_wait()); };
   std::uint64_t total = 0;
   Steady::duration waited{};
   while (!body_reader->done()) {
     const auto before = Steady::now();
     stream.expires_after(door.limits.stall);
-    const std::size_t bytes = co_await read_body_some(chunk.data(), chunk.size());
+    const std::size_t bytes = co_await read_body_some(pieces.next.get() + pieces.filled, kPieceBytes - pieces.filled);
     waited += Steady::now() - before;
     total += bytes;
+    pieces.filled += bytes;
     if (total > route.most_body_bytes) throw too_large(route.most_body_bytes);
     const auto seconds = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(waited).count());
     if (waited > door.limits.stall && total < seconds * door.limits.body_bytes_per_second) throw too_slow();
-    if (bytes == 0) continue;
-    auto consume = [&consumer, &chunk, bytes] { consumer.consume(std::string_view(chunk.data(), bytes)); };
-    co_await base::offload(door.pool, std::move(consume));
+    if (pieces.filled == kPieceBytes || !more_at_hand()) co_await consuming.wait();
+    consuming.check();
+    if (pieces.filled == 0 || consuming.busy()) continue;
+    std::swap(pieces.next, pieces.taken);
+    const std::string_view piece(pieces.taken.get(), std::exchange(pieces.filled, 0));
+    consuming.begin([&consumer, piece] { consumer.consume(piece); });
+    if (!more_at_hand()) co_await consuming.wait();
+    consuming.check();
   }
 }
 
@@ -288,11 +334,19 @@ asio::awaitable<void> Connection::State::send_continue() {
 
 /// Reads a piece of the body, by the deadline set on the stream. May be 0 before the end.
 asio::awaitable<std::size_t> Connection::State::read_body_some(char* into_begin, std::size_t size) {
-  if (buffer.size() == 0) {
-    error_code ec;
-    const auto space = buffer.prepare(std::max(buffer.capacity(), kLeastReceiveBytes));
+  error_code ec;
+  const std::uint64_t plain = body_reader->plain_bytes();
+  if (buffer.size() == 0 && plain > 0) {
+    const auto space = asio::buffer(into_begin, static_cast<std::size_t>(std::min<std::uint64_t>(size, plain)));
     const std::size_t bytes = co_await stream.read_some(space, ec);
     if (ec) throw ClientGone();  // or closed for being too slow
+    body_reader->took(bytes);
+    co_return bytes;
+  }
+  if (buffer.size() == 0) {
+    const auto space = buffer.prepare(std::max(buffer.capacity(), kLeastReceiveBytes));
+    const std::size_t bytes = co_await stream.read_some(space, ec);
+    if (ec) throw ClientGone();
     buffer.commit(bytes);
   }
   const std::string_view arrived(static_cast<const char*>(buffer.data().data()), buffer.size());

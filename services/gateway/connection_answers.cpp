@@ -10,6 +10,7 @@ namespace finetuned::gateway {
 
 namespace {
 
+constexpr std::size_t kKeptAnswerBytes = 16 * 1024;
 constexpr std::chrono::seconds kLingerTime{5};  // so that a client still sending can read its error
 
 /// Of the chunked coding; an empty piece is its end.
@@ -22,30 +23,33 @@ std::string as_chunk(const std::string& piece) {
 
 }  // namespace
 
-/// Sends the answer. True when the connection serves on.
-asio::awaitable<bool> Connection::State::send(Response response) {
-  const auto spent = Steady::now() - started;
-  bool consumed = body_reader.has_value();
-  if (consumed && head.has_body()) consumed = co_await discard_body();
+AnswerContext Connection::State::context_of(Steady::duration spent, bool body_is_read) const {
   AnswerContext context;
   context.request_id = request.id;
   context.organization = request.principal.organization_name;
   context.processing = spent;
   context.rates = request.rates;
-  context.keep_alive = head.keep_alive && consumed && !door.draining;
+  context.keep_alive = head.keep_alive && body_is_read && !door.draining;
   context.chunks = head.minor_version > 0;
+  return context;
+}
+
+/// Whether the answer is a head and a body at hand, after which the connection serves on.
+bool Connection::State::is_simple(const Response& response) const {
+  return !response.source && !response.live && body_reader && body_reader->done() && head.keep_alive && !door.draining;
+}
+
+/// Sends the answer. True when the connection serves on.
+asio::awaitable<bool> Connection::State::send(Response response) {
+  const auto spent = Steady::now() - started;
+  bool consumed = body_reader.has_value();
+  if (consumed && head.has_body()) consumed = co_await discard_body();
+  AnswerContext context = context_of(spent, consumed);
   if (response.live && !context.chunks) context.keep_alive = false;
-  std::string text = render_head(response, context);
   const bool bodiless = request.method == "HEAD";
-  if (!response.source && !bodiless) text += response.body;
-  const std::size_t at_once = stream.write_at_once(text);
-  bool sent = at_once == text.size();
-  if (!sent) {
-    text.erase(0, at_once);
-    sent = co_await write(std::move(text));
-  }
-  door.metrics.answered(found, response.status, spent, request.rates.refused);
-  note(response, spent);
+  std::string rest = send_at_once(response, context, !response.source && !bodiless);
+  bool sent = rest.empty();
+  if (!sent) sent = co_await write(std::move(rest));
   if (sent && response.source && !bodiless) sent = co_await send_source(*response.source, response.source_bytes);
   if (response.live) sent = co_await send_live(std::move(response.live), context.chunks, sent && !bodiless);
   if (!sent) co_return false;
@@ -54,6 +58,22 @@ asio::awaitable<bool> Connection::State::send(Response response) {
   co_await stream.end();
   if (!consumed) co_await linger();
   co_return false;
+}
+
+/// Sends the head, and the body `with_body`, as far as that takes no waiting. Returns what is left of them.
+std::string Connection::State::send_at_once(const Response& response, const AnswerContext& context, bool with_body) {
+  thread_local std::string text;  // most answers go out whole, and the next one finds its room
+  text.clear();
+  render_head(text, response, context);
+  if (with_body) text += response.body;
+  const std::size_t sent = stream.write_at_once(text);
+  door.metrics.answered(found, response.status, context.processing, request.rates.refused);
+  note(response, context.processing);
+  if (sent == text.size() && text.capacity() <= kKeptAnswerBytes) return {};
+  std::string rest = std::move(text);
+  text = std::string();
+  rest.erase(0, sent);
+  return rest;
 }
 
 asio::awaitable<bool> Connection::State::send_source(BodySource& source, std::uint64_t bytes) {

@@ -8,8 +8,11 @@
 #include "services/gateway/connection.h"
 #include "services/gateway/connection_stream.h"
 #include "services/gateway/head.h"
+#include "services/gateway/render.h"
 
 namespace finetuned::gateway {
+
+class Beside;
 
 // Of connection*.cpp alone.
 
@@ -36,19 +39,26 @@ struct Connection::State {
   asio::awaitable<bool> begin_tls();
   asio::awaitable<void> refuse_plain_http();
   asio::awaitable<bool> serve_one();
-  asio::awaitable<bool> read_head();
-  asio::awaitable<std::size_t> receive(bool waiting_for_first, Steady::time_point deadline);
+  void begin_request();
+  bool take_head(std::size_t& checked);
+  Steady::time_point head_deadline(bool silent) const;
   void begin_body(std::string_view head_text);
-  asio::awaitable<Response> answer();
+  bool find_route();
+  asio::awaitable<Response> answer(const Route& route, bool admitted);
   asio::awaitable<Response> answer_stream(const Route& route);
   asio::awaitable<void> take_stream(const Route& route, BodyConsumer& consumer);
+  struct StreamPieces;
+  asio::awaitable<void> read_pieces(const Route& route, BodyConsumer& consumer, Beside& consuming, StreamPieces& pieces);
   asio::awaitable<void> read_whole_body(const Route& route);
   asio::awaitable<void> send_continue();
   asio::awaitable<std::size_t> read_body_some(char* into_begin, std::size_t size);
   asio::awaitable<bool> discard_body();
   asio::awaitable<Response> settled(Response response);
   asio::awaitable<bool> pause(Wait wait);
+  AnswerContext context_of(Steady::duration spent, bool body_is_read) const;
+  bool is_simple(const Response& response) const;
   asio::awaitable<bool> send(Response response);
+  std::string send_at_once(const Response& response, const AnswerContext& context, bool with_body);
   asio::awaitable<bool> send_source(BodySource& source, std::uint64_t bytes);
   asio::awaitable<bool> send_live(std::unique_ptr<LiveBody> body, bool chunks, bool wanted);
   asio::awaitable<bool> send_pieces(LiveBody& body, bool chunks);

@@ -144,6 +144,11 @@ bool ConnectionStream::client_is_there() {
   return step.outcome == TlsSession::Outcome::kDone || step.outcome == TlsSession::Outcome::kWantsMore;
 }
 
+bool ConnectionStream::bytes_wait() {
+  error_code ec;
+  return socket().available(ec) > 0 && !ec;
+}
+
 void ConnectionStream::release_memory() {
   if (!tls_) return;
   if (tls_->arrived.size() == 0) tls_->arrived.shrink_to_fit();

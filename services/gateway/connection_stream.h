@@ -51,6 +51,9 @@ class ConnectionStream {
   /// Whether the client may still take an answer: looks without waiting at what it has sent.
   bool client_is_there();
 
+  /// Whether bytes have come that were not read.
+  bool bytes_wait();
+
   /// Tells the client that this is all if that takes no waiting, and closes.
   void dismiss();
   void close() { tcp_.close(); }

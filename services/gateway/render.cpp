@@ -1,8 +1,8 @@
 #include "services/gateway/render.h"
 
 #include <algorithm>
+#include <charconv>
 #include <ctime>
-#include <iterator>
 
 #include "base/expects.h"
 #include "base/files.h"
@@ -37,9 +37,17 @@ std::string_view http_date() {
 /// Header values never carry a line end, whatever the data was.
 void append_field(std::string& head, std::string_view name, std::string_view value) {
   head.append(name).append(": ");
+  const std::size_t begin = head.size();
+  head.append(value);
   const auto unsafe = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  std::replace_copy_if(value.begin(), value.end(), std::back_inserter(head), unsafe, ' ');
+  std::replace_if(head.begin() + static_cast<std::ptrdiff_t>(begin), head.end(), unsafe, ' ');
   head.append("\r\n");
+}
+
+void append_field(std::string& head, std::string_view name, std::int64_t value) {
+  char digits[24];
+  const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+  head.append(name).append(": ").append(digits, end).append("\r\n");
 }
 
 base::ApiError retryable(int status, const char* code, const std::string& message) {
@@ -93,36 +101,40 @@ base::ApiError as_api_error(const std::exception_ptr& thrown, const std::string&
 
 std::string render_head(const Response& response, const AnswerContext& context) {
   std::string head;
-  head.reserve(kUsualHeadBytes + response.body.size());
+  render_head(head, response, context);
+  return head;
+}
+
+void render_head(std::string& head, const Response& response, const AnswerContext& context) {
+  head.reserve(head.size() + kUsualHeadBytes);
   head.append("HTTP/1.1 ").append(std::to_string(response.status)).append(" ").append(reason_phrase(response.status)).append("\r\n");
-  const auto add = [&head](std::string_view name, std::string_view value) { append_field(head, name, value); };
+  const auto add = [&head](std::string_view name, const auto& value) { append_field(head, name, value); };
   for (const auto& [name, value] : response.headers) add(name, value);
   const std::uint64_t bytes = response.source ? response.source_bytes : response.body.size();
   if (response.live) {
     if (context.chunks) add("transfer-encoding", "chunked");
   } else if (response.status != 304) {
-    add("content-length", std::to_string(bytes));
+    add("content-length", static_cast<std::int64_t>(bytes));
   }
   add("connection", context.keep_alive ? "keep-alive" : "close");
   add("date", http_date());
   add("x-request-id", context.request_id);
   add("openai-version", kApiVersion);
   const auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(context.processing).count();
-  add("openai-processing-ms", std::to_string(spent));
+  add("openai-processing-ms", static_cast<std::int64_t>(spent));
   if (!context.organization.empty()) add("openai-organization", context.organization);
   const auto add_rate = [&head](const std::optional<RateView>& view, std::string_view kind) {
     if (!view) return;
-    const auto add_one = [&head, kind](std::string_view name, const std::string& value) {
+    const auto add_one = [&head, kind](std::string_view name, const auto& value) {
       append_field(head.append(name), kind, value);
     };
-    add_one("x-ratelimit-limit-", std::to_string(view->limit));
-    add_one("x-ratelimit-remaining-", std::to_string(view->remaining));
+    add_one("x-ratelimit-limit-", view->limit);
+    add_one("x-ratelimit-remaining-", view->remaining);
     add_one("x-ratelimit-reset-", rate_duration(view->reset));
   };
   add_rate(context.rates.requests, "requests");
   add_rate(context.rates.tokens, "tokens");
   head.append("\r\n");
-  return head;
 }
 
 }  // namespace finetuned::gateway

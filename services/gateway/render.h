@@ -28,9 +28,9 @@ struct AnswerContext {
   RateViews rates;           ///< empty before the key is known
 };
 
-/// The head of the answer, up to and with its empty line: status, the response's own headers and those of every
-/// answer (content-length or transfer-encoding, connection, date, x-request-id, openai-*, x-ratelimit-*). The string has
-/// room for the body behind it.
+/// Appends the head of the answer, up to and with its empty line: status, the response's own headers and those of every
+/// answer (content-length or transfer-encoding, connection, date, x-request-id, openai-*, x-ratelimit-*).
+void render_head(std::string& into, const Response& response, const AnswerContext& context);
 std::string render_head(const Response& response, const AnswerContext& context);
 
 }  // namespace finetuned::gateway

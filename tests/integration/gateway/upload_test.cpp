@@ -114,6 +114,27 @@ TEST_F(UploadTest, RefusedFormsLeaveNothing) {
   EXPECT_TRUE(objects_become(before_));
 }
 
+TEST_F(UploadTest, AFormThatIsRefusedIsAnsweredBeforeItsEnd) {
+  Call request;
+  request.method = "POST";
+  request.path = "/v1/files";
+  request.key = tenant_.key;
+  request.content_type = kMultipart;
+  // Pieces that come while others are worked on: the client waits for an answer behind each.
+  const std::string file = "--cut\r\n" + file_part("a.jsonl", std::string(300'000, 'x'));
+  request.body = file + "\r\n" + file + "\r\n" + std::string(300'000, 'y');
+  const std::string bytes = to_bytes(request);
+  for (const std::size_t missing : {std::size_t{300'000}, std::size_t{200'000}, std::size_t{1}}) {
+    Wire wire(gateway_->port());
+    wire.send(bytes.substr(0, bytes.size() - missing));
+    const auto answer = wire.read();
+    ASSERT_TRUE(answer) << missing;
+    EXPECT_EQ(answer->status, 400) << answer->body;
+    EXPECT_EQ(answer->param(), "file") << answer->body;
+  }
+  EXPECT_TRUE(objects_become(before_));
+}
+
 TEST_F(UploadTest, OtherContentTypesAreRefused) {
   const Answer answer = send("POST", "/v1/files", "{}");
   EXPECT_EQ(answer.status, 415);
