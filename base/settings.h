@@ -17,7 +17,8 @@ struct Settings {
   LogLevel log_level = LogLevel::kInfo;
 
   struct Database {
-    std::string url;  ///< libpq connection string or URI
+    std::string url;        ///< libpq connection string or URI
+    std::string owner_url;  ///< of the tables' owner, for `finetuned migrate`; empty: url
     int pool_size = 0;
     int statement_timeout_ms = 0;
   } database;

@@ -72,7 +72,8 @@ platform_serve_pid() { services_live_pid "$platform_run/finetuned.pid" "$platfor
 platform_port() { sed -n 's/^port = \([0-9]*\)$/\1/p' "$platform_config" 2>/dev/null; }
 
 # Without `&` and quotes, so that a shell can eval the line that shows it.
-platform_database_url() { echo "postgresql://finetuned@/finetuned?host=$platform_run"; }
+platform_database_url() { echo "postgresql://finetuned_app@/finetuned?host=$platform_run"; }
+platform_owner_url() { echo "postgresql://finetuned@/finetuned?host=$platform_run"; }
 
 platform_write_config() {  # PORT
   cat >"$platform_config.new" <<END
@@ -94,7 +95,8 @@ END
 
 # What the caller's shell may have been told of another platform must not reach this one.
 platform_forget_others() {
-  unset FINETUNED_URL FINETUNED_API_KEY FINETUNED_ADMIN_KEY FINETUNED_DATABASE_URL FINETUNED_DATA_DIRECTORY
+  unset FINETUNED_URL FINETUNED_API_KEY FINETUNED_ADMIN_KEY FINETUNED_DATABASE_URL FINETUNED_DATABASE_OWNER_URL \
+    FINETUNED_DATA_DIRECTORY
 }
 
 platform_run_program() (
@@ -134,8 +136,15 @@ platform_start_services() {
   for folder in objects models jobs tmp; do services_private_directory "$platform_dir/data/$folder" || return 1; done
 }
 
+platform_migrate() (
+  platform_forget_others
+  FINETUNED_DATABASE_OWNER_URL=$(platform_owner_url)
+  export FINETUNED_DATABASE_OWNER_URL
+  exec "$platform_program" migrate --config "$platform_config"
+)
+
 platform_bootstrap() {
-  platform_run_program migrate >>"$platform_log" 2>&1 || { platform_report_log "the migrations failed"; return 1; }
+  platform_migrate >>"$platform_log" 2>&1 || { platform_report_log "the migrations failed"; return 1; }
   platform_run_program admin bootstrap --organization local --project default --credit 10.00 \
     --keys-file "$platform_keys" >>"$platform_log" 2>&1 || { platform_report_log "the bootstrap failed"; return 1; }
 }
@@ -221,5 +230,6 @@ platform_environment() {
   echo "FINETUNED_API_KEY=$(platform_key FINETUNED_API_KEY)"
   echo "FINETUNED_ADMIN_KEY=$(platform_key FINETUNED_ADMIN_KEY)"
   echo "FINETUNED_DATABASE_URL=$(platform_database_url)"
+  echo "FINETUNED_DATABASE_OWNER_URL=$(platform_owner_url)"
   echo "FINETUNED_DATA_DIRECTORY=$platform_dir/data"
 }

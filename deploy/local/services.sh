@@ -3,12 +3,13 @@
 #   services_start_postgres DATA RUN LOG [SETTING=VALUE ...]   makes the cluster when DATA is empty, waits till it answers
 #   services_start_redis DATA RUN LOG
 #   services_stop_postgres DATA RUN     services_stop_redis RUN
-#   services_database_url RUN           services_redis_socket RUN
+#   services_database_url RUN           services_application_url RUN           services_redis_socket RUN
 #
 # RUN holds the sockets and pid files; keep it short (services_check_run), a socket's path has 107 bytes. PostgreSQL
 # refuses to run as root, so root runs both as an unprivileged user, who must be able to reach DATA and RUN. No TCP port
 # is opened, and the machine's own clusters are left alone. The role `finetuned` owns the database, may create more, and
-# is no superuser: row-level security binds it.
+# is no superuser: row-level security binds it. `finetuned_app` owns nothing: the platform runs as it, with what
+# `finetuned migrate` grants.
 
 services_postgres_bin=${FINETUNED_POSTGRES_BIN:-/usr/lib/postgresql/15/bin}
 
@@ -55,6 +56,10 @@ services_private_directory() {
 
 services_database_url() {
   echo "postgresql:///finetuned?host=$1&user=finetuned"
+}
+
+services_application_url() {
+  echo "postgresql:///finetuned?host=$1&user=finetuned_app"
 }
 
 services_redis_socket() {
@@ -112,6 +117,8 @@ services_start_postgres() {
   # Of a running one too: whoever started it may have been killed before it came to this.
   services_make_once "$run" "SELECT 1 FROM pg_roles WHERE rolname = 'finetuned'" \
     'CREATE ROLE finetuned LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS' || return 1
+  services_make_once "$run" "SELECT 1 FROM pg_roles WHERE rolname = 'finetuned_app'" \
+    'CREATE ROLE finetuned_app LOGIN NOSUPERUSER NOBYPASSRLS' || return 1
   services_make_once "$run" "SELECT 1 FROM pg_database WHERE datname = 'finetuned'" \
     'CREATE DATABASE finetuned OWNER finetuned' || return 1
 }

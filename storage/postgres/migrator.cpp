@@ -47,8 +47,10 @@ void check_history(const History& history, const std::vector<Migration>& migrati
   }
 }
 
+/// False also for a role that was not granted its tables yet.
 bool has_history_table(Transaction& tx) {
-  return !tx.execute("SELECT to_regclass('schema_migration') AS found").row(0).is_null("found");
+  constexpr char kReadable[] = "SELECT coalesce(has_table_privilege(to_regclass('schema_migration'), 'SELECT'), false) AS found";
+  return tx.execute(kReadable).row(0).boolean("found");
 }
 
 }  // namespace

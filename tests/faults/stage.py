@@ -166,7 +166,7 @@ class Stage(LivePlatform):
         directory = os.path.join(self.run_directory(), f"p{len(self.proxies)}")
         proxy = Proxy(directory, os.path.join(self.run_directory(), ".s.PGSQL.5432"))
         self.proxies.append(proxy)
-        return proxy, {"FINETUNED_DATABASE_URL": f"postgresql://finetuned@/finetuned?host={directory}"}
+        return proxy, {"FINETUNED_DATABASE_URL": f"postgresql://finetuned_app@/finetuned?host={directory}"}
 
     def gateway(self, environment):
         """One more gateway: its port, once it is ready."""

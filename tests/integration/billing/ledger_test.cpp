@@ -363,7 +363,7 @@ std::string refusal(postgres::Pool& by, const std::string& statement) {
 
 TEST_F(LedgerTest, WhatIsWrittenIsAppendOnlyByGrantsAndByTriggers) {
   tests::give_credit(pool(), project, 100);
-  const auto superuser = tests::make_superuser_pool();
+  const auto owner = tests::make_owner_pool(), superuser = tests::make_superuser_pool();
   for (const char* table : {"transfer", "usage", "audit_log", "ledger_seal", "ledger_head"})
     for (const std::string statement : {"UPDATE $ SET %", "DELETE FROM $", "TRUNCATE $ CASCADE"}) {
       std::string sql = statement;
@@ -376,11 +376,14 @@ TEST_F(LedgerTest, WhatIsWrittenIsAppendOnlyByGrantsAndByTriggers) {
                     : name == "transfer" ? "amount = 1"
                                          : "hash = '\\x'");
       EXPECT_EQ(refusal(pool(), sql), "42501") << sql;
+      EXPECT_EQ(refusal(*owner, sql), "42501") << sql;
       EXPECT_EQ(refusal(*superuser, sql), "23000") << sql;
     }
-  EXPECT_EQ(refusal(pool(), "UPDATE transfer SET seq = DEFAULT"), "23000") << "the column that foreign keys lock by";
-  for (const char* sql : {"UPDATE price SET nano_per_1k = 0", "DELETE FROM price"})
-    EXPECT_EQ(refusal(pool(), sql), "23000");
+  EXPECT_EQ(refusal(*owner, "UPDATE transfer SET seq = DEFAULT"), "23000") << "the column that foreign keys lock by";
+  for (const char* sql : {"UPDATE price SET nano_per_1k = 0", "DELETE FROM price"}) {
+    EXPECT_EQ(refusal(pool(), sql), "42501");
+    EXPECT_EQ(refusal(*owner, sql), "23000");
+  }
 }
 
 TEST_F(LedgerTest, VerifyNamesAnAlteredBalance) {

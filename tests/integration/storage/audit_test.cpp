@@ -51,7 +51,7 @@ class AuditTest : public testing::Test {
     struct Undo {};
     std::string found;
     try {
-      pool().transact(Scope::system(), [&](Transaction& tx) {
+      make_owner_pool()->transact(Scope::system(), [&](Transaction& tx) {
         tx.execute("GRANT UPDATE, DELETE ON audit_log TO CURRENT_USER");
         tx.execute("ALTER TABLE audit_log DISABLE TRIGGER USER");
         EXPECT_EQ(tx.execute(sql, {id}).affected_rows(), 1u) << sql;
@@ -113,7 +113,7 @@ TEST_F(AuditTest, RowsAreNeitherChangedNorTakenOut) {
   for (const bool granted : {false, true})
     for (const char* sql : {"UPDATE audit_log SET type = 'x'", "DELETE FROM audit_log", "TRUNCATE audit_log"}) {
       try {
-        pool().transact(Scope::system(), [&](Transaction& tx) {
+        make_owner_pool()->transact(Scope::system(), [&](Transaction& tx) {
           if (granted) tx.execute("GRANT UPDATE, DELETE, TRUNCATE ON audit_log TO CURRENT_USER");
           tx.execute(sql);
         });

@@ -94,13 +94,14 @@ TEST(PostgresPool, ValuesComeBackAsTheyWent) {
 class PoolTable : public testing::Test {
  protected:
   void SetUp() override {
-    pool().transact(Scope::system(), [this](Transaction& tx) {
+    owner->transact(Scope::system(), [this](Transaction& tx) {
       tx.execute_script("CREATE TABLE " + table + " (k int PRIMARY KEY, n int NOT NULL)");
+      tx.execute_script("GRANT ALL ON " + table + " TO finetuned_app");
       tx.execute_script("INSERT INTO " + table + " VALUES (1, 0), (2, 0)");
     });
   }
   void TearDown() override {
-    pool().transact(Scope::system(), [this](Transaction& tx) { tx.execute_script("DROP TABLE " + table); });
+    owner->transact(Scope::system(), [this](Transaction& tx) { tx.execute_script("DROP TABLE " + table); });
   }
   std::int64_t value(int k) {
     return pool().transact(Scope::system(), [&](Transaction& tx) {
@@ -115,6 +116,7 @@ class PoolTable : public testing::Test {
       tx.execute("SELECT pg_terminate_backend($1::int, 5000)", {pid});
     });
   }
+  std::unique_ptr<Pool> owner = tests::make_owner_pool();
   std::string table = [] {
     std::string name = "t_" + base::make_uuid();
     for (char& c : name)
@@ -279,7 +281,7 @@ TEST_F(PoolTable, AConnectionLostBeforeCommitIsUnavailableAndChangesNothing) {
 }
 
 TEST_F(PoolTable, AConnectionLostInCommitIsToldApart) {
-  pool().transact(Scope::system(), [&](Transaction& tx) {  // the session ends itself while it commits
+  owner->transact(Scope::system(), [&](Transaction& tx) {  // the session ends itself while it commits
     tx.execute_script("CREATE FUNCTION " + table + "_cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
                       " PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); RETURN NULL; END $$;"
                       "CREATE CONSTRAINT TRIGGER cut AFTER UPDATE ON " + table +

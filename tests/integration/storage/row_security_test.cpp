@@ -16,16 +16,17 @@ using postgres::Transaction;
 const std::set<std::string> kShared{
     "base_model",        // every project sees them
     "price",             // the same for all
-    "organization",      // a project reads its own alone, by its key's id
-    "reconciliation",    // the system's own record, which no route reads
     "share_clock",       // one number
     "training_speed",    // of workers, by base and device
     "worker",            // who trains, for whomever
     "schema_migration",  // the migrator's
 };
 
-/// Policies beside `serves_project(...)`.
-const std::set<std::string> kBeside{"fine_tuned_model_permitted"};  // to see, not to change: is_permitted(name)
+/// Policies beside `serves_project(...)`: to see, not to change.
+const std::set<std::string> kBeside{
+    "fine_tuned_model_permitted",  // is_permitted(name)
+    "organization_own",            // the project's
+};
 
 class RowSecurity : public testing::Test {
  protected:

@@ -29,7 +29,7 @@ pid_t spawn(const std::vector<std::string>& arguments, const std::string& out, c
   words.push_back(nullptr);
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
-  for (const char* name : {"FINETUNED_CONFIG", "FINETUNED_DATABASE_URL"}) ::unsetenv(name);
+  for (const char* name : {"FINETUNED_CONFIG", "FINETUNED_DATABASE_URL", "FINETUNED_DATABASE_OWNER_URL"}) ::unsetenv(name);
   ::dup2(::open(out.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600), STDOUT_FILENO);
   ::dup2(::open(err.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600), STDERR_FILENO);
   ::execv(FINETUNED_PROGRAM, words.data());
@@ -54,7 +54,7 @@ Outcome run_program(const std::vector<std::string>& arguments) {
 Site::Site(const std::string& more) : config_file_(data_.path() / "finetuned.toml") {
   const std::string url = make_empty_database();
   std::ofstream(config_file_) << "data_directory = \"" << data_.path().string() << "\"\n"
-                              << "[database]\nurl = \"" << url << "\"\n"
+                              << "[database]\nurl = \"" << application_url(url) << "\"\nowner_url = \"" << url << "\"\n"
                               << "[redis]\nsocket = \"" << redis_address().socket << "\"\n"
                               << "[gateway]\nport = 0\n"
                               << more;

@@ -1,11 +1,13 @@
 #include "tests/integration/support/services.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <vector>
 
 #include "base/expects.h"
 #include "base/ids.h"
+#include "storage/postgres/grants.h"
 #include "storage/postgres/migrator.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -45,7 +47,7 @@ void run_psql(const std::string& sql) {
 class Databases final : public testing::Environment {
  public:
   std::vector<std::string> names;
-  std::string url;
+  std::string url;  ///< its owner's
   std::unique_ptr<postgres::Pool> shared_pool;
 
   void TearDown() override {
@@ -71,6 +73,19 @@ Databases& databases() {
   return *environment;
 }
 
+/// The URL with another user; deploy/local/services.sh makes them.
+std::string as(std::string url, const std::string& role) {
+  const std::string user = "user=";
+  const auto at = url.find(user);
+  base::expects(at != std::string::npos, "the test database's URL names its user");
+  const auto end = std::min(url.find('&', at), url.size());
+  return url.replace(at + user.size(), end - at - user.size(), role);
+}
+
+std::unique_ptr<postgres::Pool> make_pool_as(const std::string& role) {
+  return std::make_unique<postgres::Pool>(postgres::PoolOptions{.url = as(database_url(), role), .connections = 1});
+}
+
 // Registered before main begins the tests, so that TearDown runs whichever test used it first.
 [[maybe_unused]] const bool registered = (databases(), true);
 
@@ -78,14 +93,17 @@ Databases& databases() {
 
 std::string make_empty_database() { return databases().make(); }
 
+std::string application_url(const std::string& owner_url) { return as(owner_url, "finetuned_app"); }
+
 std::string database_url() {
   Databases& all = databases();
   if (all.url.empty()) {
     all.url = all.make();
     postgres::Pool migrating({.url = all.url, .connections = 1});
     postgres::migrate(migrating, postgres::embedded_migrations());
+    postgres::grant_to_application(migrating, "finetuned_app");
   }
-  return all.url;
+  return application_url(all.url);
 }
 
 std::unique_ptr<postgres::Pool> make_pool(std::size_t connections) {
@@ -95,14 +113,9 @@ std::unique_ptr<postgres::Pool> make_pool(std::size_t connections) {
   return std::make_unique<postgres::Pool>(std::move(options));
 }
 
-std::unique_ptr<postgres::Pool> make_superuser_pool() {
-  std::string url = database_url();
-  const std::string user = "user=finetuned";  // as deploy/local/services.sh makes both
-  const auto at = url.find(user);
-  base::expects(at != std::string::npos, "the test database's URL names its user");
-  url.replace(at, user.size(), "user=services");
-  return std::make_unique<postgres::Pool>(postgres::PoolOptions{.url = url, .connections = 1});
-}
+std::unique_ptr<postgres::Pool> make_owner_pool() { return make_pool_as("finetuned"); }
+
+std::unique_ptr<postgres::Pool> make_superuser_pool() { return make_pool_as("services"); }
 
 postgres::Pool& pool() {
   Databases& all = databases();
