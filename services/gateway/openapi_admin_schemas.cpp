@@ -46,6 +46,16 @@ constexpr NamedType kTypes[] = {
      "technical_level: string | null; developer_persona: string | null; projects: {object: 'list'; data: {id: string; "
      "name: string; role: 'owner' | 'member'}[]} | null}"},
     {"UserList", "{...List; data: User[]}"},
+    {"UserRoleRequest", "{role_id: string}"},
+    {"RoleFields",
+     "{id: string; name: string; description: string | null; permissions: string[]; resource_type: string; "
+     "predefined_role: boolean}"},
+    {"AssignedRole",
+     "{...RoleFields; created_at: null; updated_at: null; created_by: null; created_by_user_obj: null; metadata: null; "
+     "assignment_sources: {principal_id: string; principal_type: 'user'}[]}"},
+    {"UserRoleList", "{object: 'list'; data: AssignedRole[]; has_more: boolean; next: string | null}"},
+    {"UserRole", "{object: 'user.role'; user: User; role: {object: 'role'; ...RoleFields}}"},
+    {"UserRoleDeleted", "{object: 'user.role.deleted'; deleted: boolean}"},
     {"ProjectUserRequest", "{role: 'owner' | 'member'; user_id?: string; email?: string}"},
     {"ProjectUserChange", "{role?: 'owner' | 'member'}"},
     {"ProjectUser",

@@ -54,6 +54,10 @@ test("people have roles in the organization and in projects", async () => {
     await organization.projects.users.create(project.id, { role: "member", email });
   const [ada] = await all(organization.users.list({ emails: ["ada@example.org"] }));
   assert.equal((await organization.users.update(ada.id, { role: "owner" })).role, "owner");
+  assert.deepEqual((await all(organization.users.roles.list(ada.id))).map((role) => role.name), ["owner"]);
+  assert.equal((await organization.users.roles.retrieve("role-owner", { user_id: ada.id })).resource_type, "api.organization");
+  assert.equal((await organization.users.roles.delete("role-owner", { user_id: ada.id })).deleted, true);
+  assert.equal((await organization.users.roles.create(ada.id, { role_id: "role-owner" })).user.role, "owner");
   await organization.projects.users.update(ada.id, { project_id: project.id, role: "owner" });
   assert.equal((await organization.users.retrieve(ada.id)).projects.data[0].role, "owner");
   assert.equal((await all(organization.projects.users.list(project.id, { limit: 1 }))).length, 2);

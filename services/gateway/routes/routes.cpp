@@ -24,6 +24,7 @@ Router make_router(const Platform& platform, std::uint64_t most_json_bytes) {
   add_project_key_routes(router, platform);
   add_service_account_routes(router, platform);
   add_project_user_routes(router, platform);
+  add_user_role_routes(router, platform);
   add_user_routes(router, platform);
   add_rate_limit_routes(router, platform);
   add_spend_limit_routes(router, platform);

@@ -35,6 +35,7 @@ void add_project_routes(Router& router, const Platform& platform);
 void add_project_key_routes(Router& router, const Platform& platform);
 void add_service_account_routes(Router& router, const Platform& platform);
 void add_project_user_routes(Router& router, const Platform& platform);
+void add_user_role_routes(Router& router, const Platform& platform);
 void add_user_routes(Router& router, const Platform& platform);
 void add_rate_limit_routes(Router& router, const Platform& platform);
 void add_spend_limit_routes(Router& router, const Platform& platform);

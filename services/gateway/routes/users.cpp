@@ -55,7 +55,7 @@ json::object update_user(Transaction& tx, const Request& request) {
   change.role = fields.choice("role", {"owner", "reader"});
   change.technical_level = fields.text("technical_level", kMostText);
   change.developer_persona = fields.text("developer_persona", kMostText);
-  fields.refuse("role_id", "there are no custom roles; give role");
+  fields.refuse("role_id", "give role here, or POST .../roles");
   UserStore users = users_of(tx, request);
   const auto user = users.update(request.params.at(0), change);
   if (!user) throw no_user(request);

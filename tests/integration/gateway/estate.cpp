@@ -20,7 +20,7 @@ constexpr const char* kAlert = R"({"threshold_amount":5,"currency":"USD","interv
                                R"({"type":"email","recipients":["a@b.c"]}})";
 constexpr const char* kLimit = R"({"threshold_amount":500,"currency":"USD","interval":"month"})";
 // What stands above projects: a neighbour's is its own as well.
-const std::set<std::string> kOfOrganization{"organization_id", "key_id", "user_id", "organization_alert_id", "friend_id", "email"};
+const std::set<std::string> kOfOrganization{"organization_id", "key_id", "user_id", "organization_alert_id", "friend_id", "email", "role_id"};
 
 class Builder {
  public:
@@ -154,6 +154,7 @@ class Builder {
     note("member_id", text(admin("POST", project_path("/users"), R"({"role":"member","email":")" + email + "\"}").at("id")));
     note("email", email);
     note("user_id", estate_.id("member_id"));
+    note("role_id", text(admin("POST", "/users/" + estate_.id("user_id") + "/roles", R"({"role_id":"role-owner"})").at("role").at("id")));
     note("alert_id", text(admin("POST", project_path("/spend_alerts"), kAlert).at("id")));
     admin("POST", project_path("/spend_limit"), kLimit);
     admin("PUT", project_path("/quotas"), R"({"queued_jobs":50})");

@@ -52,6 +52,42 @@ TEST_F(UsersTest, TheSamePersonIsInOneOrganizationOnceAndInManyProjects) {
   EXPECT_EQ(send_as(other.admin_key, "POST", "/v1/organization/users/" + id, R"({"role":"owner"})").status, 404);
 }
 
+TEST_F(UsersTest, APersonsRoleIsListedAssignedAndTakenAway) {
+  const std::string id = text(add("ada@example.org").at("id"));
+  const std::string roles = "/users/" + id + "/roles";
+  const json::value list = done("GET", roles);
+  EXPECT_EQ(list.at("data").as_array().size(), 1u);
+  EXPECT_EQ(list.at("data").at(0).at("id"), "role-reader");
+  EXPECT_EQ(list.at("data").at(0).at("predefined_role"), true);
+  EXPECT_EQ(list.at("data").at(0).at("assignment_sources"), (json::value{{{"principal_id", id}, {"principal_type", "user"}}}));
+  EXPECT_EQ(list.at("has_more"), false);
+  EXPECT_TRUE(list.at("next").is_null());
+  EXPECT_EQ(done("GET", roles + "?after=role-reader").at("data").as_array().size(), 0u);
+  EXPECT_EQ(admin("GET", roles + "?after=role-owner").status, 400);
+
+  const json::value assigned = done("POST", roles, R"({"role_id":"role-owner"})");
+  EXPECT_EQ(assigned.at("object"), "user.role");
+  EXPECT_EQ(assigned.at("role").at("object"), "role");
+  EXPECT_EQ(assigned.at("user").at("role"), "owner");
+  EXPECT_EQ(done("GET", "/users/" + id).at("role"), "owner");
+  done("POST", roles, R"({"role_id":"role-owner"})");
+  EXPECT_EQ(done("GET", roles + "/role-owner").at("name"), "owner");
+  EXPECT_EQ(admin("GET", roles + "/role-reader").code(), "role_not_found");
+  EXPECT_EQ(admin("DELETE", roles + "/role-reader").code(), "role_not_found");
+
+  EXPECT_EQ(done("DELETE", roles + "/role-owner"), (json::value{{"object", "user.role.deleted"}, {"deleted", true}}));
+  EXPECT_EQ(done("GET", "/users/" + id).at("role"), "reader");
+  EXPECT_EQ(admin("DELETE", roles + "/role-reader").code(), "role_is_required");
+  EXPECT_EQ(audited(), (Types{"user.added", "user.added", "role.assignment.created", "role.assignment.deleted"}))
+      << "a role that the person had already is no change";
+  for (const char* body : {R"({"role_id":"role-king"})", R"({"role_id":"owner"})"})
+    EXPECT_EQ(admin("POST", roles, body).code(), "role_not_found") << body;
+  EXPECT_EQ(admin("POST", roles, "{}").code(), "missing_required_parameter");
+  EXPECT_EQ(admin("GET", "/users/user-none/roles").code(), "user_not_found");
+  const Tenant other = make_tenant();
+  EXPECT_EQ(send_as(other.admin_key, "POST", "/v1/organization" + roles, R"({"role_id":"role-owner"})").code(), "user_not_found");
+}
+
 TEST_F(UsersTest, RolesAreChangedAndMembershipsEnd) {
   const std::string id = text(add("ada@example.org").at("id"));
   const std::string member = project("/users/" + id);
