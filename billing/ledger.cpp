@@ -289,7 +289,7 @@ std::optional<Transfer> Ledger::find(const std::string& transfer_id) {
 storage::Page<Transfer> Ledger::list(const std::string& project_id, const storage::PageRequest& request) {
   if (request.after && !base::is_uuid(*request.after))
     throw base::bad_request("invalid_cursor", "No transfer '" + *request.after + "' to list after.", "after");
-  return storage::read_page(tx_, request, "transfer", "id",
+  return storage::read_page(tx_, request, "transfer", "id", "project_id",
                             std::string(kSelectTransfer) + "transfer.project_id = $1 AND transfer.ledger = $2",
                             {project_id, to_string(ledger_)}, read_transfer);
 }

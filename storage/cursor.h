@@ -12,13 +12,15 @@
 namespace finetuned::storage {
 
 /// Reads one page of a table that has a growing `seq`. `select` is a SELECT with a WHERE and without ORDER BY, using
-/// `values` as $1..$n; `key` is the column that `request.after` names a row by. Throws ApiError 400 `invalid_cursor`.
+/// `values` as $1..$n; `key` is the column that `request.after` names a row by, and `owner` the one that says whose list the
+/// row is in: $1's (NULL: anyone's). Throws ApiError 400 `invalid_cursor`, for a row of another list as for none.
 template <class Map>
 auto read_page(postgres::Transaction& tx, const PageRequest& request, const std::string& table, const std::string& key,
-               std::string select, std::vector<postgres::Value> values, Map map) {
+               const std::string& owner, std::string select, std::vector<postgres::Value> values, Map map) {
   using T = decltype(map(std::declval<postgres::Row>()));
   if (request.after) {
-    const auto found = tx.execute("SELECT seq FROM " + table + " WHERE " + key + " = $1", {*request.after});
+    const auto found = tx.execute("SELECT seq FROM " + table + " WHERE " + key + " = $1 AND ($2::text IS NULL OR " + owner + " = $2)",
+                                  {*request.after, values.at(0)});
     if (found.empty())
       throw base::bad_request("invalid_cursor", "No object '" + *request.after + "' to list after.", "after");
     values.emplace_back(found.row(0).integer("seq"));

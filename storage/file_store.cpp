@@ -73,7 +73,7 @@ std::optional<File> FileStore::find_even_deleted(const std::string& id) {
 
 Page<File> FileStore::list(const std::string& project_id, const std::optional<std::string>& purpose,
                            const PageRequest& request) {
-  return read_page(tx_, request, "file", "id",
+  return read_page(tx_, request, "file", "id", "project_id",
                    kSelectFile + "project_id = $1 AND " + kLive + " AND ($2::text IS NULL OR purpose = $2)",
                    {project_id, purpose}, read_file_row);
 }

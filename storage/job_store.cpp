@@ -107,7 +107,7 @@ Page<Job> JobStore::list(const std::string& project_id, const PageRequest& reque
                          const std::optional<boost::json::object>& metadata) {
   std::optional<std::string> pairs;
   if (metadata) pairs = boost::json::serialize(*metadata);
-  return read_page(tx_, request, "job", "id",
+  return read_page(tx_, request, "job", "id", "project_id",
                    select_jobs("project_id = $1 AND ($2::jsonb IS NULL OR metadata @> $2::jsonb)"),
                    {project_id, pairs}, read_job_row);
 }
@@ -242,14 +242,14 @@ void JobStore::append_events_locked(const std::string& job_id, const std::string
 }
 
 Page<Event> JobStore::list_events(const std::string& job_id, const PageRequest& request) {
-  return read_page(tx_, request, "job_event", "id",
+  return read_page(tx_, request, "job_event", "id", "job_id",
                    "SELECT id, seq, job_id, extract(epoch FROM created_at)::bigint AS created_at, type, level, message,"
                    " data FROM job_event WHERE job_id = $1",
                    {job_id}, read_event);
 }
 
 Page<Checkpoint> JobStore::list_checkpoints(const std::string& job_id, const PageRequest& request) {
-  return read_page(tx_, request, "job_checkpoint", "id", kSelectCheckpoint, {job_id}, read_checkpoint);
+  return read_page(tx_, request, "job_checkpoint", "id", "job_id", kSelectCheckpoint, {job_id}, read_checkpoint);
 }
 
 std::optional<Checkpoint> JobStore::last_checkpoint(const std::string& job_id) {

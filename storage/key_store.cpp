@@ -114,7 +114,7 @@ bool KeyStore::lives(const std::string& id) {
 }
 
 Page<ApiKey> KeyStore::list(const std::optional<std::string>& project_id, const PageRequest& request) {
-  return read_page(tx_, request, "api_key", "id", kSelect + "($1::text IS NULL OR api_key.project_id = $1)",
+  return read_page(tx_, request, "api_key", "id", "project_id", kSelect + "($1::text IS NULL OR api_key.project_id = $1)",
                    {project_id}, read_key);
 }
 

@@ -106,7 +106,7 @@ Page<Project> OrganizationStore::list_projects_of(const std::string& organizatio
 
 Page<Project> OrganizationStore::list_projects(const std::optional<std::string>& organization_id,
                                                const PageRequest& request) {
-  return read_page(tx_, request, "project", "id",
+  return read_page(tx_, request, "project", "id", "organization_id",
                    kSelectProject + "($1::text IS NULL OR organization_id = $1)", {organization_id},
                    read_project);
 }

@@ -84,7 +84,7 @@ std::optional<WebhookEndpoint> WebhookStore::find(const std::string& id) {
 }
 
 Page<WebhookEndpoint> WebhookStore::list(const std::string& project_id, const PageRequest& request) {
-  return read_page(tx_, request, "webhook_endpoint", "id", std::string(kSelect) + "project_id = $1", {project_id},
+  return read_page(tx_, request, "webhook_endpoint", "id", "project_id", std::string(kSelect) + "project_id = $1", {project_id},
                    read_endpoint);
 }
 
@@ -118,7 +118,7 @@ WebhookStore::Queued WebhookStore::queue_test(const WebhookEndpoint& endpoint, W
 }
 
 Page<WebhookDelivery> WebhookStore::list_deliveries(const std::string& endpoint_id, const PageRequest& request) {
-  return read_page(tx_, request, "webhook_delivery", "id", std::string(kSelectDelivery) + "endpoint_id = $1",
+  return read_page(tx_, request, "webhook_delivery", "id", "endpoint_id", std::string(kSelectDelivery) + "endpoint_id = $1",
                    {endpoint_id}, read_delivery);
 }
 

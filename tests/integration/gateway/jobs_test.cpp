@@ -53,6 +53,29 @@ TEST_F(JobsTest, ListsPageAndFilterByMetadata) {
   EXPECT_EQ(get("/v1/fine_tuning/jobs?limit=101").param(), "limit");
 }
 
+TEST_F(JobsTest, AnotherJobsEventIsNoPlaceInTheListAndInTheStream) {
+  const auto events = [](const std::string& id) { return "/v1/fine_tuning/jobs/" + id + "/events"; };
+  const std::string mine = create(), other = create();
+  const auto first_event = [&](const std::string& id) { return text(get(events(id)).json().at("first_id")); };
+  EXPECT_EQ(get(events(mine) + "?after=" + first_event(mine)).status, 200);
+  const Answer crossed = get(events(mine) + "?after=" + first_event(other)), unknown = get(events(mine) + "?after=ftevent-none");
+  for (const Answer& answer : {crossed, unknown}) {
+    EXPECT_EQ(answer.status, 400) << answer.body;
+    EXPECT_EQ(answer.code(), "invalid_cursor");
+  }
+  const std::string stream = "/v1/fine_tuning/jobs/" + mine + "/stream";
+  EXPECT_EQ(send("GET", stream, "", {"Last-Event-ID: " + first_event(other)}).code(), "invalid_cursor");
+
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    for (const std::string& id : {mine, other})
+      tx.execute("INSERT INTO job_checkpoint (id, job_id, project_id, step, trained_tokens, model_name, metrics, objects)"
+                 " SELECT 'ftckpt-' || $1, id, project_id, 1, 1, 'm-' || $1, '{}', '{}' FROM job WHERE id = $1", {id});
+  });
+  const std::string checkpoints = "/v1/fine_tuning/jobs/" + mine + "/checkpoints?after=ftckpt-";
+  EXPECT_EQ(get(checkpoints + mine).status, 200);
+  EXPECT_EQ(get(checkpoints + other).code(), "invalid_cursor");
+}
+
 TEST_F(JobsTest, AQueuedJobIsCancelledAtOnceAndItsHoldReturned) {
   const std::string id = create();
   EXPECT_NE(held(), "0");
