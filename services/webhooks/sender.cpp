@@ -1,7 +1,6 @@
 #include "services/webhooks/sender.h"
 
 #include <curl/curl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -22,6 +21,7 @@ namespace {
 
 constexpr std::size_t kMostAnswerBytes = 64 << 10, kShownBytes = 256, kMostAddresses = 16;
 constexpr long kConnectMilliseconds = 5'000;
+constexpr std::size_t kMostLookups = 64;  // of them those that a deliverer's threads wait for, and those that they gave up on
 
 /// The try may not be made; the message is the delivery's error.
 struct Refused : std::runtime_error {
@@ -47,17 +47,9 @@ std::string address_text(const std::string& bytes) {
 }
 
 /// Every address of the host, each checked unless `trusted`. Throws Refused.
-std::vector<std::string> resolve(const base::HttpsUrl& url, bool trusted) {
-  addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const int failed = ::getaddrinfo(url.host.c_str(), nullptr, &hints, &found);
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> list(found, &::freeaddrinfo);
-  if (failed != 0) throw Refused("the host could not be resolved: " + std::string(::gai_strerror(failed)));
+std::vector<std::string> checked(std::vector<std::string> found, bool trusted) {
   std::vector<std::string> addresses;
-  for (const addrinfo* one = found; one; one = one->ai_next) {
-    std::string bytes = address_bytes(one->ai_addr);
+  for (std::string& bytes : found) {
     if (bytes.empty()) throw Refused("the host has an address that is neither IPv4 nor IPv6");
     if (const char* kind = trusted ? nullptr : not_public(bytes))
       throw Refused("the host has an address that webhooks are not sent to (" + std::string(kind) + ")");
@@ -184,7 +176,7 @@ std::set<std::string> parse_allowed_hosts(std::string_view text) {
   return hosts;
 }
 
-Sender::Sender(SenderOptions options) : options_(std::move(options)) {
+Sender::Sender(SenderOptions options) : options_(std::move(options)), resolver_(options_.resolve_limit, kMostLookups) {
   base::expects(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK, "libcurl starts");
 }
 
@@ -193,7 +185,7 @@ Sender::~Sender() { curl_global_cleanup(); }
 Answer Sender::post(const std::string& text, const std::vector<Header>& headers, const std::string& body) const {
   try {
     const base::HttpsUrl url = base::parse_https_url(text);
-    const auto addresses = resolve(url, options_.allowed_hosts.contains(url.authority()));
+    const auto addresses = checked(resolver_.resolve(url.host), options_.allowed_hosts.contains(url.authority()));
     const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> easy(curl_easy_init(), &curl_easy_cleanup);
     if (!easy) throw std::bad_alloc();
     Try attempt{.addresses = addresses, .start = {}};
@@ -219,6 +211,8 @@ Answer Sender::post(const std::string& text, const std::vector<Header>& headers,
   } catch (const base::UrlError& error) {
     return {std::nullopt, std::string("the URL ") + error.what(), ""};
   } catch (const Refused& error) {
+    return {std::nullopt, error.what(), ""};
+  } catch (const Unresolved& error) {
     return {std::nullopt, error.what(), ""};
   }
 }

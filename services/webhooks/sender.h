@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "base/https_url.h"
+#include "services/webhooks/resolver.h"
 
 namespace finetuned::webhooks {
 
 struct SenderOptions {
   std::set<std::string> allowed_hosts;  ///< `HOST:PORT` (HttpsUrl::authority) that may have private addresses
   std::string ca_file;                  ///< certificates to trust beside the system's; empty: none
+  std::chrono::milliseconds resolve_limit{5'000};
   std::chrono::milliseconds timeout{10'000};  ///< of a whole try, after its host is resolved
 };
 
@@ -46,6 +48,7 @@ class Sender {
 
  private:
   SenderOptions options_;
+  Resolver resolver_;
 };
 
 }  // namespace finetuned::webhooks
