@@ -57,11 +57,14 @@ AuditEntry read_entry(const postgres::Row& row) {
 void AuditStore::record(const NewAuditEntry& entry) {
   const boost::json::value* resource = entry.payload.if_contains("id");
   base::expects(resource && resource->is_string(), "an audit entry names what was changed");
+  const bool lent = !tx_.scope().is_system();
+  if (lent) tx_.execute_later("SELECT set_config('finetuned.scope', 'system', true)");
   tx_.execute(
       "INSERT INTO audit_log (id, organization_id, project_id, type, actor_key_id, resource_id, payload)"
       " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb)",
       {base::make_id("auditlog"), entry.organization_id, entry.project_id, entry.type, entry.actor_key_id,
        std::string(resource->get_string()), boost::json::serialize(entry.payload)});
+  if (lent) tx_.execute_later("SELECT set_config('finetuned.scope', 'project', true)");
 }
 
 Page<AuditEntry> AuditStore::list(const std::string& organization_id, const AuditFilter& filter,

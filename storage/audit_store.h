@@ -43,7 +43,7 @@ struct AuditFilter {
 };
 
 /// The log of what administrators changed: append only, and chained by the database (migration 0007), one chain an
-/// organization. System scope.
+/// organization. System scope, which `record` takes for its one row where the transaction is a project's.
 class AuditStore {
  public:
   explicit AuditStore(postgres::Transaction& tx) : tx_(tx) {}

@@ -24,7 +24,8 @@ function modern(node) {
 
 // What OpenAI's log has no name for: docs/administration.md.
 const OUR_AUDIT_EVENTS = ["credit.created", "quota.updated", "spend_alert.created", "spend_alert.updated", "spend_alert.deleted",
-  "spend_limit.updated", "spend_limit.deleted"];
+  "spend_limit.updated", "spend_limit.deleted", "webhook_endpoint.created", "webhook_endpoint.updated", "webhook_endpoint.deleted",
+  "webhook_endpoint.secret_rotated"];
 
 /** With what is answered on purpose beyond the specification. */
 function widened(definition) {

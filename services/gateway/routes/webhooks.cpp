@@ -6,6 +6,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/sealing.h"
+#include "services/gateway/admin.h"
 #include "services/gateway/idempotency.h"
 #include "services/gateway/job_request.h"
 #include "services/gateway/paging.h"
@@ -124,6 +125,22 @@ storage::WebhookEndpointChange read_change(std::string_view body, bool may_enabl
   return change;
 }
 
+/// Of a URL, whose path and query may hold a receiver's secret, the host alone.
+std::string host_of(const std::string& url) { return base::parse_https_url(url).authority(); }
+
+void audit_change(Transaction& tx, const Request& request, const std::string& what, json::object payload) {
+  audit(tx, request, "webhook_endpoint." + what, std::move(payload), request.principal.project_id);
+}
+
+json::object changes_of(const storage::WebhookEndpointChange& change) {
+  json::object changes;
+  if (change.url) changes["host"] = host_of(*change.url);
+  if (change.events) changes["events"] = json::array(change.events->begin(), change.events->end());
+  if (change.description) changes["description"] = or_null(*change.description);
+  if (change.enabled) changes["enabled"] = *change.enabled;
+  return changes;
+}
+
 /// The bytes as they are shown, once.
 std::string shown(const std::string& secret) { return "whsec_" + base::base64_encode(secret); }
 
@@ -143,6 +160,7 @@ Response create_endpoint(const Platform& platform, const Request& request) {
       throw base::bad_request("too_many_webhook_endpoints", "A project has at most " +
                                   std::to_string(storage::kMostWebhookEndpoints) + " webhook endpoints: delete one first.");
     json::object shape = endpoint_shape(find_endpoint(tx, endpoint.id));
+    audit_change(tx, request, "created", {{"id", endpoint.id}, {"data", {{"host", host_of(endpoint.url)}, {"events", shape.at("events")}}}});
     shape["secret"] = shown(secret);
     return shape;
   };
@@ -176,7 +194,10 @@ Response update_endpoint(const Platform& platform, const Request& request) {
   const auto endpoint = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
     find_endpoint(tx, id);
     WebhookStore(tx).update(id, change);
-    return find_endpoint(tx, id);
+    WebhookEndpoint changed = find_endpoint(tx, id);
+    json::object changes = changes_of(change);
+    if (!changes.empty()) audit_change(tx, request, "updated", {{"id", id}, {"changes_requested", std::move(changes)}});
+    return changed;
   });
   return json_response(endpoint_shape(endpoint));
 }
@@ -186,6 +207,7 @@ Response delete_endpoint(const Platform& platform, const Request& request) {
   platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
     find_endpoint(tx, id);
     WebhookStore(tx).remove(id);
+    audit_change(tx, request, "deleted", {{"id", id}});
   });
   return json_response(deleted_shape(id, "webhook_endpoint"));
 }
@@ -199,6 +221,7 @@ Response rotate_secret(const Platform& platform, const Request& request) {
     return answer_once(tx, platform, request, [&] {
       json::object rotated = endpoint_shape(find_endpoint(tx, id));
       WebhookStore(tx).set_secret(id, platform.webhooks_key.seal(secret, id));
+      audit_change(tx, request, "secret_rotated", {{"id", id}});
       rotated["secret"] = shown(secret);
       return rotated;
     });

@@ -56,6 +56,41 @@ TEST_F(WebhookEndpointsTest, AnEndpointIsMadeAndItsSecretShownOnce) {
   });
 }
 
+TEST_F(WebhookEndpointsTest, EachChangeIsInTheAuditLogWithoutItsSecrets) {
+  const json::value made = create(R"({"url":"https://hooks.example.com/a?token=hidden","events":["fine_tuning.job.failed"]})");
+  const std::string id = text(made.at("id")), path = path_of(made);
+  send("POST", path, R"({"enabled":false,"description":"off"})");
+  send("POST", path, "{}");
+  send("POST", path, R"({"url":"http://plain.example.com"})");
+  const json::value rotated = send("POST", path + "/rotate_secret", "").json();
+  send("DELETE", path, "");
+  send("DELETE", path, "");
+  const Answer log = send_as(tenant_.admin_key, "GET", "/v1/organization/audit_logs?order=asc&resource_ids[]=" + id);
+  ASSERT_EQ(log.status, 200) << log.body;
+  std::vector<std::string> types;
+  const json::value list = log.json();
+  for (const json::value& entry : list.at("data").as_array()) {
+    types.push_back(text(entry.at("type")));
+    EXPECT_EQ(text(entry.at("project").at("id")), tenant_.project.id);
+    EXPECT_TRUE(entry.at("actor").is_object());
+  }
+  EXPECT_THAT(types, testing::ElementsAre("webhook_endpoint.created", "webhook_endpoint.updated", "webhook_endpoint.secret_rotated",
+                                          "webhook_endpoint.deleted"));
+  EXPECT_EQ(list.at("data").at(0).at("webhook_endpoint.created"),
+            (json::value{{"id", id}, {"data", {{"host", "hooks.example.com:443"}, {"events", {"fine_tuning.job.failed"}}}}}));
+  EXPECT_EQ(list.at("data").at(1).at("webhook_endpoint.updated"),
+            (json::value{{"id", id}, {"changes_requested", {{"description", "off"}, {"enabled", false}}}}));
+  for (const std::string& secret : {std::string("hidden"), text(made.at("secret")), text(rotated.at("secret"))})
+    EXPECT_EQ(log.body.find(secret), std::string::npos);
+}
+
+TEST_F(WebhookEndpointsTest, AnotherEndpointsDeliveryIsNoPlaceInTheList) {
+  const std::string mine = create_id(), other = create_id();
+  const std::string delivery = text(send("POST", other + "/test", "").json().at("id"));
+  EXPECT_EQ(get(other + "/deliveries?after=" + delivery).status, 200);
+  EXPECT_EQ(get(mine + "/deliveries?after=" + delivery).code(), "invalid_cursor");
+}
+
 TEST_F(WebhookEndpointsTest, ListsPage) {
   const std::string first = text(create().at("id")), second = text(create().at("id"));
   const json::value page = get("/v1/webhook_endpoints?limit=1").json();
