@@ -301,6 +301,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   add_keys(admin, options);
   add_projects(admin, options);
   add_workers(admin, options);
+  add_reseal_command(admin, options);
 }
 
 }  // namespace finetuned::services

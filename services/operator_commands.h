@@ -9,7 +9,7 @@ class App;
 namespace finetuned::services {
 
 /// Adds the operator's commands, which reach the database and the data directory by themselves: `models
-/// import|list`, `admin bootstrap|credit|correct|keys|projects`, `ledger verify|head|export|statement`,
+/// import|list`, `admin bootstrap|credit|correct|keys|projects|reseal`, `ledger verify|head|export|statement`,
 /// `audit verify`.
 ///
 /// A chosen command runs while `app` parses, and writes its result to stdout. It throws UsageError and FormatError for
@@ -20,6 +20,7 @@ void add_operator_commands(CLI::App& app, const ProgramOptions& options);
 // The groups that it is made of.
 void add_model_commands(CLI::App& app, const ProgramOptions& options);
 void add_admin_commands(CLI::App& app, const ProgramOptions& options);
+void add_reseal_command(CLI::App& admin, const ProgramOptions& options);
 void add_ledger_commands(CLI::App& app, const ProgramOptions& options);
 void add_audit_commands(CLI::App& app, const ProgramOptions& options);
 

@@ -102,6 +102,13 @@ bool WebhookStore::set_secret(const std::string& id, const std::string& sealed_s
              .affected_rows() == 1;
 }
 
+std::vector<std::pair<std::string, std::string>> WebhookStore::sealed_secrets() {
+  const auto rows = tx_.execute("SELECT id, sealed_secret FROM webhook_endpoint ORDER BY seq FOR NO KEY UPDATE");
+  std::vector<std::pair<std::string, std::string>> all;
+  for (std::size_t i = 0; i < rows.size(); ++i) all.emplace_back(rows.row(i).text("id"), rows.row(i).bytes("sealed_secret"));
+  return all;
+}
+
 bool WebhookStore::remove(const std::string& id) {
   return tx_.execute("DELETE FROM webhook_endpoint WHERE id = $1", {id}).affected_rows() == 1;
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "storage/page.h"
@@ -69,6 +70,8 @@ class WebhookStore {
   /// or too old.
   bool update(const std::string& id, const WebhookEndpointChange& change);
   bool set_secret(const std::string& id, const std::string& sealed_secret);
+  /// Of every project's endpoints, locked: id and sealed secret. System scope.
+  std::vector<std::pair<std::string, std::string>> sealed_secrets();
   /// With its deliveries.
   bool remove(const std::string& id);
 

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/files.h"
+#include "base/sealing.h"
 #include "storage/model_store.h"
 #include "tests/integration/platform/tiny_model.h"
 #include "tests/integration/supervisor/program.h"
@@ -254,6 +255,38 @@ TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
   const Outcome cut = site_.run({"ledger", "verify"});
   EXPECT_EQ(cut.status, 1);
   EXPECT_THAT(cut.out, HasSubstr("chain: USD_NANO position 1, transfer (gone): the chain ends at position 0"));
+}
+
+TEST_F(OperatorTest, ResealingMovesTheSigningSecretsToANewKey) {
+  EXPECT_EQ(site_.run({"admin", "bootstrap", "--organization", "local", "--project", "default"}).status, 0);
+  const auto before = base::SealingKey::load_or_create(site_.data().path() / "before");
+  const auto now = base::SealingKey::load_or_create(site_.data().path() / "webhooks.key");
+  const auto add = [&](const std::string& id, const std::string& sealed) {
+    site_.pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("INSERT INTO webhook_endpoint (id, project_id, url, events, sealed_secret)"
+                 " SELECT $1, id, 'https://a.example', '{fine_tuning.job.failed}', $2::bytea FROM project LIMIT 1",
+                 {id, postgres::Value::bytes(sealed)});
+    });
+  };
+  const auto opened = [&](const std::string& id) {
+    return site_.pool().transact(Scope::system(), [&](Transaction& tx) {
+      return now.open(tx.execute("SELECT sealed_secret FROM webhook_endpoint WHERE id = $1", {id}).row(0).bytes("sealed_secret"), id);
+    });
+  };
+  add("we-old", before.seal("old secret", "we-old"));
+  add("we-new", now.seal("new secret", "we-new"));
+  const std::vector<std::string> command{"admin", "reseal", "--previous-key", (site_.data().path() / "before").string()};
+  const Outcome first = site_.run(command), again = site_.run(command);
+  EXPECT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(first.out, "1 signing secrets sealed anew, 1 had been already\n");
+  EXPECT_EQ(again.out, "0 signing secrets sealed anew, 2 had been already\n");
+  EXPECT_EQ(opened("we-old"), "old secret");
+  EXPECT_EQ(opened("we-new"), "new secret");
+  add("we-lost", before.seal("moved", "we-another"));
+  const Outcome lost = site_.run(command);
+  EXPECT_EQ(lost.status, 1);
+  EXPECT_THAT(lost.out, HasSubstr("we-lost: neither key opens its secret"));
+  EXPECT_EQ(site_.run({"admin", "reseal", "--previous-key", "/nonexistent"}).status == 0, false);
 }
 
 TEST_F(OperatorTest, AuditVerifyNamesTheAlteredEntry) {
