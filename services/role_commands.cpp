@@ -28,7 +28,7 @@ constexpr Role kRoles[] = {
     {"scheduler", "wake the roles, admit jobs, take jobs back from dead workers", run_scheduler, true},
     {"worker", "train queued jobs", run_worker, true},
     {"metering", "settle what was left open and replay the ledger", run_metering, true},
-    {"webhooks", "tell projects' webhook endpoints when jobs end", run_webhooks, true},
+    {"webhooks", "tell projects' webhook endpoints when jobs end; or, by a command behind it, a project's own endpoints", run_webhooks, true},
     {"migrate", "bring the database to this program's version, and end", run_migrate, false},
 };
 
@@ -81,7 +81,9 @@ void add_role_commands(CLI::App& app, const ProgramOptions& options, int& exit_s
   serve_command.callback([&] { exit_status = serve(options); });
   for (const Role& role : kRoles) {
     CLI::App& command = *app.add_subcommand(role.name, role.help);
-    command.callback([&role, &options, &exit_status] { exit_status = run_role(role, options); });
+    command.callback([&role, &command, &options, &exit_status] {
+      if (command.get_subcommands().empty()) exit_status = run_role(role, options);  // else one of the API's ran
+    });
   }
   add_rank_command(app, exit_status);
 }

@@ -6,7 +6,8 @@ class App;
 
 namespace finetuned::cli {
 
-/// Adds the commands that talk to a running platform over its API: `files`, `jobs` and `balance`.
+/// Adds the commands that talk to a running platform over its API: `files`, `jobs`, `balance` and
+/// `webhooks` (below the role of that name).
 ///
 /// A chosen command runs while `app` parses. It asks the API at FINETUNED_URL (or `--url`) with
 /// FINETUNED_API_KEY (or

@@ -38,6 +38,7 @@ void add_api_commands(CLI::App& app) {
   add_files_commands(app);
   add_jobs_commands(app);
   add_balance_command(app);
+  add_webhooks_commands(app);
 }
 
 }  // namespace finetuned::cli

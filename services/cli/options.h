@@ -34,5 +34,7 @@ std::string page_of(const std::string& path, int limit, const std::string& after
 void add_files_commands(CLI::App& app);
 void add_jobs_commands(CLI::App& app);
 void add_balance_command(CLI::App& app);
+/// Below the role of that name where `app` has it: alone, `webhooks` is the role.
+void add_webhooks_commands(CLI::App& app);
 
 }  // namespace finetuned::cli
