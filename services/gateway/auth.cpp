@@ -1,5 +1,7 @@
 #include "services/gateway/auth.h"
 
+#include <algorithm>
+
 #include "base/errors.h"
 #include "base/sha256.h"
 #include "storage/key_store.h"
@@ -11,7 +13,7 @@ namespace finetuned::gateway {
 namespace {
 
 constexpr std::size_t kMostKeyBytes = 256;
-constexpr std::string_view kScheme = "Bearer ";
+constexpr std::string_view kScheme = "bearer ";  // in any case: RFC 9110
 
 base::ApiError refused(int status, const char* code, const std::string& message) {
   return {status, "invalid_request_error", code, message};
@@ -19,7 +21,8 @@ base::ApiError refused(int status, const char* code, const std::string& message)
 
 std::string bearer_of(const Request& request) {
   const auto value = request.header("authorization").value_or("");
-  if (value.size() <= kScheme.size() || value.substr(0, kScheme.size()) != kScheme)
+  const auto same = [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); };
+  if (value.size() <= kScheme.size() || !std::equal(kScheme.begin(), kScheme.end(), value.begin(), same))
     throw refused(401, "missing_api_key",
                   "You didn't provide an API key. Send it in the Authorization header: `Authorization: Bearer YOUR_KEY`.");
   const auto key = value.substr(kScheme.size());

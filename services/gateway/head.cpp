@@ -11,7 +11,8 @@ namespace {
 constexpr std::size_t kMaxFields = 100;
 constexpr std::size_t kMaxLengthDigits = 15;
 /// Fields of which two would let two readers see two requests. Host is the first.
-constexpr std::string_view kOnce[] = {"host", "content-length", "transfer-encoding", "authorization", "content-type"};
+constexpr std::string_view kOnce[] = {"host",         "content-length", "transfer-encoding", "authorization",
+                                      "content-type", "idempotency-key", "range",            "if-range"};
 using FieldCounts = std::array<std::size_t, std::size(kOnce)>;
 
 bool is_letter_or_digit(char c) {

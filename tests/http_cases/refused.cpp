@@ -87,6 +87,8 @@ std::vector<RefusedBytes> make_fields() {
       {"Host empty", head({"GET /healthz HTTP/1.1", "Host:"})},
       {"Host blank", head({"GET /healthz HTTP/1.1", "Host: \t "})},
       {"Host repeated", with("Host: a")},
+      {"Range repeated", with("Range: bytes=0-0\r\nRange: bytes=1-1")},
+      {"Idempotency-Key repeated", with("Idempotency-Key: a\r\nIdempotency-Key: b")},
       {"two Hosts", with("Host: b")},
       {"two Hosts, one in capitals", with("HOST: b")},
       {"Host as a list", head({"GET /healthz HTTP/1.1", "Host: a, b"})},

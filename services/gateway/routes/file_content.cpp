@@ -1,5 +1,9 @@
+#include <algorithm>
+#include <string_view>
+
 #include "base/errors.h"
 #include "services/gateway/range.h"
+#include "services/gateway/render.h"
 #include "services/gateway/routes/file_lookup.h"
 #include "services/gateway/routes/routes.h"
 #include "storage/objects/local_store.h"
@@ -32,13 +36,34 @@ std::string quoted(const std::string& name) {
   return out + "\"";
 }
 
+/// Whether an If-None-Match names the tag, strong or weak, among others, or is `*`.
+bool names(std::string_view list, std::string_view etag) {
+  while (!list.empty()) {
+    const auto comma = list.find(',');
+    std::string_view one = list.substr(0, comma);
+    list = comma == std::string_view::npos ? "" : list.substr(comma + 1);
+    one.remove_prefix(std::min(one.find_first_not_of(" \t"), one.size()));
+    if (const auto end = one.find_last_not_of(" \t"); end != std::string_view::npos) one = one.substr(0, end + 1);
+    if (one.starts_with("W/")) one.remove_prefix(2);
+    if (one == etag || one == "*") return true;
+  }
+  return false;
+}
+
+Response unsatisfiable(std::uint64_t size) {
+  Response response = render_error(base::ApiError(416, "invalid_request_error", "range_not_satisfiable",
+                                                  "The range lies beyond the file's " + std::to_string(size) + " bytes."));
+  response.headers.emplace_back("content-range", "bytes */" + std::to_string(size));
+  return response;
+}
+
 }  // namespace
 
 Response content_of(const Platform& platform, const Request& request, const storage::File& file) {
   const std::string etag = "\"" + file.sha256 + "\"";
   Response response;
   response.headers.emplace_back("etag", etag);
-  if (request.header("if-none-match") == std::string_view(etag)) {
+  if (names(request.header("if-none-match").value_or(""), etag)) {
     response.status = 304;
     return response;
   }
@@ -52,9 +77,7 @@ Response content_of(const Platform& platform, const Request& request, const stor
   const auto asked = request.header("range");
   if (asked && (!if_range || *if_range == etag)) {
     const auto part = parse_range(*asked, reader->size());
-    if (part.unsatisfiable)
-      throw base::ApiError(416, "invalid_request_error", "range_not_satisfiable",
-                           "The range lies beyond the file's " + std::to_string(reader->size()) + " bytes.");
+    if (part.unsatisfiable) return unsatisfiable(reader->size());
     if (part.range) {
       range = *part.range;
       response.status = 206;

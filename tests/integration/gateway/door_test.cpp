@@ -36,6 +36,18 @@ TEST_F(DoorTest, KeysAreChecked) {
                                           "openai-organization: " + tenant_.project.organization_id}).status, 200);
 }
 
+TEST_F(DoorTest, TheSchemesNameIsInAnyCase) {
+  const auto status_with = [&](const std::string& authorization) {
+    Call request;
+    request.path = "/v1/files";
+    request.headers = {"Authorization: " + authorization};
+    return call(gateway_->port(), request).status;
+  };
+  for (const char* scheme : {"Bearer ", "bearer ", "BEARER "}) EXPECT_EQ(status_with(scheme + tenant_.key), 200) << scheme;
+  for (const char* scheme : {"", "Basic ", "Bearer", "Bearer\t", "Bearer  ", "Bearers "})
+    EXPECT_EQ(status_with(scheme + tenant_.key), 401) << scheme;
+}
+
 TEST_F(DoorTest, AKeyRevokedBehindTheGatewaysBackIsRefusedWithinASecond) {
   EXPECT_EQ(get("/v1/files").status, 200);
   pool().transact(postgres::Scope::system(), [&](postgres::Transaction& tx) {

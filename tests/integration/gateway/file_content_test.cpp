@@ -34,6 +34,7 @@ TEST_F(FileContentTest, RangesAreParts) {
   const Answer beyond = send("GET", path, "", {"Range: bytes=" + size + "-"});
   EXPECT_EQ(beyond.status, 416);
   EXPECT_EQ(beyond.code(), "range_not_satisfiable");
+  EXPECT_EQ(beyond.header("content-range"), "bytes */" + size);
 }
 
 TEST_F(FileContentTest, ETagsSaveADownload) {
@@ -49,6 +50,10 @@ TEST_F(FileContentTest, ETagsSaveADownload) {
   ASSERT_TRUE(same);
   EXPECT_EQ(same->status, 304);
   EXPECT_EQ(same->body, "");
+  for (const std::string& list : {std::string("*"), "W/" + etag, "\"another\", " + etag + " ,"})
+    EXPECT_EQ(send("GET", path, "", {"If-None-Match: " + list}).status, 304) << list;
+  for (const std::string& list : {std::string("\"another\""), std::string(","), etag.substr(1), "x" + etag})
+    EXPECT_EQ(send("GET", path, "", {"If-None-Match: " + list}).status, 200) << list;
   request.headers = {"Range: bytes=0-3", "If-Range: \"another\""};
   wire.send(to_bytes(request));  // the connection stayed in step
   const auto whole = wire.read();
