@@ -11,11 +11,10 @@ namespace finetuned::billing {
 
 namespace {
 
-constexpr char kSelectTransfer[] =
-    "SELECT transfer.id, transfer.seq, transfer.project_id, transfer.ledger, transfer.kind, debit_id, credit_id,"
-    " debit.kind AS debit_account, credit.kind AS credit_account, amount, pending_id, corrects_id, job_id, price_version,"
-    " reason, extract(epoch FROM created_at)::bigint AS created_at"
-    " FROM transfer JOIN account debit ON debit.id = debit_id JOIN account credit ON credit.id = credit_id WHERE ";
+const std::string kSelectTransfer =
+    std::string("SELECT ") + kTransferColumns +
+    ", debit.kind AS debit_account, credit.kind AS credit_account FROM transfer JOIN account debit ON debit.id = debit_id"
+    " JOIN account credit ON credit.id = credit_id WHERE ";
 
 // Both balances move with the row, or nothing does: an id that is there already, or a hold that is resolved, inserts none.
 constexpr char kMove[] =
@@ -29,23 +28,11 @@ constexpr char kMove[] =
     "  credits_posted = credits_posted + $14::bigint FROM inserted WHERE account.id = inserted.credit_id)"
     " SELECT count(*) AS moved FROM inserted";
 
-Transfer read_transfer(const postgres::Row& row) {
-  return {.id = row.text("id"),
-          .seq = row.integer("seq"),
-          .project_id = row.text("project_id"),
-          .ledger = ledger_named(row.text("ledger")),
-          .kind = kind_named(row.text("kind")),
-          .debit_id = row.integer("debit_id"),
-          .credit_id = row.integer("credit_id"),
-          .debit_account = row.text("debit_account"),
-          .credit_account = row.text("credit_account"),
-          .amount = {row.integer("amount")},
-          .pending_id = row.maybe_text("pending_id"),
-          .corrects_id = row.maybe_text("corrects_id"),
-          .job_id = row.maybe_text("job_id"),
-          .price_version = row.maybe_integer("price_version"),
-          .reason = row.text("reason"),
-          .created_at = row.integer("created_at")};
+Transfer read_with_accounts(const postgres::Row& row) {
+  Transfer transfer = read_transfer(row);
+  transfer.debit_account = row.text("debit_account");
+  transfer.credit_account = row.text("credit_account");
+  return transfer;
 }
 
 std::string shown(const std::optional<std::string>& text) {
@@ -164,18 +151,25 @@ bool Ledger::move(const Transfer& transfer, const Effect& effect) {
   throw TransferConflict("the transfer id " + transfer.id + " is taken: choose another");
 }
 
+/// What credit and hold are made of; where its money goes is theirs to say.
+Transfer Ledger::new_transfer(const std::string& id, const std::string& project_id, TransferKind kind, Amount amount,
+                              const std::string& reason) const {
+  Transfer transfer;
+  transfer.id = id;
+  transfer.project_id = project_id;
+  transfer.ledger = ledger_;
+  transfer.kind = kind;
+  transfer.amount = amount;
+  transfer.reason = reason;
+  return transfer;
+}
+
 bool Ledger::credit(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& reason) {
   base::expects(amount.value > 0, "a credit is positive");
   const Accounts accounts = lock_accounts(project_id);
-  Transfer transfer;
-  transfer.id = transfer_id;
-  transfer.project_id = project_id;
-  transfer.ledger = ledger_;
-  transfer.kind = TransferKind::kSingle;
+  Transfer transfer = new_transfer(transfer_id, project_id, TransferKind::kSingle, amount, reason);
   transfer.debit_id = accounts.funding;
   transfer.credit_id = accounts.prepaid;
-  transfer.amount = amount;
-  transfer.reason = reason;
   return move(transfer, {.pending = 0, .posted = amount.value});
 }
 
@@ -183,17 +177,11 @@ bool Ledger::hold(const std::string& transfer_id, const std::string& project_id,
                   std::int64_t price_version) {
   base::expects(amount.value > 0, "a hold is positive");
   const Accounts accounts = lock_accounts(project_id);
-  Transfer transfer;
-  transfer.id = transfer_id;
-  transfer.project_id = project_id;
-  transfer.ledger = ledger_;
-  transfer.kind = TransferKind::kPending;
+  Transfer transfer = new_transfer(transfer_id, project_id, TransferKind::kPending, amount, "held for " + job_id);
   transfer.debit_id = accounts.prepaid;
   transfer.credit_id = accounts.revenue;
-  transfer.amount = amount;
   transfer.job_id = job_id;
   transfer.price_version = price_version;
-  transfer.reason = "held for " + job_id;
   if (accounts.available < amount) {
     if (is_known(transfer)) return false;
     throw InsufficientFunds(ledger_, accounts.available, amount);
@@ -281,17 +269,17 @@ Balance Ledger::balance(const std::string& project_id) {
 }
 
 std::optional<Transfer> Ledger::find(const std::string& transfer_id) {
-  const auto rows = tx_.execute(std::string(kSelectTransfer) + "transfer.id = $1::uuid", {transfer_id});
+  const auto rows = tx_.execute(kSelectTransfer + "transfer.id = $1::uuid", {transfer_id});
   if (rows.empty()) return std::nullopt;
-  return read_transfer(rows.row(0));
+  return read_with_accounts(rows.row(0));
 }
 
 storage::Page<Transfer> Ledger::list(const std::string& project_id, const storage::PageRequest& request) {
   if (request.after && !base::is_uuid(*request.after))
     throw base::bad_request("invalid_cursor", "No transfer '" + *request.after + "' to list after.", "after");
   return storage::read_page(tx_, request, "transfer", "id", "project_id",
-                            std::string(kSelectTransfer) + "transfer.project_id = $1 AND transfer.ledger = $2",
-                            {project_id, to_string(ledger_)}, read_transfer);
+                            kSelectTransfer + "transfer.project_id = $1 AND transfer.ledger = $2",
+                            {project_id, to_string(ledger_)}, read_with_accounts);
 }
 
 }  // namespace finetuned::billing

@@ -69,6 +69,8 @@ class Ledger {
   struct Effect;
   Accounts lock_accounts(const std::string& project_id);
   Debit lock_debit(std::int64_t debit_id, std::int64_t credit_id);
+  Transfer new_transfer(const std::string& id, const std::string& project_id, TransferKind kind, Amount amount,
+                        const std::string& reason) const;
   bool resolve(TransferKind kind, const std::string& transfer_id, const std::string& hold_id, std::optional<Amount> charged,
                const std::string& reason);
   bool move(const Transfer& transfer, const Effect& effect);

@@ -9,11 +9,6 @@
 
 namespace finetuned::billing {
 
-const char kEntryColumns[] =
-    "t.id, t.seq, t.project_id, t.ledger, t.kind, t.debit_id, t.credit_id, t.amount, t.pending_id, t.corrects_id, t.job_id,"
-    " t.price_version, t.reason, CASE WHEN isfinite(t.created_at) THEN (extract(epoch FROM t.created_at) * 1000000)::bigint"
-    " ELSE 0 END AS created_micros";
-
 namespace {
 
 /// Writes fields one behind the other; what is not written stays zero.
@@ -61,7 +56,7 @@ std::array<char, LedgerEntry::kBytes> LedgerEntry::bytes() const {
   for (const auto& id : {std::optional(transfer.id), transfer.pending_id, transfer.corrects_id})
     write.uuid(id);
   for (const std::int64_t number :
-       {transfer.debit_id, transfer.credit_id, transfer.amount.value, created_micros, transfer.price_version.value_or(0)})
+       {transfer.debit_id, transfer.credit_id, transfer.amount.value, transfer.created_micros, transfer.price_version.value_or(0)})
     write.integer(number);
   for (const auto& text : {std::optional(transfer.project_id), transfer.job_id, std::optional(transfer.reason)})
     write.digest(text);
@@ -72,28 +67,6 @@ std::array<char, LedgerEntry::kBytes> LedgerEntry::bytes() const {
 std::string LedgerEntry::hash(const std::string& before) const {
   const auto mine = bytes();
   return base::sha256_bytes(before + std::string(mine.data(), mine.size()));
-}
-
-LedgerEntry read_entry(const postgres::Row& row) {
-  LedgerEntry entry;
-  entry.transfer = {.id = row.text("id"),
-                    .seq = row.integer("seq"),
-                    .project_id = row.text("project_id"),
-                    .ledger = ledger_named(row.text("ledger")),
-                    .kind = kind_named(row.text("kind")),
-                    .debit_id = row.integer("debit_id"),
-                    .credit_id = row.integer("credit_id"),
-                    .debit_account = {},
-                    .credit_account = {},
-                    .amount = {row.integer("amount")},
-                    .pending_id = row.maybe_text("pending_id"),
-                    .corrects_id = row.maybe_text("corrects_id"),
-                    .job_id = row.maybe_text("job_id"),
-                    .price_version = row.maybe_integer("price_version"),
-                    .reason = row.text("reason"),
-                    .created_at = 0};
-  entry.created_micros = row.integer("created_micros");
-  return entry;
 }
 
 }  // namespace finetuned::billing

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "billing/transfer.h"
-#include "storage/postgres/transaction.h"
 
 namespace finetuned::billing {
 
@@ -36,7 +35,6 @@ struct LedgerEntry {
   static constexpr std::size_t kBytes = 208;
 
   Transfer transfer;
-  std::int64_t created_micros = 0;
   std::int64_t position = 0;
 
   std::array<char, kBytes> bytes() const;
@@ -45,10 +43,5 @@ struct LedgerEntry {
 };
 
 inline const std::string kBeforeFirst(32, '\0');
-
-/// The columns that read_entry reads, of a `transfer t`; position is the caller's to set. Throws std::invalid_argument where
-/// ledger or kind is none that there is: someone took the database's CHECK away.
-extern const char kEntryColumns[];
-LedgerEntry read_entry(const postgres::Row& row);
 
 }  // namespace finetuned::billing

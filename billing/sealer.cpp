@@ -16,7 +16,7 @@ constexpr std::int64_t kSealerLock = 0x66740010;
 // Two statements, the second by the primary key: joined, the planner, who cannot tell what row-level security lets through, reads
 // every transfer.
 constexpr char kWaiting[] = "SELECT seq, transfer_id FROM ledger_unsealed ORDER BY seq LIMIT $1";
-const std::string kTransfers = std::string("SELECT ") + kEntryColumns + " FROM transfer t WHERE t.id = ANY ($1::uuid[])";
+const std::string kTransfers = std::string("SELECT ") + kTransferColumns + " FROM transfer WHERE transfer.id = ANY ($1::uuid[])";
 constexpr char kEnd[] = "SELECT position, hash FROM ledger_seal WHERE ledger = $1 ORDER BY position DESC LIMIT 1";
 constexpr char kSeal[] =
     "INSERT INTO ledger_seal (ledger, position, transfer_id, prev_hash, hash)"
@@ -35,12 +35,12 @@ End end_of(postgres::Transaction& tx, LedgerName ledger) {
   return {rows.row(0).integer("position"), rows.row(0).bytes("hash")};
 }
 
-std::map<std::string, LedgerEntry> read_transfers(postgres::Transaction& tx, const postgres::Result& queue) {
+std::map<std::string, Transfer> read_transfers(postgres::Transaction& tx, const postgres::Result& queue) {
   std::vector<std::string> ids;
   for (std::size_t i = 0; i < queue.size(); ++i) ids.push_back(queue.row(i).text("transfer_id"));
   const auto rows = tx.execute(kTransfers, {postgres::Value::texts(ids)});
-  std::map<std::string, LedgerEntry> transfers;
-  for (std::size_t i = 0; i < rows.size(); ++i) transfers.emplace(rows.row(i).text("id"), read_entry(rows.row(i)));
+  std::map<std::string, Transfer> transfers;
+  for (std::size_t i = 0; i < rows.size(); ++i) transfers.emplace(rows.row(i).text("id"), read_transfer(rows.row(i)));
   return transfers;
 }
 
@@ -56,7 +56,7 @@ std::size_t seal_transfers(postgres::Transaction& tx, int most) {
   for (std::size_t i = 0; i < queue.size(); ++i) {
     const auto found = transfers.find(queue.row(i).text("transfer_id"));
     if (found == transfers.end()) continue;  // gone: it stays here, and verify names it
-    LedgerEntry entry = found->second;
+    LedgerEntry entry{.transfer = found->second, .position = 0};
     const LedgerName ledger = entry.transfer.ledger;
     if (!ends.contains(ledger)) ends[ledger] = end_of(tx, ledger);
     End& end = ends[ledger];

@@ -41,4 +41,28 @@ LedgerName ledger_named(std::string_view name) {
   throw std::invalid_argument("'" + std::string(name) + "' is no ledger");
 }
 
+const char kTransferColumns[] =
+    "transfer.id, transfer.seq, transfer.project_id, transfer.ledger, transfer.kind, debit_id, credit_id, amount, pending_id,"
+    " corrects_id, job_id, price_version, reason, CASE WHEN isfinite(transfer.created_at)"
+    " THEN (extract(epoch FROM transfer.created_at) * 1000000)::bigint ELSE 0 END AS created_micros";
+
+Transfer read_transfer(const postgres::Row& row) {
+  return {.id = row.text("id"),
+          .seq = row.integer("seq"),
+          .project_id = row.text("project_id"),
+          .ledger = ledger_named(row.text("ledger")),
+          .kind = kind_named(row.text("kind")),
+          .debit_id = row.integer("debit_id"),
+          .credit_id = row.integer("credit_id"),
+          .debit_account = {},
+          .credit_account = {},
+          .amount = {row.integer("amount")},
+          .pending_id = row.maybe_text("pending_id"),
+          .corrects_id = row.maybe_text("corrects_id"),
+          .job_id = row.maybe_text("job_id"),
+          .price_version = row.maybe_integer("price_version"),
+          .reason = row.text("reason"),
+          .created_micros = row.integer("created_micros")};
+}
+
 }  // namespace finetuned::billing

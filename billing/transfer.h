@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/money.h"
+#include "storage/postgres/transaction.h"
 
 namespace finetuned::billing {
 
@@ -30,7 +31,7 @@ struct Transfer {
   TransferKind kind = TransferKind::kSingle;
   std::int64_t debit_id = 0;
   std::int64_t credit_id = 0;
-  std::string debit_account;  ///< its kind: `prepaid`, `revenue` or `funding`
+  std::string debit_account;  ///< its kind: `prepaid`, `revenue` or `funding`; Ledger::find and ::list tell it
   std::string credit_account;
   Amount amount;
   std::optional<std::string> pending_id;   ///< of a post, void or expire: the hold that it resolves
@@ -38,7 +39,14 @@ struct Transfer {
   std::optional<std::string> job_id;
   std::optional<std::int64_t> price_version;
   std::string reason;
-  std::int64_t created_at = 0;
+  std::int64_t created_micros = 0;  ///< since 1970-01-01 UTC
+
+  std::int64_t created_at() const { return created_micros / 1'000'000; }  ///< Unix time
 };
+
+/// The columns of the table `transfer` that read_transfer reads. It throws std::invalid_argument where ledger or kind is none
+/// that there is: someone took the database's CHECK away.
+extern const char kTransferColumns[];
+Transfer read_transfer(const postgres::Row& row);
 
 }  // namespace finetuned::billing

@@ -16,9 +16,9 @@ constexpr std::size_t kMostFaults = 100;
 // By the index on id for each seal: both lie in the order of time, and nothing is sorted.
 const std::string kOpen = std::string(
                               "DECLARE chain NO SCROLL CURSOR FOR SELECT s.position, s.transfer_id, s.prev_hash, s.hash,"
-                              " t.id IS NULL AS gone, ") +
-                          kEntryColumns +
-                          " FROM ledger_seal s LEFT JOIN transfer t ON t.id = s.transfer_id"
+                              " transfer.id IS NULL AS gone, ") +
+                          kTransferColumns +
+                          " FROM ledger_seal s LEFT JOIN transfer ON transfer.id = s.transfer_id"
                           " WHERE s.ledger = $1 AND s.position > $2 ORDER BY s.position";
 
 constexpr char kUnsealed[] =
@@ -70,8 +70,7 @@ class Walk {
   std::string wrong_with(const postgres::Row& row, std::int64_t position, const std::string& before,
                          const std::string& hash) const {
     try {
-      LedgerEntry entry = read_entry(row);
-      entry.position = position;
+      const LedgerEntry entry{.transfer = read_transfer(row), .position = position};
       if (entry.transfer.ledger != ledger_)
         return "it was sealed in this ledger, and is in " + to_string(entry.transfer.ledger) + " now";
       return entry.hash(before) == hash ? "" : "its contents are not those that were sealed";

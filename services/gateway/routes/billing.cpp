@@ -56,7 +56,7 @@ json::object transfer_shape(const billing::Transfer& transfer) {
   shape["job_id"] = or_null(transfer.job_id);
   shape["price_version"] = or_null(transfer.price_version);
   shape["reason"] = transfer.reason;
-  shape["created_at"] = transfer.created_at;
+  shape["created_at"] = transfer.created_at();
   return shape;
 }
 

@@ -84,17 +84,16 @@ TEST_F(ChainTest, WhatIsSealedIsTheDocumentedBytes) {
   EXPECT_EQ(verification.sealed, verification.transfers);
   EXPECT_EQ(verification.unsealed, 0);
   const std::string select = std::string(
-                                 "SELECT s.position, ledger_entry(t, s.position) AS bytes, s.hash, s.prev_hash,"
-                                 " sha256(s.prev_hash || ledger_entry(t, s.position)) AS by_hand, ") +
-                             billing::kEntryColumns +
-                             " FROM ledger_seal s JOIN transfer t ON t.id = s.transfer_id ORDER BY s.position";
+                                 "SELECT s.position, ledger_entry(transfer, s.position) AS bytes, s.hash, s.prev_hash,"
+                                 " sha256(s.prev_hash || ledger_entry(transfer, s.position)) AS by_hand, ") +
+                             billing::kTransferColumns +
+                             " FROM ledger_seal s JOIN transfer ON transfer.id = s.transfer_id ORDER BY s.position";
   system([&](Transaction& tx) {
     const auto rows = tx.execute(select);
     ASSERT_GT(rows.size(), 6u);
     std::string before = billing::kBeforeFirst;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      auto entry = billing::read_entry(rows.row(i));
-      entry.position = rows.row(i).integer("position");
+      const billing::LedgerEntry entry{.transfer = billing::read_transfer(rows.row(i)), .position = rows.row(i).integer("position")};
       EXPECT_EQ(entry.position, static_cast<std::int64_t>(i + 1));
       const auto bytes = entry.bytes();
       EXPECT_EQ(base::hex_encode({bytes.data(), bytes.size()}), base::hex_encode(rows.row(i).bytes("bytes")));
@@ -109,7 +108,7 @@ TEST_F(ChainTest, WhatIsSealedIsTheDocumentedBytes) {
 TEST(LedgerEntry, IsTheTableOfItsHeader) {
   billing::LedgerEntry entry;
   entry.position = 3;
-  entry.created_micros = -2;
+  entry.transfer.created_micros = -2;
   entry.transfer.id = "00112233-4455-6677-8899-aabbccddeeff";
   entry.transfer.seq = 258;
   entry.transfer.ledger = billing::LedgerName::kPointsMicro;
