@@ -22,10 +22,14 @@ constexpr char kMove[] =
     "  corrects_id, job_id, price_version, reason)"
     "  VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, $8::uuid, $9::uuid, $10, $11, $12)"
     "  ON CONFLICT DO NOTHING RETURNING debit_id, credit_id),"
-    " debited AS (UPDATE account SET debits_pending = debits_pending + $13::bigint, debits_posted = debits_posted + $14::bigint"
+    " debited AS (UPDATE account SET debits_pending = debits_pending + $13::bigint, debits_posted = debits_posted + $14::bigint,"
+    "  owing_allowed = greatest(credit_limit, least(owing_allowed,"
+    "   debits_posted + debits_pending - credits_posted + $13::bigint + $14::bigint))"
     "  FROM inserted WHERE account.id = inserted.debit_id),"
     " credited AS (UPDATE account SET credits_pending = credits_pending + $13::bigint,"
-    "  credits_posted = credits_posted + $14::bigint FROM inserted WHERE account.id = inserted.credit_id)"
+    "  credits_posted = credits_posted + $14::bigint, owing_allowed = greatest(credit_limit, least(owing_allowed,"
+    "   debits_posted + debits_pending - credits_posted - $14::bigint))"
+    "  FROM inserted WHERE account.id = inserted.credit_id)"
     " SELECT count(*) AS moved FROM inserted";
 
 Transfer read_with_accounts(const postgres::Row& row) {
@@ -91,7 +95,7 @@ struct Ledger::Effect {
 
 Ledger::Accounts Ledger::lock_accounts(const std::string& project_id) {
   const std::string select =
-      "SELECT id, kind, credits_posted - debits_posted - debits_pending AS available FROM account WHERE project_id = $1"
+      "SELECT id, kind, credits_posted + credit_limit - debits_posted - debits_pending AS available FROM account WHERE project_id = $1"
       " AND ledger = $2 AND kind IN ('prepaid', 'revenue', 'funding') ORDER BY id FOR NO KEY UPDATE";
   const std::string ledger = to_string(ledger_);
   auto rows = tx_.execute(select, {project_id, ledger});
@@ -119,7 +123,7 @@ Ledger::Accounts Ledger::lock_accounts(const std::string& project_id) {
 
 Ledger::Debit Ledger::lock_debit(std::int64_t debit_id, std::int64_t credit_id) {
   const auto rows = tx_.execute(
-      "SELECT id, no_overdraft, credits_posted - debits_posted - debits_pending AS available FROM account"
+      "SELECT id, no_overdraft, credits_posted + credit_limit - debits_posted - debits_pending AS available FROM account"
       " WHERE id IN ($1, $2) ORDER BY id FOR NO KEY UPDATE",
       {debit_id, credit_id});
   base::expects(rows.size() == 2, "a transfer's two accounts");
@@ -253,9 +257,20 @@ bool Ledger::correct(const std::string& transfer_id, const std::string& correcte
   return move(transfer, {.pending = 0, .posted = amount.value});
 }
 
+bool Ledger::set_credit_limit(const std::string& project_id, Amount limit) {
+  base::expects(ledger_ == LedgerName::kUsdNano && limit.value >= 0, "a credit limit is of dollars, and not negative");
+  const Accounts accounts = lock_accounts(project_id);
+  return tx_.execute(
+             "UPDATE account SET credit_limit = $2,"
+             " owing_allowed = greatest($2::bigint, debits_posted + debits_pending - credits_posted)"
+             " WHERE id = $1 AND credit_limit <> $2",
+             {accounts.prepaid, limit.value})
+             .affected_rows() == 1;
+}
+
 Balance Ledger::balance(const std::string& project_id) {
   const auto rows = tx_.execute(
-      "SELECT credits_posted, debits_posted, debits_pending FROM account"
+      "SELECT credits_posted, debits_posted, debits_pending, credit_limit FROM account"
       " WHERE project_id = $1 AND ledger = $2 AND kind = 'prepaid'",
       {project_id, to_string(ledger_)});
   if (rows.empty()) return {};
@@ -264,7 +279,8 @@ Balance Ledger::balance(const std::string& project_id) {
   balance.credited = {row.integer("credits_posted")};
   balance.spent = {row.integer("debits_posted")};
   balance.held = {row.integer("debits_pending")};
-  balance.available = {balance.credited.value - balance.spent.value - balance.held.value};
+  balance.credit_limit = {row.integer("credit_limit")};
+  balance.available = {balance.credited.value + balance.credit_limit.value - balance.spent.value - balance.held.value};
   return balance;
 }
 

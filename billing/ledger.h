@@ -11,12 +11,13 @@
 
 namespace finetuned::billing {
 
-/// A project's prepaid account. credited = available + held + spent.
+/// A project's prepaid account. credited + credit_limit = available + held + spent.
 struct Balance {
-  Amount available;
+  Amount available;  ///< for new holds; below 0 where the credit limit was lowered below what is used of it
   Amount held;
   Amount spent;
   Amount credited;
+  Amount credit_limit;  ///< how much it may owe; 0: prepaid
 };
 
 /// The account lacks this much. Nothing was written; the transaction is still good.
@@ -37,8 +38,8 @@ struct TransferConflict : std::runtime_error {
 /// and returns false; another body under the id throws TransferConflict. Accounts are locked in the order of their ids;
 /// lock the job row first where one is involved.
 ///
-/// A project has three accounts a ledger: `prepaid` (what it may spend: never overdrawn), `revenue` (what it paid) and
-/// `funding` (where its credits came from).
+/// A project has three accounts a ledger: `prepaid` (what it may spend: it never owes more than its credit limit), `revenue`
+/// (what it paid) and `funding` (where its credits came from).
 class Ledger {
  public:
   explicit Ledger(postgres::Transaction& tx, LedgerName ledger = LedgerName::kUsdNano) : tx_(tx), ledger_(ledger) {}
@@ -57,6 +58,10 @@ class Ledger {
   /// Moves `amount` > 0 of an earlier `single`, `post` or `correction` back, with the other corrections of it at most what
   /// that moved. Throws InsufficientFunds where a credit is corrected that is spent.
   bool correct(const std::string& transfer_id, const std::string& corrected_id, Amount amount, const std::string& reason);
+
+  /// How far `prepaid` may be overdrawn, from the next hold on; holds that are there stay, and are charged. False where it is the
+  /// limit already. Dollars only. Through set_credit_limit (credit_limits.h), which also writes it into the audit log.
+  bool set_credit_limit(const std::string& project_id, Amount limit);
 
   /// Zeros where the project has no accounts yet.
   Balance balance(const std::string& project_id);

@@ -30,8 +30,10 @@ constexpr Rule kRules[] = {
      "  OR c.project_id <> t.project_id)) OR (t.kind IN ('pending', 'post', 'void', 'expire')"
      "  AND (d.kind, c.kind) <> ('prepaid', 'revenue')) ORDER BY t.seq LIMIT 1"},
     {"I2",
-     "SELECT 'account ' || id || ' is overdrawn by ' || debits_posted + debits_pending - credits_posted AS detail"
-     " FROM account WHERE no_overdraft AND debits_posted + debits_pending > credits_posted ORDER BY id LIMIT 1"},
+     "SELECT 'account ' || id || CASE WHEN owing > owing_allowed THEN ' owes ' || owing || ', and may owe ' || owing_allowed"
+     " ELSE ' may owe ' || owing_allowed || ', with a credit limit of ' || credit_limit END AS detail"
+     " FROM (SELECT *, debits_posted + debits_pending - credits_posted AS owing FROM account WHERE no_overdraft) a"
+     " WHERE owing > owing_allowed OR owing_allowed > greatest(credit_limit, owing) ORDER BY id LIMIT 1"},
     {"I3",
      "WITH moves AS ("
      " SELECT debit_id, credit_id, amount, kind IN ('single', 'correction', 'post') AS posted FROM transfer t"
@@ -101,6 +103,19 @@ constexpr Rule kRules[] = {
      "  OR amount <> price_of_it ORDER BY seq LIMIT 1"},
 };
 
+// The last entry of each project is its limit: both are one commit.
+constexpr char kUnauditedLimit[] =
+    "SELECT 'account ' || a.id || ' of ' || a.project_id || ' has a credit limit of ' || credit_limit || ', the audit log says ' ||"
+    " coalesce(audited, 0) AS detail FROM account a LEFT JOIN (SELECT DISTINCT ON (project_id) project_id,"
+    "  (payload #>> '{changes_requested,credit_limit}')::bigint AS audited FROM audit_log WHERE type = 'credit_limit.updated'"
+    "  ORDER BY project_id, position DESC) l ON l.project_id = a.project_id"
+    " WHERE a.kind = 'prepaid' AND a.ledger = 'USD_NANO' AND credit_limit <> coalesce(audited, 0) ORDER BY a.id LIMIT 1";
+
+void check_credit_limits(postgres::Transaction& tx, LedgerVerification& verification) {
+  const auto offender = tx.execute(kUnauditedLimit);
+  if (!offender.empty()) verification.faults.push_back({"I2", offender.row(0).text("detail")});
+}
+
 void check_signatures(const std::vector<LedgerHead>& heads, const std::vector<std::string>& keys,
                       LedgerVerification& verification) {
   if (!heads.empty() && keys.empty())
@@ -147,6 +162,7 @@ LedgerVerification verify_books(postgres::Pool& pool, const KnownHeads& known) {
         verification.transfers = replayed.transfers;
         verification.usages = replayed.usages;
         verification.faults.insert(verification.faults.end(), replayed.faults.begin(), replayed.faults.end());
+        check_credit_limits(tx, verification);
         const storage::AuditVerification audit = storage::verify_audit_log(tx);
         verification.audit_entries = audit.entries;
         for (const storage::AuditFault& fault : audit.faults)

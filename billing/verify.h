@@ -28,7 +28,7 @@ struct LedgerVerification {
 };
 
 /// Replays balances, holds and usage, each rule in one statement: I1 sums of debits and credits agree, posted and pending, and
-/// no transfer leaves its ledger or its project; I2 no prepaid account is overdrawn; I3 cached balances are the replay of the
+/// no transfer leaves its ledger or its project; I2 no prepaid account owes more than its credit limit; I3 cached balances are the replay of the
 /// transfers; I4 a settled job's hold is resolved by exactly one transfer, an unfinished one's by none, and what resolves or
 /// corrects a transfer fits it; I5 a job's usage is its trained tokens and its charge their price, range by range. System scope.
 LedgerVerification verify_ledger(postgres::Transaction& tx);
@@ -53,7 +53,8 @@ struct KnownHeads {
   std::vector<std::string> public_keys;  ///< that heads may be signed by
 };
 
-/// All of it in one snapshot: verify_ledger, the chains from their beginnings, every signed head, the audit log's chains.
+/// All of it in one snapshot: verify_ledger, the chains from their beginnings, every signed head, the audit log's chains, and each
+/// credit limit as the audit log has it.
 LedgerVerification verify_books(postgres::Pool& pool, const KnownHeads& known);
 
 }  // namespace finetuned::billing

@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/uuid.h"
+#include "billing/credit_limits.h"
 #include "billing/ledger.h"
 #include "services/bootstrap.h"
 #include "services/operator_commands.h"
@@ -130,6 +131,29 @@ void add_credit(CLI::App& admin, const ProgramOptions& options) {
       return left;
     });
     std::cout << "credited " << base::format_dollars(amount) << " (transfer " << transfer << "); available "
+              << base::format_dollars(balance.available) << "\n";
+  });
+}
+
+void add_credit_limit(CLI::App& admin, const ProgramOptions& options) {
+  struct Arguments {
+    std::string project, amount;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App& command = *admin.add_subcommand("credit-limit", "how much a project may owe; holds that are there stay");
+  command.add_option("--project", arguments->project, "its id or name")->required();
+  command.add_option("--amount", arguments->amount, "dollars, such as 50.00; 0 for prepaid; without it, nothing is changed");
+  command.callback([arguments, &options] {
+    std::optional<base::NanoDollars> limit;
+    if (!arguments->amount.empty()) limit = base::parse_dollars(arguments->amount);
+    if (limit && *limit > billing::kMostCredit)
+      throw base::UsageError("--amount is at most " + base::format_dollars(billing::kMostCredit));
+    Pool pool = connect(options);
+    const billing::Balance balance = pool.transact(Scope::system(), [&](Transaction& tx) {
+      const storage::Project project = find_project(tx, arguments->project);
+      return limit ? billing::set_credit_limit(tx, project, *limit, std::nullopt) : billing::Ledger(tx).balance(project.id);
+    });
+    std::cout << "credit limit " << base::format_dollars(balance.credit_limit) << "; available "
               << base::format_dollars(balance.available) << "\n";
   });
 }
@@ -297,6 +321,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   admin.require_subcommand(1);
   add_bootstrap(admin, options);
   add_credit(admin, options);
+  add_credit_limit(admin, options);
   add_correction(admin, options);
   add_keys(admin, options);
   add_projects(admin, options);

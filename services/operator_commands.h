@@ -8,8 +8,8 @@ class App;
 
 namespace finetuned::services {
 
-/// Adds the operator's commands, which reach the database and the data directory by themselves: `models
-/// import|list`, `admin bootstrap|credit|correct|keys|projects|reseal`, `ledger verify|head|export|statement`,
+/// Adds the operator's commands, which reach the database and the data directory by themselves: `models import|list`,
+/// `admin bootstrap|credit|credit-limit|correct|keys|projects|reseal|workers`, `ledger verify|head|export|statement`,
 /// `audit verify`.
 ///
 /// A chosen command runs while `app` parses, and writes its result to stdout. It throws UsageError and FormatError for

@@ -96,6 +96,8 @@ constexpr NamedType kTypes[] = {
 
     {"CreditRequest", "{amount: nano; reason: string; transfer_id?: string; [key]: never}"},
     {"Credit", "{object: 'billing.credit'; project_id: string; transfer: Transfer | null; balance: Balance}"},
+    {"CreditLimitRequest", "{amount: nano; [key]: never}"},
+    {"CreditLimit", "{object: 'organization.project.credit_limit'; project_id: string; amount: nano; balance: Balance}"},
 
     {"AuditPayload", "{id: string; data?: {[key]: any}; changes_requested?: {[key]: any}}"},
     {"AuditLog",

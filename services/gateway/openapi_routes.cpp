@@ -112,6 +112,10 @@ constexpr Operation kBilling[] = {
      {.query = "month: string; format?: 'json' | 'csv'", .answer = "MonthlyStatement", .media = "text/csv; charset=utf-8"}},
     {"POST", "/v1/organization/projects/{project_id}/credits", "credit_project", "Credits a project",
      {.body = "CreditRequest", .answer = "Credit", .refusals = {409}}},
+    {"GET", "/v1/organization/projects/{project_id}/credit_limit", "get_credit_limit", "How much a project may owe",
+     {.answer = "CreditLimit"}},
+    {"PUT", "/v1/organization/projects/{project_id}/credit_limit", "put_credit_limit", "Sets how much a project may owe",
+     {.body = "CreditLimitRequest", .answer = "CreditLimit"}},
 };
 
 constexpr Operation kProjects[] = {

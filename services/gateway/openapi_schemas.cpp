@@ -190,7 +190,8 @@ constexpr NamedType kTypes[] = {
     {"WebhookDeliveryList", "{...List; data: WebhookDelivery[]}"},
 
     {"Balance",
-     "{object: 'billing.balance'; ledger: 'USD_NANO'; available: nano; held: nano; spent: nano; credited: nano}"},
+     "{object: 'billing.balance'; ledger: 'USD_NANO'; available: nano; held: nano; spent: nano; credited: nano; "
+     "credit_limit: nano}"},
     {"BalanceList", "{object: 'list'; data: Balance[]}"},
     {"Transfer",
      "{object: 'billing.transfer'; id: string; ledger: 'USD_NANO'; kind: 'single' | 'pending' | 'post' | 'void' "

@@ -1,10 +1,12 @@
 #include <charconv>
+#include <limits>
 
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "base/uuid.h"
+#include "billing/credit_limits.h"
 #include "billing/ledger.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/idempotency.h"
@@ -39,6 +41,7 @@ json::object balance_shape(const billing::Balance& balance) {
   shape["held"] = nano(balance.held);
   shape["spent"] = nano(balance.spent);
   shape["credited"] = nano(balance.credited);
+  shape["credit_limit"] = nano(balance.credit_limit);
   return shape;
 }
 
@@ -82,14 +85,15 @@ Response transfers(const Platform& platform, const Request& request) {
   return json_response(cursor_list(listed, transfer_shape));
 }
 
-base::NanoDollars read_amount(const json::object& body) {
+base::NanoDollars read_amount(const json::object& body, std::int64_t least, std::int64_t most) {
   const json::value* amount = body.if_contains("amount");
   if (!amount) throw base::bad_request("missing_required_parameter", "Missing required parameter: amount.", "amount");
   base::NanoDollars parsed;
   const std::string text = amount->is_string() ? std::string(amount->get_string()) : "";
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), parsed.value);
-  if (error != std::errc() || end != text.data() + text.size() || parsed.value <= 0)
-    throw base::bad_request("invalid_value", "amount must be a positive number of nano-dollars, as a string.", "amount");
+  if (error != std::errc() || end != text.data() + text.size() || parsed.value < least || parsed.value > most)
+    throw base::bad_request("invalid_value", "amount must be a number of nano-dollars from " + std::to_string(least) + " to " +
+                                                 std::to_string(most) + ", as a string.", "amount");
   return parsed;
 }
 
@@ -113,7 +117,7 @@ std::string transfer_id_of(const std::string& organization, const std::string& g
 /// Body: {"amount":"5000000000","reason":"..."} and, so that a repetition credits once, an optional "transfer_id" (UUID).
 Response credit(const Platform& platform, const Request& request) {
   const json::object body = parse_body(request.body);
-  const base::NanoDollars amount = read_amount(body);
+  const base::NanoDollars amount = read_amount(body, 1, std::numeric_limits<std::int64_t>::max());
   const std::string reason = read_reason(body);
   std::string id = base::make_uuid(), given;
   if (const json::value* named = body.if_contains("transfer_id"); named && !named->is_null()) {
@@ -154,6 +158,27 @@ Response credit(const Platform& platform, const Request& request) {
   return json_response(answer);
 }
 
+json::object credit_limit_shape(const storage::Project& project, const billing::Balance& balance) {
+  json::object shape;
+  shape["object"] = "organization.project.credit_limit";
+  shape["project_id"] = project.id;
+  shape["amount"] = nano(balance.credit_limit);
+  shape["balance"] = balance_shape(balance);
+  return shape;
+}
+
+json::object get_credit_limit(Transaction& tx, const Request& request) {
+  const storage::Project project = own_project(tx, request);
+  return credit_limit_shape(project, billing::Ledger(tx).balance(project.id));
+}
+
+/// Body: {"amount":"5000000000"}; "0" is prepaid.
+json::object put_credit_limit(Transaction& tx, const Request& request) {
+  const base::NanoDollars limit = read_amount(parse_body(request.body), 0, billing::kMostCredit.value);
+  const storage::Project project = open_project(tx, request);
+  return credit_limit_shape(project, billing::set_credit_limit(tx, project, limit, request.principal.key_id));
+}
+
 }  // namespace
 
 void add_billing_routes(Router& router, const Platform& platform) {
@@ -163,6 +188,8 @@ void add_billing_routes(Router& router, const Platform& platform) {
              [&platform](const Request& request) { return transfers(platform, request); });
   router.add("POST", "/v1/organization/projects/{project_id}/credits", Access::kAdmin,
              [&platform](const Request& request) { return credit(platform, request); });
+  add_admin_route(router, platform, "GET", "/v1/organization/projects/{project_id}/credit_limit", get_credit_limit);
+  add_admin_route(router, platform, "PUT", "/v1/organization/projects/{project_id}/credit_limit", put_credit_limit);
 }
 
 }  // namespace finetuned::gateway

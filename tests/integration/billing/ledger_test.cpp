@@ -1,3 +1,4 @@
+#include "billing/credit_limits.h"
 #include "billing/ledger.h"
 #include "billing/verify.h"
 
@@ -279,6 +280,80 @@ TEST_F(LedgerTest, TwoHundredClientsOnOneDollarOverspendNothing) {
   EXPECT_EQ(balance().held.value, 33 * kPrice);
   EXPECT_EQ(balance().available.value, kDollar - 33 * kPrice);
   EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, ACreditLimitIsHowFarAProjectMayGoBelowNothing) {
+  const std::string job = make_job(), hold = base::make_uuid(), late = base::make_uuid();
+  const auto set_limit = [&](std::int64_t limit) {
+    return pool().transact(Scope::system(), [&](Transaction& tx) {
+      return billing::set_credit_limit(tx, project, {limit}, std::nullopt);
+    });
+  };
+  const auto try_hold = [&](const std::string& id, std::int64_t amount) {
+    return in_project([&](Transaction& tx) -> std::int64_t {
+      try {
+        Ledger(tx).hold(id, project.id, {amount}, job, 1);
+        return 0;
+      } catch (const InsufficientFunds& error) {
+        return error.shortfall().value;
+      }
+    });
+  };
+  tests::give_credit(pool(), project, 100);
+  EXPECT_EQ(try_hold(base::make_uuid(), 101), 1) << "prepaid until a limit is set";
+  EXPECT_EQ(set_limit(500).available.value, 600);
+  EXPECT_EQ(try_hold(base::make_uuid(), 601), 1);
+  EXPECT_EQ(try_hold(hold, 600), 0);
+  EXPECT_EQ(set_limit(50).available.value, -450) << "what is used stays";
+  EXPECT_EQ(try_hold(late, 1), 451);
+  in_project([&](Transaction& tx) { EXPECT_TRUE(Ledger(tx).post(base::make_uuid(), hold, {580}, "trained")); });
+  EXPECT_EQ(balance().available.value, -430) << "and is charged";
+  EXPECT_EQ(balance().spent.value, 580);
+  tests::give_credit(pool(), project, 440);
+  EXPECT_EQ(balance().available.value, 10);
+  EXPECT_EQ(try_hold(late, 11), 1) << "what is paid back is not lent again beyond the limit";
+  EXPECT_EQ(try_hold(late, 10), 0);
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, TheDatabaseItselfKeepsTheCreditLimit) {
+  const std::string job = make_job(), hold = base::make_uuid();
+  const auto system = [&](auto work) { pool().transact(Scope::system(), work); };
+  system([&](Transaction& tx) { billing::set_credit_limit(tx, project, {500}, std::nullopt); });
+  in_project([&](Transaction& tx) { Ledger(tx).hold(hold, project.id, {300}, job, 1); });
+  system([&](Transaction& tx) { billing::set_credit_limit(tx, project, {100}, std::nullopt); });
+  const auto add = [&](int more) {
+    in_project([&](Transaction& tx) {
+      tx.execute("UPDATE account SET debits_pending = debits_pending + $2::bigint WHERE project_id = $1 AND kind = 'prepaid'",
+                 {project.id, more});
+    });
+  };
+  EXPECT_THROW(add(1), postgres::SqlError) << "it owes what it did when the limit was lowered, and no more";
+  in_project([&](Transaction& tx) { Ledger(tx).release(base::make_uuid(), hold, "cancelled"); });
+  EXPECT_THROW(add(101), postgres::SqlError) << "and the limit alone once it has owed less";
+  EXPECT_TRUE(faults().empty());
+}
+
+TEST_F(LedgerTest, VerifyNamesACreditLimitThatNoAdministratorSet) {
+  const auto told = [&] {
+    std::string all;
+    for (const auto& fault : billing::verify_books(pool(), {}).faults)
+      if (fault.rule == "I2") all += fault.detail;
+    return all;
+  };
+  const auto set = [&](const char* columns) {
+    pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute(std::string("UPDATE account SET ") + columns + " WHERE project_id = $1 AND kind = 'prepaid'", {project.id});
+    });
+  };
+  pool().transact(Scope::system(), [&](Transaction& tx) { billing::set_credit_limit(tx, project, {500}, std::nullopt); });
+  EXPECT_EQ(told(), "");
+  set("credit_limit = 501, owing_allowed = 501");
+  EXPECT_THAT(told(), testing::HasSubstr("has a credit limit of 501, the audit log says 500"));
+  set("credit_limit = 500, owing_allowed = 501");
+  EXPECT_THAT(told(), testing::HasSubstr("may owe 501, with a credit limit of 500"));
+  set("owing_allowed = 500");
+  EXPECT_EQ(told(), "");
 }
 
 TEST_F(LedgerTest, TheDatabaseItselfRefusesAnOverdraft) {

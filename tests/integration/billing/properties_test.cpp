@@ -7,6 +7,7 @@
 #include <span>
 #include <thread>
 
+#include "billing/credit_limits.h"
 #include "billing/job_statement.h"
 #include "tests/integration/billing/books_fixture.h"
 
@@ -26,7 +27,7 @@ using postgres::Transaction;
 constexpr int kClients = 4;
 constexpr std::size_t kOperations = 100;  // of a case, after which its project's books must add up
 
-enum class Act { kCredit, kHold, kPost, kPostAbove, kVoid, kExpire, kCorrect, kCorrectAbove, kRepeat, kOtherBody };
+enum class Act { kCredit, kHold, kPost, kPostAbove, kVoid, kExpire, kCorrect, kCorrectAbove, kRepeat, kOtherBody, kLimit };
 
 struct Operation {
   Act act = Act::kCredit;
@@ -48,7 +49,8 @@ rc::Gen<Operation> any_operation() {
                                                   {2, Act::kCorrect},
                                                   {1, Act::kCorrectAbove},
                                                   {2, Act::kRepeat},
-                                                  {1, Act::kOtherBody}});
+                                                  {1, Act::kOtherBody},
+                                                  {2, Act::kLimit}});
   return rc::gen::build<Operation>(rc::gen::set(&Operation::act, act),
                                    rc::gen::set(&Operation::amount, rc::gen::inRange<std::int64_t>(1, 1'000'000)),
                                    rc::gen::set(&Operation::choice, rc::gen::inRange<std::size_t>(0, 1'000)));
@@ -62,8 +64,8 @@ struct Moved {
 /// One of those who share a project's account: knows its own transfers, and what each call must answer.
 class Client {
  public:
-  Client(postgres::Pool& database, std::string project, std::string job, Moved& moved)
-      : pool_(database), project_(std::move(project)), job_(std::move(job)), moved_(moved) {}
+  Client(postgres::Pool& database, storage::Project project, std::string job, Moved& moved)
+      : pool_(database), whole_project_(std::move(project)), job_(std::move(job)), moved_(moved) {}
 
   void run(const std::vector<Operation>& operations) {
     for (const Operation& operation : operations) {
@@ -118,7 +120,8 @@ class Client {
     bool charge;  ///< a post: its correction gives money
   };
   postgres::Pool& pool_;
-  const std::string project_, job_;
+  const storage::Project whole_project_;
+  const std::string project_ = whole_project_.id, job_;
   Moved& moved_;
   std::vector<Hold> open_;
   std::vector<Correctable> correctable_;
@@ -129,7 +132,10 @@ class Client {
 void Client::hold(std::int64_t amount) {
   const std::string id = base::make_uuid();
   const Call call = [=, this](Ledger& ledger, std::int64_t added) {
-    return ledger.hold(id, project_, {amount + added}, job_, 1);
+    const bool is_new = ledger.hold(id, project_, {amount + added}, job_, 1);
+    // Under the account's lock: whatever the limit was lowered to, a new hold is within it.
+    if (is_new && ledger.balance(project_).available.value < 0) throw std::logic_error("a hold went beyond the credit limit");
+    return is_new;
   };
   try {
     act(call);
@@ -194,6 +200,13 @@ void Client::apply(const Operation& operation) {
     }
     case Act::kHold:
       return hold(operation.amount);
+    case Act::kLimit: {  // of half a hold on average, and 0 in one of four
+      const std::int64_t limit = operation.choice % 4 == 0 ? 0 : operation.amount;
+      pool_.transact(Scope::system(), [&](Transaction& tx) {
+        expect(billing::set_credit_limit(tx, whole_project_, {limit}, std::nullopt).credit_limit.value == limit, "another limit was set");
+      });
+      return;
+    }
     case Act::kCorrect:
     case Act::kCorrectAbove:
       if (!correctable_.empty()) correct(operation);
@@ -215,7 +228,7 @@ std::string project_faults(const std::string& project) {
   return pool().transact(Scope::system(), [&](Transaction& tx) -> std::string {
     const auto sums = tx.execute(
         "SELECT sum(debits_posted) = sum(credits_posted) AND sum(debits_pending) = sum(credits_pending) AS equal,"
-        " bool_and(NOT no_overdraft OR debits_posted + debits_pending <= credits_posted) AS covered"
+        " bool_and(NOT no_overdraft OR debits_posted + debits_pending <= credits_posted + greatest(credit_limit, owing_allowed)) AS covered"
         " FROM account WHERE project_id = $1",
         {project});
     if (!sums.row(0).boolean("equal")) return "I1";
@@ -242,7 +255,7 @@ void share_an_account(postgres::Pool& many, const storage::BaseModel& model) {
   Moved moved;
   std::vector<Client> clients;
   for (int i = 0; i < kClients; ++i)
-    clients.emplace_back(many, project.id, job.id, moved);
+    clients.emplace_back(many, project, job.id, moved);
   {
     std::vector<std::jthread> threads;
     const std::size_t share = operations.size() / kClients;

@@ -55,6 +55,26 @@ TEST_F(BillingTest, ACreditBeyondWhatAnAccountHoldsIsRefused) {
   EXPECT_EQ(get("/v1/billing/balances").json().at("data").at(0).at("available"), "1");
 }
 
+TEST_F(BillingTest, ACreditLimitIsSpentLikeCredit) {
+  const std::string path = "/v1/organization/projects/" + tenant_.project.id + "/credit_limit";
+  const auto put = [&](const std::string& body) { return send_as(tenant_.admin_key, "PUT", path, body); };
+  EXPECT_EQ(send_as(tenant_.admin_key, "GET", path).json().at("amount"), "0");
+  const Answer set = put(R"({"amount":"5000000000"})");
+  ASSERT_EQ(set.status, 200) << set.body;
+  EXPECT_EQ(set.json().at("amount"), "5000000000");
+  EXPECT_EQ(set.json().at("balance").at("available"), "5000000000");
+  const json::value balance = get("/v1/billing/balances").json().at("data").at(0);
+  EXPECT_EQ(balance.at("credit_limit"), "5000000000");
+  EXPECT_EQ(balance.at("credited"), "0");
+  EXPECT_EQ(put(R"({"amount":"5000000000"})").status, 200);
+  const json::value log = send_as(tenant_.admin_key, "GET", "/v1/organization/audit_logs?event_types[]=credit_limit.updated").json();
+  ASSERT_EQ(log.at("data").as_array().size(), 1u) << "what changes nothing is not logged";
+  EXPECT_EQ(log.at("data").at(0).at("credit_limit.updated").at("changes_requested").at("credit_limit"), "5000000000");
+  for (const char* bad : {R"({"amount":"-1"})", R"({"amount":5})", R"({"amount":"1000000000000000001"})", "{}"})
+    EXPECT_EQ(put(bad).param(), "amount") << bad;
+  EXPECT_EQ(send("PUT", path, R"({"amount":"1"})").status, 403) << "a project does not lend to itself";
+}
+
 TEST_F(BillingTest, OnlyTheOrganizationsAdminCredits) {
   const std::string body = R"({"amount":"1000","reason":"gift"})";
   EXPECT_EQ(send("POST", credits(tenant_.project.id), body).status, 403);

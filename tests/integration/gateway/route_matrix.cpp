@@ -131,6 +131,8 @@ std::vector<MatrixEntry> project_routes() {
           {"GET" + one + "/spend_alerts/{alert_id}"},
           {"POST" + one + "/spend_alerts/{alert_id}", kAlert},
           {"DELETE" + one + "/spend_alerts/{alert_id}"},
+          {"GET" + one + "/credit_limit"},
+          {"PUT" + one + "/credit_limit", R"({"amount":"7"})"},
           {"GET" + one + "/quotas"},
           {"PUT" + one + "/quotas", R"({"queued_jobs":40})"}};
 }

@@ -192,6 +192,10 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   EXPECT_THAT(correct(gift, "4.01").err, HasSubstr("more than what is left"));
   EXPECT_EQ(correct(gift, "4.01").status, 2);
   EXPECT_EQ(correct("gift", "1").status, 2);
+  EXPECT_THAT(site_.run({"admin", "credit-limit", "--project", "default", "--amount", "20"}).out,
+              HasSubstr("credit limit $20.00; available $24.00"));
+  EXPECT_THAT(site_.run({"admin", "credit-limit", "--project", "default"}).out, HasSubstr("credit limit $20.00"));
+  EXPECT_EQ(site_.run({"admin", "credit-limit", "--project", "default", "--amount", "1000000001"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "nobody", "--amount", "5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "default", "--amount", "-5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "projects", "create", "--organization", "local", "--name", "second"}).status, 0);
@@ -204,7 +208,7 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   EXPECT_EQ(site_.run({"ledger", "verify"}).status, 0);
   const Outcome whole = site_.run({"audit", "verify"});
   EXPECT_EQ(whole.status, 0) << whole.err;
-  EXPECT_THAT(whole.out, HasSubstr("1 chains, 5 entries hashed again: 0 faults"));
+  EXPECT_THAT(whole.out, HasSubstr("1 chains, 6 entries hashed again: 0 faults"));
 }
 
 TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
