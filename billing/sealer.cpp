@@ -6,6 +6,7 @@
 
 #include "base/hex.h"
 #include "billing/ledger_entry.h"
+#include "billing/usage_entry.h"
 
 namespace finetuned::billing {
 
@@ -13,15 +14,17 @@ namespace {
 
 constexpr std::int64_t kSealerLock = 0x66740010;
 
-// Two statements, the second by the primary key: joined, the planner, who cannot tell what row-level security lets through, reads
+// Statements of their own, the later ones by the primary key: joined, the planner, who cannot tell what row-level security lets through, reads
 // every transfer.
-constexpr char kWaiting[] = "SELECT seq, transfer_id FROM ledger_unsealed ORDER BY seq LIMIT $1";
+constexpr char kWaiting[] = "SELECT seq, transfer_id, usage_seq FROM ledger_unsealed ORDER BY seq LIMIT $1";
 const std::string kTransfers = std::string("SELECT ") + kTransferColumns + " FROM transfer WHERE transfer.id = ANY ($1::uuid[])";
+const std::string kUsages = std::string("SELECT ") + kUsageColumns + " FROM usage WHERE usage.seq = ANY ($1::bigint[])";
 constexpr char kEnd[] = "SELECT position, hash FROM ledger_seal WHERE ledger = $1 ORDER BY position DESC LIMIT 1";
 constexpr char kSeal[] =
-    "INSERT INTO ledger_seal (ledger, position, transfer_id, prev_hash, hash)"
-    " SELECT ledger, position, id, decode(before, 'hex'), decode(hash, 'hex')"
-    " FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[]) AS s (ledger, position, id, before, hash)";
+    "INSERT INTO ledger_seal (ledger, position, transfer_id, usage_seq, prev_hash, hash)"
+    " SELECT ledger, position, nullif(id, '')::uuid, nullif(usage, '')::bigint, decode(before, 'hex'), decode(hash, 'hex')"
+    " FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])"
+    "  AS s (ledger, position, id, usage, before, hash)";
 constexpr char kSealed[] = "DELETE FROM ledger_unsealed WHERE seq = ANY ($1::bigint[])";
 
 struct End {
@@ -35,14 +38,71 @@ End end_of(postgres::Transaction& tx, LedgerName ledger) {
   return {rows.row(0).integer("position"), rows.row(0).bytes("hash")};
 }
 
-std::map<std::string, Transfer> read_transfers(postgres::Transaction& tx, const postgres::Result& queue) {
-  std::vector<std::string> ids;
-  for (std::size_t i = 0; i < queue.size(); ++i) ids.push_back(queue.row(i).text("transfer_id"));
-  const auto rows = tx.execute(kTransfers, {postgres::Value::texts(ids)});
+/// What waits, by what the queue calls it.
+struct Waiting {
   std::map<std::string, Transfer> transfers;
-  for (std::size_t i = 0; i < rows.size(); ++i) transfers.emplace(rows.row(i).text("id"), read_transfer(rows.row(i)));
-  return transfers;
+  std::map<std::string, UsageEntry> usages;
+};
+
+Waiting read_waiting(postgres::Transaction& tx, const postgres::Result& queue) {
+  std::vector<std::string> ids, usages;
+  for (std::size_t i = 0; i < queue.size(); ++i) {
+    if (const auto id = queue.row(i).maybe_text("transfer_id")) ids.push_back(*id);
+    if (const auto seq = queue.row(i).maybe_text("usage_seq")) usages.push_back(*seq);
+  }
+  Waiting waiting;
+  if (!ids.empty()) {
+    const auto rows = tx.execute(kTransfers, {postgres::Value::texts(ids)});
+    for (std::size_t i = 0; i < rows.size(); ++i) waiting.transfers.emplace(rows.row(i).text("id"), read_transfer(rows.row(i)));
+  }
+  if (!usages.empty()) {
+    const auto rows = tx.execute(kUsages, {postgres::Value::texts(usages)});
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      waiting.usages.emplace(rows.row(i).text("usage_seq"), read_usage_entry(rows.row(i)));
+  }
+  return waiting;
 }
+
+/// Places to be written, and the chains' ends behind them.
+class Seals {
+ public:
+  explicit Seals(postgres::Transaction& tx) : tx_(tx) {}
+
+  void add(LedgerEntry entry) {
+    const LedgerName ledger = entry.transfer.ledger;
+    entry.position = end(ledger).position + 1;
+    put(ledger, entry.transfer.id, "", entry.hash(end(ledger).hash));
+  }
+  void add(UsageEntry entry) {
+    entry.position = end(LedgerName::kUsdNano).position + 1;
+    put(LedgerName::kUsdNano, "", std::to_string(entry.seq), entry.hash(end(LedgerName::kUsdNano).hash));
+  }
+  void write() {
+    using postgres::Value;
+    tx_.execute(kSeal, {Value::texts(ledgers_), Value::texts(positions_), Value::texts(ids_), Value::texts(usages_),
+                        Value::texts(before_), Value::texts(hashes_)});
+  }
+
+ private:
+  End& end(LedgerName ledger) {
+    const auto known = ends_.find(ledger);
+    return known != ends_.end() ? known->second : ends_.emplace(ledger, end_of(tx_, ledger)).first->second;
+  }
+  void put(LedgerName ledger, const std::string& id, const std::string& usage, const std::string& hash) {
+    End& end = this->end(ledger);
+    before_.push_back(base::hex_encode(end.hash));
+    end = {end.position + 1, hash};
+    ledgers_.push_back(to_string(ledger));
+    positions_.push_back(std::to_string(end.position));
+    ids_.push_back(id);
+    usages_.push_back(usage);
+    hashes_.push_back(base::hex_encode(hash));
+  }
+
+  postgres::Transaction& tx_;
+  std::map<LedgerName, End> ends_;
+  std::vector<std::string> ledgers_, positions_, ids_, usages_, before_, hashes_;
+};
 
 }  // namespace
 
@@ -50,29 +110,23 @@ std::size_t seal_transfers(postgres::Transaction& tx, int most) {
   if (!tx.execute("SELECT pg_try_advisory_xact_lock($1) AS taken", {kSealerLock}).row(0).boolean("taken")) return 0;
   const auto queue = tx.execute(kWaiting, {most});
   if (queue.empty()) return 0;
-  const auto transfers = read_transfers(tx, queue);
-  std::map<LedgerName, End> ends;
-  std::vector<std::string> ledgers, positions, ids, before, hashes, sealed;
+  const Waiting waiting = read_waiting(tx, queue);
+  Seals seals(tx);
+  std::vector<std::string> sealed;
   for (std::size_t i = 0; i < queue.size(); ++i) {
-    const auto found = transfers.find(queue.row(i).text("transfer_id"));
-    if (found == transfers.end()) continue;  // gone: it stays here, and verify names it
-    LedgerEntry entry{.transfer = found->second, .position = 0};
-    const LedgerName ledger = entry.transfer.ledger;
-    if (!ends.contains(ledger)) ends[ledger] = end_of(tx, ledger);
-    End& end = ends[ledger];
-    entry.position = ++end.position;
-    before.push_back(base::hex_encode(end.hash));
-    end.hash = entry.hash(end.hash);
-    hashes.push_back(base::hex_encode(end.hash));
-    ledgers.push_back(to_string(ledger));
-    positions.push_back(std::to_string(entry.position));
-    ids.push_back(entry.transfer.id);
-    sealed.push_back(queue.row(i).text("seq"));
+    const auto row = queue.row(i);
+    // What is gone stays in the queue, and verify names it.
+    if (const auto usage = waiting.usages.find(row.maybe_text("usage_seq").value_or("")); usage != waiting.usages.end())
+      seals.add(usage->second);
+    else if (const auto found = waiting.transfers.find(row.maybe_text("transfer_id").value_or("")); found != waiting.transfers.end())
+      seals.add(LedgerEntry{.transfer = found->second, .position = 0});
+    else
+      continue;
+    sealed.push_back(row.text("seq"));
   }
-  using postgres::Value;
-  tx.execute(kSeal,
-             {Value::texts(ledgers), Value::texts(positions), Value::texts(ids), Value::texts(before), Value::texts(hashes)});
-  tx.execute(kSealed, {Value::texts(sealed)});
+  if (sealed.empty()) return 0;
+  seals.write();
+  tx.execute(kSealed, {postgres::Value::texts(sealed)});
   return sealed.size();
 }
 

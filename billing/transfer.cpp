@@ -42,9 +42,10 @@ LedgerName ledger_named(std::string_view name) {
 }
 
 const char kTransferColumns[] =
-    "transfer.id, transfer.seq, transfer.project_id, transfer.ledger, transfer.kind, debit_id, credit_id, amount, pending_id,"
-    " corrects_id, job_id, price_version, reason, CASE WHEN isfinite(transfer.created_at)"
-    " THEN (extract(epoch FROM transfer.created_at) * 1000000)::bigint ELSE 0 END AS created_micros";
+    "transfer.id, transfer.seq, transfer.project_id, transfer.ledger, transfer.kind, transfer.debit_id, transfer.credit_id,"
+    " transfer.amount, transfer.pending_id, transfer.corrects_id, transfer.job_id, transfer.price_version, transfer.reason,"
+    " CASE WHEN isfinite(transfer.created_at) THEN (extract(epoch FROM transfer.created_at) * 1000000)::bigint ELSE 0 END"
+    " AS created_micros";
 
 Transfer read_transfer(const postgres::Row& row) {
   return {.id = row.text("id"),

@@ -20,7 +20,7 @@ struct LedgerVerification {
   std::int64_t accounts = 0;
   std::int64_t transfers = 0;
   std::int64_t usages = 0;
-  std::int64_t sealed = 0;    ///< of the transfers, those hashed again
+  std::int64_t sealed = 0;    ///< of the transfers and usages, those hashed again
   std::int64_t unsealed = 0;  ///< those that wait for the sealer: no fault
   std::int64_t heads = 0;
   std::int64_t audit_entries = 0;
@@ -40,7 +40,7 @@ struct ChainPlace {
 };
 using ChainPlaces = std::map<LedgerName, ChainPlace>;
 
-/// Reads the chains with their transfers behind `from`, by a cursor and in bounded memory, and hashes all of it again; where a
+/// Reads the chains with their transfers and usage behind `from`, by a cursor and in bounded memory, and hashes all of it again; where a
 /// chain has no more what stood at `from`, that is a fault. Adds at most a hundred faults of rule `chain`, each altered, moved
 /// or missing row by its name, and counts sealed and unsealed. Where a head (whose signature is the caller's to check) names a
 /// position on the way or beyond the end, the hash there must be its. Returns the ends. System scope, best in a snapshot.

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "billing/ledger_entry.h"
+#include "billing/usage_entry.h"
 #include "billing/verify.h"
 
 namespace finetuned::billing {
@@ -15,19 +16,22 @@ constexpr std::size_t kMostFaults = 100;
 
 // By the index on id for each seal: both lie in the order of time, and nothing is sorted.
 const std::string kOpen = std::string(
-                              "DECLARE chain NO SCROLL CURSOR FOR SELECT s.position, s.transfer_id, s.prev_hash, s.hash,"
-                              " transfer.id IS NULL AS gone, ") +
-                          kTransferColumns +
+                              "DECLARE chain NO SCROLL CURSOR FOR SELECT s.position, s.transfer_id AS sealed_transfer,"
+                              " s.usage_seq AS sealed_usage, s.prev_hash, s.hash, transfer.id IS NULL AND usage.seq IS NULL AS gone, ") +
+                          kTransferColumns + ", " + kUsageColumns +
                           " FROM ledger_seal s LEFT JOIN transfer ON transfer.id = s.transfer_id"
+                          " LEFT JOIN usage ON usage.seq = s.usage_seq"
                           " WHERE s.ledger = $1 AND s.position > $2 ORDER BY s.position";
 
 constexpr char kUnsealed[] =
-    "SELECT t.id, t.ledger, u.waiting FROM transfer t"
-    " LEFT JOIN ledger_seal s ON s.transfer_id = t.id LEFT JOIN (SELECT transfer_id, true AS waiting FROM ledger_unsealed) u"
-    "  ON u.transfer_id = t.id WHERE s.transfer_id IS NULL AND u.waiting IS NULL ORDER BY t.seq LIMIT 1";
+    "SELECT t.ledger || ', transfer ' || t.id AS what FROM transfer t WHERE NOT EXISTS (SELECT FROM ledger_seal s"
+    "  WHERE s.transfer_id = t.id) AND NOT EXISTS (SELECT FROM ledger_unsealed u WHERE u.transfer_id = t.id)"
+    " UNION ALL SELECT 'USD_NANO, usage ' || g.seq || ' of job ' || g.job_id FROM usage g WHERE NOT EXISTS (SELECT FROM ledger_seal s"
+    "  WHERE s.usage_seq = g.seq) AND NOT EXISTS (SELECT FROM ledger_unsealed u WHERE u.usage_seq = g.seq) LIMIT 1";
 constexpr char kWaiting[] =
-    "SELECT count(*) FILTER (WHERE t.id IS NOT NULL) AS waiting, min(u.transfer_id::text) FILTER (WHERE t.id IS NULL) AS gone"
-    " FROM ledger_unsealed u LEFT JOIN transfer t ON t.id = u.transfer_id";
+    "SELECT count(*) FILTER (WHERE t.id IS NOT NULL OR g.seq IS NOT NULL) AS waiting,"
+    " min(coalesce('transfer ' || u.transfer_id, 'usage ' || u.usage_seq)) FILTER (WHERE t.id IS NULL AND g.seq IS NULL) AS gone"
+    " FROM ledger_unsealed u LEFT JOIN transfer t ON t.id = u.transfer_id LEFT JOIN usage g ON g.seq = u.usage_seq";
 
 /// Walks one chain.
 class Walk {
@@ -41,16 +45,16 @@ class Walk {
 
   void step(const postgres::Row& row) {
     const std::int64_t position = row.integer("position");
-    const std::string id = row.text("transfer_id"), before = row.bytes("prev_hash"), hash = row.bytes("hash");
+    const std::string before = row.bytes("prev_hash"), hash = row.bytes("hash");
     if (position != end_.position + 1)
       fault(
-          position, id,
+          position, name_of(row),
           "positions " + std::to_string(end_.position + 1) + " to " + std::to_string(position - 1) + " before it are missing");
     else if (before != end_.hash && !altered_)
-      fault(position, id, "what was sealed before it is missing or was altered");
+      fault(position, name_of(row), "what was sealed before it is missing or was altered");
     const std::string wrong = row.boolean("gone") ? "it was sealed, and is gone" : wrong_with(row, position, before, hash);
     altered_ = !wrong.empty();
-    if (altered_) fault(position, id, wrong);
+    if (altered_) fault(position, name_of(row), wrong);
     end_ = {position, hash};
     ++verification_.sealed;
     meet_heads();
@@ -59,17 +63,27 @@ class Walk {
   /// Beyond the last row.
   ChainPlace finish() {
     for (; head_ < heads_.size(); ++head_)
-      fault(heads_[head_].position, "(gone)",
+      fault(heads_[head_].position, "transfer (gone)",
             "the chain ends at position " + std::to_string(end_.position) + ", before this one, which the head of " +
                 made(heads_[head_]) + " covers: its end was cut off");
     return end_;
   }
 
  private:
-  /// Empty where the transfer is the one that was sealed.
+  static std::string name_of(const postgres::Row& row) {
+    if (const auto transfer = row.maybe_text("sealed_transfer")) return "transfer " + *transfer;
+    return "usage " + row.maybe_text("sealed_usage").value_or("(none)") + " of job " + row.maybe_text("usage_job").value_or("(gone)");
+  }
+
+  /// Empty where the transfer or the usage is what was sealed.
   std::string wrong_with(const postgres::Row& row, std::int64_t position, const std::string& before,
                          const std::string& hash) const {
     try {
+      if (!row.is_null("sealed_usage")) {
+        UsageEntry usage = read_usage_entry(row);
+        usage.position = position;
+        return usage.hash(before) == hash ? "" : "its contents are not those that were sealed";
+      }
       const LedgerEntry entry{.transfer = read_transfer(row), .position = position};
       if (entry.transfer.ledger != ledger_)
         return "it was sealed in this ledger, and is in " + to_string(entry.transfer.ledger) + " now";
@@ -82,7 +96,7 @@ class Walk {
   void meet_heads() {
     for (; head_ < heads_.size() && heads_[head_].position <= end_.position; ++head_)
       if (heads_[head_].position == end_.position && heads_[head_].hash != end_.hash)
-        fault(end_.position, "(its hash)",
+        fault(end_.position, "transfer (its hash)",
               "is not the one that the head of " + made(heads_[head_]) + " covers: this row or one before it was replaced");
   }
 
@@ -90,10 +104,10 @@ class Walk {
     return base::iso8601_utc(std::chrono::system_clock::time_point(std::chrono::microseconds(head.made_at_micros)));
   }
 
-  void fault(std::int64_t position, const std::string& transfer_id, const std::string& what) {
+  void fault(std::int64_t position, const std::string& name, const std::string& what) {
     if (verification_.faults.size() >= kMostFaults) return;
     verification_.faults.push_back(
-        {"chain", to_string(ledger_) + " position " + std::to_string(position) + ", transfer " + transfer_id + ": " + what});
+        {"chain", to_string(ledger_) + " position " + std::to_string(position) + ", " + name + ": " + what});
   }
 
   LedgerName ledger_;
@@ -107,12 +121,12 @@ class Walk {
 void find_unsealed(postgres::Transaction& tx, LedgerVerification& verification) {
   const auto forgotten = tx.execute(kUnsealed);
   if (!forgotten.empty())
-    verification.faults.push_back({"chain", forgotten.row(0).text("ledger") + ", transfer " + forgotten.row(0).text("id") +
+    verification.faults.push_back({"chain", forgotten.row(0).text("what") +
                                                 ": it is neither sealed nor does it wait for its seal: its seal was removed"});
   const auto waiting = tx.execute(kWaiting);
   verification.unsealed = waiting.row(0).integer("waiting");
   if (const auto gone = waiting.row(0).maybe_text("gone"))
-    verification.faults.push_back({"chain", "transfer " + *gone + ": it waits for its seal, and is gone"});
+    verification.faults.push_back({"chain", *gone + ": it waits for its seal, and is gone"});
 }
 
 }  // namespace

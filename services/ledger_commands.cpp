@@ -79,8 +79,8 @@ void verify(const ProgramOptions& options, const VerifyArguments& arguments) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   for (const billing::LedgerFault& fault : found.faults)
     std::cout << fault.rule << ": " << fault.detail << "\n";
-  std::cout << found.accounts << " accounts, " << found.transfers << " transfers (" << found.sealed << " sealed, "
-            << found.unsealed << " wait for their seal), " << found.usages << " usages, " << found.heads << " signed heads, "
+  std::cout << found.accounts << " accounts, " << found.transfers << " transfers, " << found.usages << " usages ("
+            << found.sealed << " sealed, " << found.unsealed << " wait for their seal), " << found.heads << " signed heads, "
             << found.audit_entries << " audit entries replayed: " << found.faults.size() << " faults\n";
   const auto rows = static_cast<double>(found.transfers + found.usages + found.audit_entries);
   std::printf("%.3f s, %.0f rows/s\n", seconds, rows / seconds);

@@ -7,6 +7,7 @@
 #include "base/hex.h"
 #include "billing/ledger_entry.h"
 #include "billing/ledger_head.h"
+#include "billing/usage_entry.h"
 #include "tests/integration/billing/books_fixture.h"
 
 namespace finetuned::tests {
@@ -81,28 +82,89 @@ TEST_F(ChainTest, WhatIsSealedIsTheDocumentedBytes) {
   make_books(3, 2);
   const auto verification = verify();
   EXPECT_EQ(verification.faults.size(), 0u) << told(verification.faults);
-  EXPECT_EQ(verification.sealed, verification.transfers);
+  EXPECT_EQ(verification.sealed, verification.transfers + verification.usages);
   EXPECT_EQ(verification.unsealed, 0);
   const std::string select = std::string(
-                                 "SELECT s.position, ledger_entry(transfer, s.position) AS bytes, s.hash, s.prev_hash,"
-                                 " sha256(s.prev_hash || ledger_entry(transfer, s.position)) AS by_hand, ") +
-                             billing::kTransferColumns +
-                             " FROM ledger_seal s JOIN transfer ON transfer.id = s.transfer_id ORDER BY s.position";
+                                 "SELECT s.position, s.usage_seq AS sealed_usage, CASE WHEN s.usage_seq IS NULL THEN"
+                                 " ledger_entry(transfer, s.position) ELSE usage_entry(usage, s.position) END AS bytes, s.hash, s.prev_hash,"
+                                 " sha256(s.prev_hash || CASE WHEN s.usage_seq IS NULL THEN ledger_entry(transfer, s.position)"
+                                 " ELSE usage_entry(usage, s.position) END) AS by_hand, ") +
+                             billing::kTransferColumns + ", " + billing::kUsageColumns +
+                             " FROM ledger_seal s LEFT JOIN transfer ON transfer.id = s.transfer_id"
+                             " LEFT JOIN usage ON usage.seq = s.usage_seq ORDER BY s.position";
   system([&](Transaction& tx) {
     const auto rows = tx.execute(select);
     ASSERT_GT(rows.size(), 6u);
     std::string before = billing::kBeforeFirst;
+    int usages = 0;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      const billing::LedgerEntry entry{.transfer = billing::read_transfer(rows.row(i)), .position = rows.row(i).integer("position")};
-      EXPECT_EQ(entry.position, static_cast<std::int64_t>(i + 1));
-      const auto bytes = entry.bytes();
-      EXPECT_EQ(base::hex_encode({bytes.data(), bytes.size()}), base::hex_encode(rows.row(i).bytes("bytes")));
-      EXPECT_EQ(rows.row(i).bytes("prev_hash"), before);
-      EXPECT_EQ(rows.row(i).bytes("hash"), entry.hash(before));
+      const auto row = rows.row(i);
+      const std::int64_t position = row.integer("position");
+      EXPECT_EQ(position, static_cast<std::int64_t>(i + 1));
+      EXPECT_EQ(row.bytes("prev_hash"), before);
+      std::string bytes, hash;
+      const auto compute = [&](const auto& entry) {
+        const auto array = entry.bytes();
+        bytes.assign(array.data(), array.size());
+        hash = entry.hash(before);
+      };
+      if (row.is_null("sealed_usage")) {
+        compute(billing::LedgerEntry{.transfer = billing::read_transfer(row), .position = position});
+      } else {
+        auto entry = billing::read_usage_entry(row);
+        entry.position = position;
+        compute(entry);
+        ++usages;
+      }
+      EXPECT_EQ(base::hex_encode(bytes), base::hex_encode(row.bytes("bytes")));
+      EXPECT_EQ(row.bytes("hash"), hash);
       EXPECT_EQ(rows.row(i).bytes("hash"), rows.row(i).bytes("by_hand"));
       before = rows.row(i).bytes("hash");
     }
+    EXPECT_GT(usages, 1);
   });
+}
+
+/// Each column of a row of usage, as superuser, past triggers and checks; the sums that the other rules look at are left whole.
+TEST_F(ChainTest, AlteredUsageIsNamed) {
+  make_books(2, 3);
+  const auto seq = system([](Transaction& tx) {
+    return tx.execute("SELECT min(seq) AS seq FROM usage WHERE step_tokens IS NOT NULL").row(0).integer("seq");
+  });
+  const std::string name = "usage " + std::to_string(seq) + " of job ";
+  for (const char* change :
+       {"tokens_cum = tokens_cum + 1", "amount = amount + 1", "lease_epoch = lease_epoch + 1", "transfer_id = NULL",
+        "steps = int8range(lower(steps), upper(steps) + 1)", "created_at = created_at + interval '1 microsecond'",
+        "created_at = 'infinity'", "metric = metric || 'x'", "step_tokens = NULL", "step_tokens[1] = step_tokens[1] - 1",
+        "step_tokens[1] = NULL", "project_id = project_id || 'x'", "job_id = job_id || 'x'", "steps = '[1,)'"}) {
+    const std::string told = after([&](Transaction& tx) {
+      tx.execute("ALTER TABLE usage DROP CONSTRAINT usage_check, DROP CONSTRAINT usage_metric_check, DROP CONSTRAINT usage_steps_check,"
+                 " DROP CONSTRAINT usage_step_billed_once");
+      tx.execute(std::string("UPDATE usage SET ") + change + " WHERE seq = $1", {seq});
+    });
+    EXPECT_THAT(told, HasSubstr(name)) << change;
+    EXPECT_THAT(told, HasSubstr("chain: USD_NANO position ")) << change;
+  }
+  const std::string number = std::to_string(seq);
+  EXPECT_THAT(after([&](Transaction& tx) { tx.execute("DELETE FROM usage WHERE seq = " + number); }),
+              HasSubstr("usage " + number + " of job (gone): it was sealed, and is gone"));
+  EXPECT_THAT(after([&](Transaction& tx) { tx.execute("DELETE FROM ledger_seal WHERE usage_seq = " + number); }),
+              HasSubstr(name));
+  EXPECT_EQ(verify().faults.size(), 0u) << "nothing stays altered";
+}
+
+/// What ended before usage was sealed is sealed where the chain ends; what had been sealed stays good.
+TEST_F(ChainTest, UsageOfAnEarlierVersionIsSealedBehindWhatWas) {
+  make_books(2, 2);
+  const std::string told = after([](Transaction& tx) {  // as migration 0014 left it: transfers alone
+    tx.execute("DELETE FROM ledger_seal");
+    tx.execute("INSERT INTO ledger_unsealed (transfer_id) SELECT id FROM transfer ORDER BY seq");
+    EXPECT_GT(billing::seal_transfers(tx, 1'000), 0u);
+    tx.execute("INSERT INTO ledger_unsealed (usage_seq) SELECT seq FROM usage ORDER BY seq");
+    EXPECT_EQ(static_cast<std::int64_t>(billing::seal_transfers(tx, 1'000)),
+              tx.execute("SELECT count(*) AS n FROM usage").row(0).integer("n"));
+  });
+  EXPECT_EQ(told, "");
 }
 
 TEST(LedgerEntry, IsTheTableOfItsHeader) {
@@ -264,10 +326,11 @@ TEST_F(ChainTest, EveryAlterationAsSuperuserIsNamed) {
   ASSERT_EQ(heads.size(), 1u);
   ASSERT_EQ(verify(heads).faults.size(), 0u);
   std::vector<std::string> ids;
+  std::vector<std::int64_t> places;  // in the chain, where usage stands between them
   system([&](Transaction& tx) {
-    const auto rows = tx.execute("SELECT transfer_id FROM ledger_seal ORDER BY position");
+    const auto rows = tx.execute("SELECT transfer_id, position FROM ledger_seal WHERE transfer_id IS NOT NULL ORDER BY position");
     for (std::size_t i = 0; i < rows.size(); ++i)
-      ids.push_back(rows.row(i).text("transfer_id"));
+      ids.push_back(rows.row(i).text("transfer_id")), places.push_back(rows.row(i).integer("position"));
   });
   const auto superuser = make_superuser_pool();
   superuser->transact(Scope::system(),
@@ -290,13 +353,13 @@ TEST_F(ChainTest, EveryAlterationAsSuperuserIsNamed) {
     } catch (const Undo&) {
     }
     // A row that is gone altogether is named by its place.
-    const std::string position = "position " + std::to_string(place + 1) + ",",
-                      gap = "positions " + std::to_string(place + 1) + " to";
-    const std::string end = "the chain ends at position " + std::to_string(place);
+    const std::string position = "position " + std::to_string(places[place]) + ",",
+                      gap = "positions " + std::to_string(places[place]) + " to";
+    const std::string end = "the chain ends at position " + std::to_string(places[place] - 1);
     const std::string all = told(found.faults);
     EXPECT_TRUE(all.find(victim) != std::string::npos || all.find(position) != std::string::npos ||
                 all.find(gap) != std::string::npos || all.find(end) != std::string::npos)
-        << tampering.what << " of " << victim << " at " << place + 1 << ":\n"
+        << tampering.what << " of " << victim << " at " << places[place] << ":\n"
         << all;
   }
   EXPECT_EQ(verify(heads).faults.size(), 0u) << "nothing stays altered";

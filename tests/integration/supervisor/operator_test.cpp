@@ -220,7 +220,7 @@ TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
   });
   const Outcome unsealed = site_.run({"ledger", "verify"});
   EXPECT_EQ(unsealed.status, 0) << unsealed.err;
-  EXPECT_THAT(unsealed.out, HasSubstr("1 transfers (0 sealed, 1 wait for their seal)"));
+  EXPECT_THAT(unsealed.out, HasSubstr("1 transfers, 0 usages (0 sealed, 1 wait for their seal)"));
   const Outcome head = site_.run({"ledger", "head"});
   EXPECT_EQ(head.status, 0) << head.err;
   EXPECT_THAT(head.out, testing::StartsWith("{\"ledger\":\"USD_NANO\",\"position\":1,\"hash\":\""));
@@ -231,7 +231,7 @@ TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
   base::write_durably(pem, key.out);
   const Outcome sealed = site_.run({"ledger", "verify", "--heads", copy.string(), "--public-key", pem.string()});
   EXPECT_EQ(sealed.status, 0) << sealed.err << sealed.out;
-  EXPECT_THAT(sealed.out, HasSubstr("(1 sealed, 0 wait for their seal), 0 usages, 1 signed heads"));
+  EXPECT_THAT(sealed.out, HasSubstr("0 usages (1 sealed, 0 wait for their seal), 1 signed heads"));
   const Outcome csv = site_.run({"ledger", "export", "--format", "csv", "--project", project, "--from", "2020-01-01"});
   EXPECT_EQ(csv.status, 0) << csv.err;
   EXPECT_EQ(lines_of(csv.out), 2);
