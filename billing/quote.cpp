@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json/value_to.hpp>
+#include <stdexcept>
 
 #include "base/errors.h"
 #include "base/expects.h"
@@ -84,7 +85,7 @@ std::optional<Quote> make_quote(postgres::Transaction& tx, const QuoteRequest& r
   if (!training || (request.validation_file && !validation)) return std::nullopt;
 
   Quote quote;
-  quote.price = current_price(tx, request.base.name, request.method);
+  quote.price = current_price(tx, request.organization_id, request.base.name, request.method);
   quote.rows = training->rows;
   const std::int64_t cut = std::min(request.max_seq_length.value_or(request.base.context), request.base.context);
   quote.tokens_per_epoch =
@@ -92,7 +93,11 @@ std::optional<Quote> make_quote(postgres::Transaction& tx, const QuoteRequest& r
   if (quote.tokens_per_epoch > kMostBilledTokens / request.epochs)
     throw base::bad_request("too_many_tokens", "This job would train more tokens than one job may.", "training_file");
   quote.tokens = quote.tokens_per_epoch * request.epochs;
-  quote.amount = base::price_of(quote.tokens, quote.price.nano_per_1k);
+  try {
+    quote.amount = base::price_of(quote.tokens, quote.price.nano_per_1k);
+  } catch (const std::overflow_error&) {
+    throw base::bad_request("too_many_tokens", "This job would cost more than an account can hold.", "training_file");
+  }
   return quote;
 }
 
@@ -100,6 +105,7 @@ QuoteRequest quote_request_of(postgres::Transaction& tx, const storage::NewJob& 
   const auto base = storage::ModelStore(tx).find_base(job.base_model);
   base::expects(base.has_value(), "a job's base model stays registered");
   QuoteRequest request;
+  request.organization_id = job.organization_id;
   request.training_file = job.training_file;
   request.validation_file = job.validation_file;
   request.base = *base;

@@ -13,6 +13,7 @@
 namespace finetuned::billing {
 
 struct QuoteRequest {
+  std::string organization_id;  ///< whose prices hold
   std::string training_file;
   std::optional<std::string> validation_file;  ///< must be counted too; not billed
   storage::BaseModel base;
@@ -35,7 +36,7 @@ std::int64_t tokens_under_cut(std::span<const std::uint32_t> row_tokens, std::in
 /// Exact, from intake's counts. Empty while a file is not yet counted by the base's tokenizer (the job waits in
 /// `validating_files`). Throws ApiError 400: `invalid_training_file` / `invalid_validation_file` (missing, refused by
 /// intake or by the tokenizer's template), `row_exceeds_context` (a row beyond the context without an explicit
-/// max_seq_length; names line, tokens, limit, remedy).
+/// max_seq_length; names line, tokens, limit, remedy), `too_many_tokens`.
 std::optional<Quote> make_quote(postgres::Transaction& tx, const QuoteRequest& request);
 
 /// The request a stored job stands for: n_epochs and max_seq_length from its method's (or top) hyperparameters.

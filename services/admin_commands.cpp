@@ -324,6 +324,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   add_credit_limit(admin, options);
   add_correction(admin, options);
   add_keys(admin, options);
+  add_price_commands(admin, options);
   add_projects(admin, options);
   add_workers(admin, options);
   add_reseal_command(admin, options);

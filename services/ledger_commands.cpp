@@ -108,22 +108,6 @@ void head(const ProgramOptions& options, bool public_key_only) {
     std::cout << to_line(end) << "\n";
 }
 
-/// Seconds since 1970 of `2026-11-23` (its start, UTC) or `2026-11-23T21:45:29Z`.
-std::optional<std::int64_t> read_time(const std::string& option, const std::string& text) {
-  if (text.empty()) return std::nullopt;
-  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, read = 0;
-  const bool date = std::sscanf(text.c_str(), "%4d-%2d-%2d%n", &year, &month, &day, &read) == 3 && read == 10;
-  const bool whole =
-      date && (text.size() == 10 || (std::sscanf(text.c_str() + 10, "T%2d:%2d:%2dZ%n", &hour, &minute, &second, &read) == 3 &&
-                                     static_cast<std::size_t>(read) + 10 == text.size()));
-  using namespace std::chrono;
-  const year_month_day at =
-      std::chrono::year(year) / std::chrono::month(static_cast<unsigned>(month)) / std::chrono::day(static_cast<unsigned>(day));
-  if (!whole || !at.ok() || hour > 23 || minute > 59 || second > 59)
-    throw base::UsageError(option + ": '" + text + "' is no time: write 2026-11-23 or 2026-11-23T21:45:29Z (UTC)");
-  return (sys_days(at).time_since_epoch() + hours(hour) + minutes(minute)) / seconds(1) + second;
-}
-
 storage::Project known_project(Transaction& tx, const std::string& id) {
   const auto project = storage::OrganizationStore(tx).find_project(id);
   if (!project) throw base::UsageError("there is no project '" + id + "' (admin projects list shows their ids)");
@@ -256,6 +240,21 @@ void add_statement(CLI::App& ledger, const ProgramOptions& options) {
 }
 
 }  // namespace
+
+std::optional<std::int64_t> read_time(const std::string& option, const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, read = 0;
+  const bool date = std::sscanf(text.c_str(), "%4d-%2d-%2d%n", &year, &month, &day, &read) == 3 && read == 10;
+  const bool whole =
+      date && (text.size() == 10 || (std::sscanf(text.c_str() + 10, "T%2d:%2d:%2dZ%n", &hour, &minute, &second, &read) == 3 &&
+                                     static_cast<std::size_t>(read) + 10 == text.size()));
+  using namespace std::chrono;
+  const year_month_day at =
+      std::chrono::year(year) / std::chrono::month(static_cast<unsigned>(month)) / std::chrono::day(static_cast<unsigned>(day));
+  if (!whole || !at.ok() || hour > 23 || minute > 59 || second > 59)
+    throw base::UsageError(option + ": '" + text + "' is no time: write 2026-11-23 or 2026-11-23T21:45:29Z (UTC)");
+  return (sys_days(at).time_since_epoch() + hours(hour) + minutes(minute)) / seconds(1) + second;
+}
 
 void add_ledger_commands(CLI::App& app, const ProgramOptions& options) {
   CLI::App& ledger = *app.add_subcommand("ledger", "the books");

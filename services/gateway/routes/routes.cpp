@@ -29,6 +29,7 @@ Router make_router(const Platform& platform, std::uint64_t most_json_bytes) {
   add_rate_limit_routes(router, platform);
   add_spend_limit_routes(router, platform);
   add_spend_alert_routes(router, platform);
+  add_price_routes(router, platform);
   add_quota_routes(router, platform);
   add_audit_log_routes(router, platform);
   add_usage_routes(router, platform);

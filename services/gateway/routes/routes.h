@@ -40,6 +40,7 @@ void add_user_routes(Router& router, const Platform& platform);
 void add_rate_limit_routes(Router& router, const Platform& platform);
 void add_spend_limit_routes(Router& router, const Platform& platform);
 void add_spend_alert_routes(Router& router, const Platform& platform);
+void add_price_routes(Router& router, const Platform& platform);
 void add_quota_routes(Router& router, const Platform& platform);
 void add_audit_log_routes(Router& router, const Platform& platform);
 void add_usage_routes(Router& router, const Platform& platform);

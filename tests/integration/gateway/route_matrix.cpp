@@ -94,6 +94,8 @@ std::vector<MatrixEntry> organization_routes() {
           {"GET /v1/organization/spend_alerts/{alert_id}"},
           {"POST /v1/organization/spend_alerts/{alert_id}", kAlert},
           {"DELETE /v1/organization/spend_alerts/{alert_id}"},
+          {"GET /v1/organization/prices"},
+          {"POST /v1/organization/prices", R"({"nano_per_1k":"2000000"})"},
           {"GET /v1/organization/audit_logs"},
           {.route = "GET /v1/organization/usage/completions", .status = 400},  // without its start_time
           {.route = "GET /v1/organization/costs", .status = 400},

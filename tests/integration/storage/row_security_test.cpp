@@ -2,7 +2,9 @@
 
 #include <set>
 
+#include "billing/prices.h"
 #include "tests/integration/support/services.h"
+#include "tests/integration/support/tenants.h"
 
 // What keeps projects apart where a query forgets to: read from the catalogue, so that a new table without it fails.
 
@@ -15,7 +17,6 @@ using postgres::Transaction;
 /// What belongs to nobody, or names who there is; each has its reason.
 const std::set<std::string> kShared{
     "base_model",        // every project sees them
-    "price",             // the same for all
     "share_clock",       // one number
     "training_speed",    // of workers, by base and device
     "worker",            // who trains, for whomever
@@ -26,6 +27,7 @@ const std::set<std::string> kShared{
 const std::set<std::string> kBeside{
     "fine_tuned_model_permitted",  // is_permitted(name)
     "organization_own",            // the project's
+    "price_scope",                 // the platform's prices and the project's organization's
 };
 
 class RowSecurity : public testing::Test {
@@ -56,11 +58,36 @@ TEST_F(RowSecurity, AnyTableOfAProjectServesThatProject) {
   const auto guarded = names("SELECT tablename::text AS name FROM pg_policies WHERE schemaname = 'public' AND cmd = 'ALL' AND with_check IS"
                              " NULL AND permissive = 'PERMISSIVE' AND (qual IN ('serves_project(project_id)', 'serves_project(NULL::text)')"
                              " OR tablename = 'project' AND qual = 'serves_project(id)')");
-  for (const std::string& table : owned)
+  for (const std::string& table : owned) {
+    if (table == "price") continue;  // APriceIsSeenWhereItHolds
     EXPECT_THAT(guarded, testing::Contains(table)) << table << " has no policy of its own by serves_project(project_id)";
+  }
   for (const std::string& policy : names("SELECT policyname::text AS name FROM pg_policies WHERE schemaname = 'public' AND qual NOT LIKE"
                                          " 'serves_project(%' OR qual IS NULL"))
     EXPECT_TRUE(kBeside.contains(policy)) << policy << " lets through more than a project's own rows";
+}
+
+TEST_F(RowSecurity, APriceIsSeenWhereItHolds) {
+  const auto mine = make_project(pool()), theirs = make_project(pool());
+  const auto version = pool().transact(Scope::system(), [&](Transaction& tx) {
+    return billing::add_price(tx, {.of = {.organization_id = mine.organization_id, .base_model = {}}, .nano_per_1k = 7, .valid_from = {}}).price.version;
+  });
+  const auto seen = [&](const Scope& scope) {
+    return pool().transact(scope, [&](Transaction& tx) {
+      return tx.execute("SELECT count(*) FILTER (WHERE version = $1) AS n, count(*) FILTER (WHERE organization_id IS NULL) > 0 AS shared"
+                        " FROM price", {version});
+    });
+  };
+  EXPECT_EQ(seen(Scope::project(mine.id)).row(0).integer("n"), 1);
+  EXPECT_EQ(seen(Scope::project(theirs.id)).row(0).integer("n"), 0);
+  EXPECT_TRUE(seen(Scope::project(theirs.id)).row(0).boolean("shared"));
+  EXPECT_EQ(seen(Scope::system()).row(0).integer("n"), 1);
+  EXPECT_THROW(pool().transact(Scope::project(mine.id),
+                               [&](Transaction& tx) {
+                                 tx.execute("INSERT INTO price (organization_id, method, nano_per_1k) VALUES ($1, 'supervised', 0)",
+                                            {mine.organization_id});
+                               }),
+               postgres::SqlError);
 }
 
 TEST_F(RowSecurity, BindsTheRoleThatThePlatformConnectsAs) {

@@ -196,6 +196,13 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
               HasSubstr("credit limit $20.00; available $24.00"));
   EXPECT_THAT(site_.run({"admin", "credit-limit", "--project", "default"}).out, HasSubstr("credit limit $20.00"));
   EXPECT_EQ(site_.run({"admin", "credit-limit", "--project", "default", "--amount", "1000000001"}).status, 2);
+  EXPECT_THAT(site_.run({"admin", "prices", "set", "--per-1k", "0.0025"}).out, HasSubstr("$0.0025 for 1,000 tokens"));
+  EXPECT_EQ(site_.run({"admin", "prices", "set", "--per-1k", "0.003", "--from", "2099-01-01", "--organization", "local"}).status, 0);
+  EXPECT_THAT(site_.run({"admin", "prices", "set", "--per-1k", "1", "--organization", "local"}).err, HasSubstr("begins at 2099-01-01"));
+  for (const char* from : {"2100-01-01", "2020-01-01", "tomorrow"})
+    EXPECT_EQ(site_.run({"admin", "prices", "set", "--per-1k", "1", "--from", from}).status, 2) << from;
+  EXPECT_EQ(site_.run({"admin", "prices", "set", "--per-1k", "1000001"}).status, 2);
+  EXPECT_EQ(lines_of(site_.run({"admin", "prices", "list"}).out), 4);  // a heading, what the platform began with, these two
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "nobody", "--amount", "5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "default", "--amount", "-5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "projects", "create", "--organization", "local", "--name", "second"}).status, 0);
@@ -208,7 +215,7 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   EXPECT_EQ(site_.run({"ledger", "verify"}).status, 0);
   const Outcome whole = site_.run({"audit", "verify"});
   EXPECT_EQ(whole.status, 0) << whole.err;
-  EXPECT_THAT(whole.out, HasSubstr("1 chains, 6 entries hashed again: 0 faults"));
+  EXPECT_THAT(whole.out, HasSubstr("1 chains, 8 entries hashed again: 0 faults"));
 }
 
 TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
