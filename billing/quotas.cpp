@@ -1,8 +1,10 @@
 #include "billing/quotas.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "base/errors.h"
+#include "billing/ledger.h"
 #include "storage/quota_store.h"
 #include "storage/spend_store.h"
 
@@ -13,6 +15,11 @@ namespace {
 constexpr std::int64_t kNanoPerCent = 10'000'000;
 constexpr const char* kRemedy = " An administrator can raise the limit.";
 constexpr const char* kMonthEnds = "It frees when a job that has not ended ends below its quote, and at the month's end (UTC).";
+constexpr const char* kJobsStart = "It frees when one of them begins to run, or is cancelled.";
+constexpr const char* kJobsEnd = "It frees when one of them ends.";
+constexpr const char* kFilesGo = "It frees when files are deleted (DELETE /v1/files/{id}) or expire.";
+constexpr const char* kDayEnds = "It frees when the day ends (UTC).";
+constexpr const char* kDebtPaid = "It frees when what is owed is paid by a credit, and when a job ends below its quote.";
 
 base::ApiError exceeded(const std::string& message, const std::string& frees) {
   return {429, "insufficient_quota", "quota_exceeded", message + " " + frees + kRemedy};
@@ -28,11 +35,17 @@ std::string counted(const std::string& quota, std::int64_t limit, std::int64_t u
          " are used; this needs " + std::to_string(more) + " more.";
 }
 
+/// None where there is no limit, or one beyond what can be spent.
+std::optional<std::int64_t> limit_nano(const storage::Spending& spending) {
+  if (!spending.limit_cents || *spending.limit_cents > std::numeric_limits<std::int64_t>::max() / kNanoPerCent) return std::nullopt;
+  return *spending.limit_cents * kNanoPerCent;
+}
+
 void check_spending(postgres::Transaction& tx, const storage::Spender& spender, base::NanoDollars amount) {
   const storage::Spending now = storage::SpendStore(tx, spender).lock_spending();
-  if (!now.limit_cents || *now.limit_cents > std::numeric_limits<std::int64_t>::max() / kNanoPerCent) return;
-  const base::NanoDollars limit{*now.limit_cents * kNanoPerCent};
-  if (!breaks(limit.value, now.spent_nano, amount.value)) return;
+  const auto most = limit_nano(now);
+  if (!breaks(most, now.spent_nano, amount.value)) return;
+  const base::NanoDollars limit{*most};
   throw exceeded("The spend limit (spend_limit) of the " + std::string(spender.project_id ? "project" : "organization") +
                      " is " + base::format_dollars(limit) + " a month, of which " +
                      base::format_dollars({now.spent_nano}) + " are spent or held; this job costs " +
@@ -49,17 +62,18 @@ void check_queued_jobs(postgres::Transaction& tx, const std::string& project_id)
   const std::int64_t used = quotas.used(project_id).queued_jobs;
   if (breaks(limit, used, 1))
     throw exceeded(counted("queued_jobs", *limit, used, 1, "jobs that wait or are paused"),
-                   "It frees when one of them begins to run, or is cancelled.");
+                   kJobsStart);
 }
 
-void check_storage(postgres::Transaction& tx, const std::string& project_id, std::int64_t bytes) {
+void check_upload(postgres::Transaction& tx, const std::string& project_id, std::int64_t bytes) {
   storage::QuotaStore quotas(tx);
-  const auto limit = quotas.lock(project_id).storage_bytes;
-  if (!limit) return;
-  const std::int64_t used = quotas.used(project_id).storage_bytes;
-  if (breaks(limit, used, bytes))
-    throw exceeded(counted("storage_bytes", *limit, used, bytes, "bytes of files"),
-                   "It frees when files are deleted (DELETE /v1/files/{id}) or expire.");
+  const storage::Quotas limits = quotas.lock(project_id);
+  if (!limits.storage_bytes && !limits.upload_bytes_per_day) return;
+  const storage::QuotaUse used = quotas.used(project_id);
+  if (breaks(limits.storage_bytes, used.storage_bytes, bytes))
+    throw exceeded(counted("storage_bytes", *limits.storage_bytes, used.storage_bytes, bytes, "bytes of files"), kFilesGo);
+  if (breaks(limits.upload_bytes_per_day, used.upload_bytes_per_day, bytes))
+    throw exceeded(counted("upload_bytes_per_day", *limits.upload_bytes_per_day, used.upload_bytes_per_day, bytes, "bytes"), kDayEnds);
 }
 
 void check_month(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote) {
@@ -72,6 +86,28 @@ void check_month(postgres::Transaction& tx, const storage::NewJob& job, const Qu
   }
   check_spending(tx, {job.organization_id, job.project_id}, quote.amount);
   check_spending(tx, {job.organization_id, std::nullopt}, quote.amount);
+}
+
+std::vector<LimitUse> limit_uses(postgres::Transaction& tx, const std::string& organization_id, const std::string& project_id) {
+  storage::QuotaStore quotas(tx);
+  const storage::Quotas limits = quotas.get(project_id);
+  const storage::QuotaUse used = quotas.used(project_id);
+  const Balance balance = Ledger(tx).balance(project_id);
+  std::vector<LimitUse> uses{
+      {"queued_jobs", "jobs", limits.queued_jobs, used.queued_jobs, std::nullopt, kJobsStart},
+      {"running_jobs", "jobs", limits.running_jobs, used.running_jobs, std::nullopt, kJobsEnd},
+      {"storage_bytes", "bytes", limits.storage_bytes, used.storage_bytes, std::nullopt, kFilesGo},
+      {"upload_bytes_per_day", "bytes", limits.upload_bytes_per_day, used.upload_bytes_per_day, used.day_ends_at, kDayEnds},
+      {"tokens_per_month", "tokens", limits.tokens_per_month, used.tokens_per_month, used.month_ends_at, kMonthEnds}};
+  const auto add_spending = [&](const char* name, const storage::Spender& spender) {
+    const storage::Spending now = storage::SpendStore(tx, spender).spending();
+    uses.push_back({name, "nano_dollars", limit_nano(now), now.spent_nano, used.month_ends_at, kMonthEnds});
+  };
+  add_spending("spend_limit", {organization_id, project_id});
+  add_spending("organization_spend_limit", {organization_id, std::nullopt});
+  const std::int64_t owed = balance.spent.value + balance.held.value - balance.credited.value;
+  uses.push_back({"credit_limit", "nano_dollars", balance.credit_limit.value, std::max<std::int64_t>(owed, 0), std::nullopt, kDebtPaid});
+  return uses;
 }
 
 }  // namespace finetuned::billing

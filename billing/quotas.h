@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "billing/quote.h"
 #include "storage/job.h"
@@ -16,9 +18,22 @@ namespace finetuned::billing {
 
 /// One more job that waits.
 void check_queued_jobs(postgres::Transaction& tx, const std::string& project_id);
-/// One more file of so many bytes.
-void check_storage(postgres::Transaction& tx, const std::string& project_id, std::int64_t bytes);
+/// One more uploaded file of so many bytes: what is kept, and what the day brought.
+void check_upload(postgres::Transaction& tx, const std::string& project_id, std::int64_t bytes);
 /// The quote's tokens, and its amount under the spend limits of the job's project and organization.
 void check_month(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote);
+
+/// A limit of a project as it stands, those without one among them.
+struct LimitUse {
+  std::string name;                       ///< `queued_jobs`, ..., `spend_limit`, `organization_spend_limit`, `credit_limit`
+  std::string unit;                       ///< `jobs`, `bytes`, `tokens`, `nano_dollars`
+  std::optional<std::int64_t> limit;      ///< none: unlimited
+  std::int64_t used = 0;
+  std::optional<std::int64_t> frees_at;   ///< Unix time: the latest; none: when something is done
+  std::string frees;                      ///< in words, as a refusal has them
+};
+
+/// What may refuse a project's requests. System scope.
+std::vector<LimitUse> limit_uses(postgres::Transaction& tx, const std::string& organization_id, const std::string& project_id);
 
 }  // namespace finetuned::billing

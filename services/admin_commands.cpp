@@ -48,22 +48,6 @@ std::vector<Row> all_pages(const List& list) {
   return rows;
 }
 
-/// By id, or by a name that only one project has.
-storage::Project find_project(Transaction& tx, const std::string& id_or_name) {
-  OrganizationStore organizations(tx);
-  if (auto project = organizations.find_project(id_or_name)) return *project;
-  std::optional<storage::Project> found;
-  const auto projects = all_pages<storage::Project>(
-      [&](const storage::PageRequest& request) { return organizations.list_projects(std::nullopt, request); });
-  for (const storage::Project& project : projects) {
-    if (project.name != id_or_name) continue;
-    if (found) throw base::UsageError("several projects are called '" + id_or_name + "': give the id (admin projects list)");
-    found = project;
-  }
-  if (!found) throw base::UsageError("there is no project '" + id_or_name + "' (admin projects list)");
-  return *found;
-}
-
 storage::Organization find_organization(Transaction& tx, const std::string& id_or_name) {
   OrganizationStore organizations(tx);
   auto found = organizations.find_organization(id_or_name);
@@ -316,6 +300,21 @@ void add_workers(CLI::App& admin, const ProgramOptions& options) {
 
 }  // namespace
 
+storage::Project find_project(Transaction& tx, const std::string& id_or_name) {
+  OrganizationStore organizations(tx);
+  if (auto project = organizations.find_project(id_or_name)) return *project;
+  std::optional<storage::Project> found;
+  const auto projects = all_pages<storage::Project>(
+      [&](const storage::PageRequest& request) { return organizations.list_projects(std::nullopt, request); });
+  for (const storage::Project& project : projects) {
+    if (project.name != id_or_name) continue;
+    if (found) throw base::UsageError("several projects are called '" + id_or_name + "': give the id (admin projects list)");
+    found = project;
+  }
+  if (!found) throw base::UsageError("there is no project '" + id_or_name + "' (admin projects list)");
+  return *found;
+}
+
 void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   CLI::App& admin = *app.add_subcommand("admin", "organizations, projects, keys and credit, on the database itself");
   admin.require_subcommand(1);
@@ -326,6 +325,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   add_keys(admin, options);
   add_price_commands(admin, options);
   add_projects(admin, options);
+  add_quota_commands(admin, options);
   add_workers(admin, options);
   add_reseal_command(admin, options);
 }

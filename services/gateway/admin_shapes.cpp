@@ -162,11 +162,14 @@ json::object quotas_shape(const storage::Quotas& quotas, const storage::QuotaUse
   shape["running_jobs"] = or_null(quotas.running_jobs);
   shape["storage_bytes"] = or_null(quotas.storage_bytes);
   shape["tokens_per_month"] = or_null(quotas.tokens_per_month);
+  shape["upload_bytes_per_day"] = or_null(quotas.upload_bytes_per_day);
   shape["share_weight"] = quotas.share_weight;
   shape["used"] = {{"queued_jobs", use.queued_jobs},
                    {"running_jobs", use.running_jobs},
                    {"storage_bytes", use.storage_bytes},
-                   {"tokens_per_month", use.tokens_per_month}};
+                   {"tokens_per_month", use.tokens_per_month},
+                   {"upload_bytes_per_day", use.upload_bytes_per_day}};
+  shape["day_ends_at"] = use.day_ends_at;
   shape["month_ends_at"] = use.month_ends_at;
   return shape;
 }

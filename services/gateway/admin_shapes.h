@@ -29,6 +29,7 @@ base::json::object project_user_shape(const storage::ProjectUser& user);
 base::json::object rate_limit_shape(const storage::RateLimit& limit);
 /// `object`: `organization.spend_alert` or `project.spend_alert`.
 base::json::object spend_alert_shape(const storage::SpendAlert& alert, const std::string& object);
+/// Without the limits, which the route adds.
 base::json::object quotas_shape(const storage::Quotas& quotas, const storage::QuotaUse& use);
 base::json::object audit_entry_shape(const storage::AuditEntry& entry);
 

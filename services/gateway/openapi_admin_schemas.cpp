@@ -87,12 +87,15 @@ constexpr NamedType kTypes[] = {
 
     {"QuotasRequest",
      "{queued_jobs?: integer | null; running_jobs?: integer | null; storage_bytes?: integer | null; "
-     "tokens_per_month?: integer | null; share_weight?: 1..1000}"},
+     "tokens_per_month?: integer | null; upload_bytes_per_day?: integer | null; share_weight?: 1..1000}"},
     {"Quotas",
      "{object: 'organization.project.quotas'; queued_jobs: integer | null; running_jobs: integer | null; "
-     "storage_bytes: integer | null; tokens_per_month: integer | null; share_weight: integer; "
-     "used: {queued_jobs: integer; running_jobs: integer; storage_bytes: integer; tokens_per_month: integer}; "
-     "month_ends_at: time}"},
+     "storage_bytes: integer | null; tokens_per_month: integer | null; upload_bytes_per_day: integer | null; share_weight: integer; "
+     "used: {queued_jobs: integer; running_jobs: integer; storage_bytes: integer; tokens_per_month: integer; "
+     "upload_bytes_per_day: integer}; day_ends_at: time; month_ends_at: time; limits: LimitUse[]}"},
+    {"LimitUse",
+     "{name: string; unit: 'jobs' | 'bytes' | 'tokens' | 'requests' | 'nano_dollars'; limit: integer | nano | null; "
+     "used: integer | nano; frees_at: time | null; frees: string}"},
 
     {"CreditRequest", "{amount: nano; reason: string; transfer_id?: string; [key]: never}"},
     {"Credit", "{object: 'billing.credit'; project_id: string; transfer: Transfer | null; balance: Balance}"},

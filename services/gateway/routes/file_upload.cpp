@@ -131,7 +131,7 @@ base::json::object Upload::store(const storage::NewFile& file) {
   const auto register_it = [&](postgres::Transaction& tx) {
     storage::FileStore files(tx);
     const auto make = [&] {
-      billing::check_storage(tx, project_id_, file.bytes);
+      billing::check_upload(tx, project_id_, file.bytes);
       return file_shape(files.create(file));
     };
     const auto is_there = [&](const base::json::object& earlier) {

@@ -144,7 +144,7 @@ storage::Upload UploadCompletion::store(const storage::NewFile& file) {
   std::optional<storage::Upload> done;
   try {
     done = platform_.database.transact(scope_, [&](Transaction& tx) {
-      billing::check_storage(tx, project_id_, file.bytes);
+      billing::check_upload(tx, project_id_, file.bytes);
       return storage::UploadStore(tx).complete(completion_.lease, asked_.part_ids, file);
     });
   } catch (const postgres::CommitOutcomeUnknown&) {

@@ -132,25 +132,33 @@ TEST_F(LimitsTest, SpendAlertsAreChecked) {
 }
 
 TEST_F(LimitsTest, QuotasAreReplacedWhole) {
-  const json::value used = {{"queued_jobs", 0}, {"running_jobs", 0}, {"storage_bytes", 0}, {"tokens_per_month", 0}};
+  const json::value used = {{"queued_jobs", 0}, {"running_jobs", 0}, {"storage_bytes", 0}, {"tokens_per_month", 0},
+                            {"upload_bytes_per_day", 0}};
+  const auto without_limits = [](json::value shape) {  // QuotasTest.EveryLimitIsSeenWithItsUse
+    EXPECT_EQ(shape.as_object().erase("limits"), 1u);
+    return shape;
+  };
+  const json::value day_ends = done("GET", project("/quotas")).at("day_ends_at");
+  EXPECT_LE(day_ends.as_int64(), std::time(nullptr) + 86400);
   const json::value month_ends = done("GET", project("/quotas")).at("month_ends_at");
   EXPECT_GT(month_ends.as_int64(), std::time(nullptr));
   EXPECT_LE(month_ends.as_int64(), std::time(nullptr) + 31 * 86400);
   const json::value none = {{"object", "organization.project.quotas"}, {"queued_jobs", nullptr}, {"running_jobs", nullptr},
-                            {"storage_bytes", nullptr}, {"tokens_per_month", nullptr}, {"share_weight", 1},
-                            {"used", used}, {"month_ends_at", month_ends}};
-  EXPECT_EQ(done("GET", project("/quotas")), none);
-  const json::value put = done("PUT", project("/quotas"),
-                               R"({"queued_jobs":0,"running_jobs":2,"storage_bytes":1000000000000,"share_weight":5,"project_id":"x"})");
+                            {"storage_bytes", nullptr}, {"tokens_per_month", nullptr}, {"upload_bytes_per_day", nullptr},
+                            {"share_weight", 1}, {"used", used}, {"day_ends_at", day_ends}, {"month_ends_at", month_ends}};
+  EXPECT_EQ(without_limits(done("GET", project("/quotas"))), none);
+  const json::value put = without_limits(
+      done("PUT", project("/quotas"),
+           R"({"queued_jobs":0,"running_jobs":2,"storage_bytes":1000000000000,"upload_bytes_per_day":7,"share_weight":5,"project_id":"x"})"));
   EXPECT_EQ(put, (json::value{{"object", "organization.project.quotas"}, {"queued_jobs", 0}, {"running_jobs", 2},
-                              {"storage_bytes", 1000000000000}, {"tokens_per_month", nullptr}, {"share_weight", 5},
-                              {"used", used}, {"month_ends_at", month_ends}}));
-  EXPECT_EQ(done("GET", project("/quotas")), put);
+                              {"storage_bytes", 1000000000000}, {"tokens_per_month", nullptr}, {"upload_bytes_per_day", 7},
+                              {"share_weight", 5}, {"used", used}, {"day_ends_at", day_ends}, {"month_ends_at", month_ends}}));
+  EXPECT_EQ(without_limits(done("GET", project("/quotas"))), put);
   const auto stored = pool().transact(Scope::project(tenant_.project.id), [&](Transaction& tx) {
     return storage::QuotaStore(tx).get(tenant_.project.id);
   });
   EXPECT_EQ(stored.running_jobs, 2);
-  EXPECT_EQ(done("PUT", project("/quotas"), R"({"running_jobs":null})"), none);
+  EXPECT_EQ(without_limits(done("PUT", project("/quotas"), R"({"running_jobs":null})")), none);
   expect_refused("PUT", project("/quotas"), "running_jobs", {R"({"running_jobs":-1})", R"({"running_jobs":"2"})"});
   expect_refused("PUT", project("/quotas"), "share_weight", {R"({"share_weight":0})", R"({"share_weight":1001})"});
   EXPECT_EQ(audited(), (Types{"quota.updated", "quota.updated"}));

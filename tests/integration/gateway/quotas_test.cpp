@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <boost/json/serialize.hpp>
+#include <map>
 #include <thread>
 
 #include "billing/admission.h"
@@ -141,6 +142,57 @@ TEST_F(QuotasTest, StorageIsBoundedForFilesAndUploads) {
   const std::string file = text(get("/v1/files?purpose=user_data").json().at("data").at(0).at("id"));
   ASSERT_EQ(send("DELETE", "/v1/files/" + file).status, 200);
   EXPECT_EQ(send("POST", path + "/complete", ids).status, 200) << "the upload is still there to complete";
+}
+
+TEST_F(QuotasTest, UploadsOfADayAreBoundedAlsoWhereTheyAreDeleted) {
+  const std::int64_t there = used("upload_bytes_per_day");
+  set_quotas(R"({"upload_bytes_per_day":)" + std::to_string(there + 250) + "}");
+  const std::string form = multipart({field_part("purpose", "user_data"), file_part("a.txt", std::string(100, 'x'))});
+  const std::size_t objects = gateway_->stored_objects();
+  EXPECT_EQ(successes(5, [&] { return post_multipart(form); }), 2);
+  EXPECT_EQ(gateway_->stored_objects(), objects + 2) << "what is refused leaves no object";
+  const std::string file = text(get("/v1/files?purpose=user_data").json().at("data").at(0).at("id"));
+  ASSERT_EQ(send("DELETE", "/v1/files/" + file).status, 200);
+  expect_exceeded(post_multipart(form), "upload_bytes_per_day is " + std::to_string(there + 250) + " bytes, of which " +
+                                            std::to_string(there + 200) + " are used; this needs 100 more");
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    tx.execute("UPDATE file SET created_at = created_at - interval '1 day' WHERE id = $1", {file});
+  });
+  EXPECT_EQ(used("upload_bytes_per_day"), there + 100);
+  EXPECT_EQ(post_multipart(form).status, 200);
+}
+
+TEST_F(QuotasTest, EveryLimitIsSeenWithItsUse) {
+  set_quotas(R"({"queued_jobs":9,"running_jobs":2,"storage_bytes":5000000,"upload_bytes_per_day":4000000,"tokens_per_month":70000})");
+  set_spend_limit(project("/spend_limit"), 100);
+  set_spend_limit("/spend_limit", 500);
+  done("PUT", project("/credit_limit"), R"({"amount":"3000000000"})");
+  ASSERT_EQ(create().status, 200);
+  const json::value quotas = done("GET", project("/quotas"));
+  const std::int64_t day = quotas.at("day_ends_at").as_int64(), month = quotas.at("month_ends_at").as_int64();
+  std::map<std::string, json::value> limits;
+  for (const json::value& limit : quotas.at("limits").as_array()) {
+    limits[text(limit.at("name"))] = limit;
+    EXPECT_THAT(text(limit.at("frees")), testing::StartsWith("It frees "));
+  }
+  const auto expect = [&](const std::string& name, const json::value& limit, const json::value& used, const json::value& frees_at) {
+    EXPECT_EQ(limits[name].at("limit"), limit) << name;
+    EXPECT_EQ(limits[name].at("used"), used) << name;
+    EXPECT_EQ(limits[name].at("frees_at"), frees_at) << name;
+  };
+  expect("queued_jobs", 9, 1, nullptr);
+  expect("running_jobs", 2, 0, nullptr);
+  expect("storage_bytes", 5000000, quotas.at("used").at("storage_bytes"), nullptr);
+  expect("upload_bytes_per_day", 4000000, quotas.at("used").at("upload_bytes_per_day"), day);
+  expect("tokens_per_month", 70000, 6400, month);
+  expect("spend_limit", "1000000000", "6400000", month);
+  expect("organization_spend_limit", "5000000000", "6400000", month);
+  expect("credit_limit", "3000000000", "0", nullptr);
+  for (const char* name : {"requests_per_minute", "tokens_per_minute"}) {
+    EXPECT_GT(limits[name].at("limit").as_int64(), 0) << name;
+    EXPECT_GE(limits[name].at("used").as_int64(), 0) << name;
+  }
+  EXPECT_EQ(limits.size(), 10u);
 }
 
 TEST_F(QuotasTest, ASpendLimitOfTheProjectIsEnforced) {

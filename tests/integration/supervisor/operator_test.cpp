@@ -16,6 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 using postgres::Scope;
 using postgres::Transaction;
+using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 
 constexpr std::uint64_t kMostBytes = 1 << 20;
@@ -196,6 +198,18 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
               HasSubstr("credit limit $20.00; available $24.00"));
   EXPECT_THAT(site_.run({"admin", "credit-limit", "--project", "default"}).out, HasSubstr("credit limit $20.00"));
   EXPECT_EQ(site_.run({"admin", "credit-limit", "--project", "default", "--amount", "1000000001"}).status, 2);
+  const auto quotas = [&](std::vector<std::string> set) {
+    set.insert(set.begin(), {"admin", "quotas", "--project", "default"});
+    return site_.run(set);
+  };
+  EXPECT_THAT(quotas({"--queued-jobs", "7", "--upload-bytes-per-day", "1000", "--spend-limit", "12.50", "--share-weight", "3"}).out,
+              AllOf(HasSubstr("$12.50"), ContainsRegex("queued_jobs +7 +0"), ContainsRegex("upload_bytes_per_day +1000 +0")));
+  EXPECT_THAT(quotas({"--queued-jobs", "none"}).out,
+              AllOf(ContainsRegex("queued_jobs +none"), ContainsRegex("upload_bytes_per_day +1000"), ContainsRegex("share_weight +3")));
+  for (const std::vector<std::string>& bad : std::vector<std::vector<std::string>>{
+           {"--queued-jobs", "-1"}, {"--share-weight", "0"}, {"--spend-limit", "0.001"}, {"--tokens-per-minute", "5"},
+           {"--model", "nobody", "--tokens-per-minute", "5"}})
+    EXPECT_EQ(quotas(bad).status, 2) << bad.back();
   EXPECT_THAT(site_.run({"admin", "prices", "set", "--per-1k", "0.0025"}).out, HasSubstr("$0.0025 for 1,000 tokens"));
   EXPECT_EQ(site_.run({"admin", "prices", "set", "--per-1k", "0.003", "--from", "2099-01-01", "--organization", "local"}).status, 0);
   EXPECT_THAT(site_.run({"admin", "prices", "set", "--per-1k", "1", "--organization", "local"}).err, HasSubstr("begins at 2099-01-01"));
@@ -215,7 +229,7 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   EXPECT_EQ(site_.run({"ledger", "verify"}).status, 0);
   const Outcome whole = site_.run({"audit", "verify"});
   EXPECT_EQ(whole.status, 0) << whole.err;
-  EXPECT_THAT(whole.out, HasSubstr("1 chains, 8 entries hashed again: 0 faults"));
+  EXPECT_THAT(whole.out, HasSubstr("1 chains, 11 entries hashed again: 0 faults"));
 }
 
 TEST_F(OperatorTest, TheLedgerIsSignedVerifiedExportedAndStated) {
