@@ -173,7 +173,7 @@ constexpr NamedType kTypes[] = {
      "choices: {index: integer; text: string; logprobs: TextLogprobs | null; finish_reason: 'stop' | 'length' "
      "| null}[]; usage?: Usage | null}"},
 
-    {"WebhookEvent", "'fine_tuning.job.succeeded' | 'fine_tuning.job.failed' | 'fine_tuning.job.cancelled'"},
+    {"WebhookEvent", "'billing.spend_alert.reached' | 'fine_tuning.job.succeeded' | 'fine_tuning.job.failed' | 'fine_tuning.job.cancelled'"},
     {"WebhookEndpointRequest", "{url: string; events?: WebhookEvent[]; description?: string | null; [key]: never}"},
     {"WebhookEndpointChange",
      "{url?: string; events?: WebhookEvent[]; description?: string | null; enabled?: boolean; [key]: never}"},

@@ -10,6 +10,7 @@
 #include "base/stop.h"
 #include "billing/sealer.h"
 #include "billing/settlement.h"
+#include "billing/spend_alerts.h"
 
 namespace finetuned::metering {
 
@@ -21,6 +22,7 @@ using postgres::Transaction;
 
 constexpr int kMostSettled = 100;
 constexpr int kMostSealed = 2'000;
+constexpr int kMostAlerts = 100;
 constexpr std::chrono::milliseconds kReplayLimit{300'000};  // it reads every transfer
 
 constexpr std::string_view kInsertReconciliation = R"(
@@ -57,9 +59,13 @@ void Metering::run(const std::stop_token& stop) {
       base::log_error("a duty failed; trying again", {{"duty", what}, {"why", error.what()}});
     }
   };
-  auto reconciliation_due = Clock::now();
+  auto reconciliation_due = Clock::now(), alerts_due = Clock::now();
   do {
     attempt("sealing", [this] { seal(); });
+    if (Clock::now() >= alerts_due) {
+      attempt("spend alerts", [this] { tell_alerts(); });
+      alerts_due = Clock::now() + options_.alert_pause;
+    }
     if (Clock::now() < reconciliation_due) continue;
     attempt("reconciliation", [this] { reconcile(); });
     reconciliation_due = Clock::now() + options_.reconcile_pause;
@@ -79,6 +85,16 @@ std::size_t Metering::seal() {
     latest_is_behind_ = false;
   }
   return sealed;
+}
+
+std::size_t Metering::tell_alerts() {
+  std::size_t told = 0, more = 0;
+  do {
+    more = pool_.transact(Scope::system(), [](Transaction& tx) { return billing::tell_spend_alerts(tx, kMostAlerts); });
+    told += more;
+  } while (more == kMostAlerts);
+  if (told > 0) base::log_info("spend alerts were reached", {{"alerts", static_cast<std::int64_t>(told)}});
+  return told;
 }
 
 billing::LedgerVerification Metering::verify() {

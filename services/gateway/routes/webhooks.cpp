@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 
 #include "base/base64.h"
 #include "base/errors.h"
@@ -27,7 +28,9 @@ namespace {
 
 constexpr int kDefaultListed = 20, kMostListed = 100;
 constexpr std::size_t kMostDescription = 256, kSecretBytes = 32;
-constexpr std::string_view kEvents[] = {"fine_tuning.job.cancelled", "fine_tuning.job.failed", "fine_tuning.job.succeeded"};
+constexpr std::string_view kEvents[] = {"billing.spend_alert.reached", "fine_tuning.job.cancelled", "fine_tuning.job.failed",
+                                        "fine_tuning.job.succeeded"};
+constexpr std::span kJobEvents = std::span(kEvents).subspan<1>();  // for who names none
 
 WebhookEndpoint find_endpoint(Transaction& tx, const std::string& id) {
   auto endpoint = base::is_id(id, "we") ? WebhookStore(tx).find(id) : std::nullopt;
@@ -152,7 +155,7 @@ Response create_endpoint(const Platform& platform, const Request& request) {
   endpoint.id = base::make_id("we");
   endpoint.project_id = request.principal.project_id;
   endpoint.url = *given.url;
-  endpoint.events = given.events.value_or(std::vector<std::string>(std::begin(kEvents), std::end(kEvents)));
+  endpoint.events = given.events.value_or(std::vector<std::string>(kJobEvents.begin(), kJobEvents.end()));
   if (given.description) endpoint.description = *given.description;
   endpoint.sealed_secret = platform.webhooks_key.seal(secret, endpoint.id);
   const auto make = [&](Transaction& tx) {

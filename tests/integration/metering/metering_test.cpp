@@ -3,13 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <boost/json/parse.hpp>
 #include <filesystem>
+#include <thread>
 
 #include "base/ids.h"
 #include "billing/admission.h"
 #include "billing/ledger.h"
+#include "billing/spend_alerts.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
+#include "storage/spend_store.h"
+#include "storage/webhook_store.h"
 #include "tests/integration/support/services.h"
 #include "tests/integration/support/tenants.h"
 
@@ -63,6 +69,101 @@ TEST_F(MeteringTest, SettlesWhatACrashLeftOpen) {
   EXPECT_EQ(balance().held.value, 0);
   EXPECT_EQ(balance().spent.value, 240'000);
   EXPECT_EQ(metering_.reconcile().settled, 0u);
+}
+
+/// Of the project: an alert at so many cents, and what became of all.
+class SpendAlertTest : public MeteringTest {
+ protected:
+  std::string alert(std::int64_t cents, bool of_project = true) {
+    return tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      storage::Spender spender{project_.organization_id, std::nullopt};
+      if (of_project) spender.project_id = project_.id;
+      return storage::SpendStore(tx, spender).add_alert({.threshold_cents = cents, .recipients = {"a@b.c"}, .subject_prefix = {}}).id;
+    });
+  }
+  void add_endpoint(const std::string& project, const std::string& event) {
+    tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      storage::WebhookStore(tx).create({base::make_id("we"), project, "https://example.com/hook", {event}, {}, "sealed"});
+    });
+  }
+  void hold(std::int64_t nano) {
+    const auto job = tests::new_job(project_, model_, tests::make_file(tests::pool(), project_));
+    tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      storage::JobStore(tx).insert(job);
+      billing::Ledger(tx).hold(base::make_uuid(), project_.id, {nano}, job.id, 1);
+    });
+  }
+  std::vector<std::string> rows(const std::string& sql) {
+    return tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      const auto found = tx.execute(sql, {project_.organization_id});
+      std::vector<std::string> all;
+      for (std::size_t i = 0; i < found.size(); ++i) all.push_back(found.row(i).text("what"));
+      return all;
+    });
+  }
+  std::vector<std::string> audited() {
+    return rows("SELECT resource_id AS what FROM audit_log WHERE organization_id = $1 AND type = 'spend_alert.reached' ORDER BY position");
+  }
+  std::vector<std::string> delivered() {
+    return rows("SELECT d.body AS what FROM webhook_delivery d JOIN project p ON p.id = d.project_id WHERE p.organization_id = $1"
+                " AND d.type = 'billing.spend_alert.reached' ORDER BY d.seq");
+  }
+};
+
+TEST_F(SpendAlertTest, AReachedOneIsToldOnceAMonthByWhoeverNotices) {
+  const std::string low = alert(10), high = alert(20), whole = alert(10, false);
+  add_endpoint(project_.id, "billing.spend_alert.reached");
+  add_endpoint(project_.id, "fine_tuning.job.succeeded");
+  hold(99'999'999);
+  EXPECT_EQ(metering_.tell_alerts(), 0u);
+  hold(1);
+  std::atomic<std::size_t> told{0};
+  {
+    std::vector<std::jthread> others;
+    for (int i = 0; i < 4; ++i)
+      others.emplace_back([&] {
+        const auto pool = tests::make_pool(1);
+        told += pool->transact(Scope::system(), [](Transaction& tx) { return billing::tell_spend_alerts(tx, 100); });
+      });
+  }
+  EXPECT_EQ(told, 2u);
+  EXPECT_THAT(audited(), testing::UnorderedElementsAre(low, whole));
+  ASSERT_EQ(delivered().size(), 2u) << "to the endpoint that asked for it";
+  for (const std::string& body : delivered()) {
+    const auto event = boost::json::parse(body).as_object();
+    EXPECT_EQ(event.at("type"), "billing.spend_alert.reached");
+    EXPECT_EQ(event.at("data").at("threshold_amount"), 10);
+    EXPECT_EQ(event.at("data").at("spent_nano"), "100000000");
+  }
+  EXPECT_EQ(metering_.tell_alerts(), 0u);
+  hold(100'000'000);
+  EXPECT_EQ(metering_.tell_alerts(), 1u);
+  EXPECT_EQ(audited().back(), high);
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) {  // as if all of it had been a month ago
+    tx.execute("UPDATE spend_alert_reached SET month = month - interval '1 month'");
+  });
+  EXPECT_EQ(metering_.tell_alerts(), 3u);
+  EXPECT_EQ(metering_.tell_alerts(), 0u);
+}
+
+TEST_F(SpendAlertTest, AnotherThresholdIsAnotherAlertAndADeletedOneIsNone) {
+  const std::string id = alert(10), gone = alert(5);
+  hold(150'000'000);
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+    storage::SpendStore(tx, {project_.organization_id, project_.id}).remove_alert(gone);
+  });
+  EXPECT_EQ(metering_.tell_alerts(), 1u);
+  const auto replace = [&](std::int64_t cents) {
+    tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      storage::SpendStore(tx, {project_.organization_id, project_.id})
+          .replace_alert(id, {.threshold_cents = cents, .recipients = {"a@b.c"}, .subject_prefix = {}});
+    });
+  };
+  replace(16);
+  EXPECT_EQ(metering_.tell_alerts(), 0u);
+  replace(15);
+  EXPECT_EQ(metering_.tell_alerts(), 1u);
+  EXPECT_EQ(audited().size(), 2u);
 }
 
 TEST_F(MeteringTest, KeepsARowOfEachReconciliation) {
