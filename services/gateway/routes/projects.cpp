@@ -1,3 +1,4 @@
+#include "billing/settlement.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/admin_shapes.h"
 #include "services/gateway/body_fields.h"
@@ -5,6 +6,7 @@
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/routes.h"
 #include "storage/postgres/errors.h"
+#include "storage/job_store.h"
 
 namespace finetuned::gateway {
 
@@ -64,12 +66,22 @@ json::object update_project(Transaction& tx, const Request& request) {
   return project_shape(project);
 }
 
+/// Nobody could cancel them later: what waits ends here with its hold, what runs is told to stop, and pays what it committed.
+void cancel_jobs(Transaction& tx, const std::string& project_id) {
+  storage::JobStore jobs(tx);
+  for (const std::string& id : jobs.unfinished_of(project_id)) {
+    const auto after = jobs.request_cancel(id);
+    if (after && storage::is_terminal(after->state)) billing::settle_job(tx, id);
+  }
+}
+
 /// Its keys open nothing from the commit on: authentication asks the project each time. Archiving twice changes nothing.
 json::object archive_project(Transaction& tx, const Request& request) {
   const storage::Project project = own_project(tx, request);
   const auto locked = OrganizationStore(tx).lock_project_of(project.organization_id, project.id);
   if (locked && locked->archived_at) return project_shape(*locked);
   OrganizationStore(tx).archive_project(project.id);
+  cancel_jobs(tx, project.id);
   const storage::Project archived = own_project(tx, request);
   audit(tx, request, "project.archived", {{"id", project.id}}, project.id);
   return project_shape(archived);

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "billing/admission.h"
+#include "billing/ledger.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
 #include "storage/key_store.h"
@@ -78,6 +79,25 @@ TEST_F(QuotasTest, QueuedJobsAreBounded) {
   ASSERT_EQ(send("POST", job + "/cancel").status, 200);
   EXPECT_EQ(used("queued_jobs"), 0);
   EXPECT_EQ(create().status, 200);
+}
+
+/// Its keys were refused and nobody could cancel: the hold stayed for ever.
+TEST_F(QuotasTest, AnArchivedProjectsHoldsAreGivenBack) {
+  const std::string running = text(create().json().at("id")), paused = text(create().json().at("id")), queued = text(create().json().at("id"));
+  ASSERT_EQ(send("POST", "/v1/fine_tuning/jobs/" + paused + "/pause").status, 200);
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    tx.execute("UPDATE job SET queued_at = '2000-01-01' WHERE id = $1", {running});
+    ASSERT_EQ(storage::JobLeases(tx).claim("test", 60)->job.id, running);
+  });
+  done("POST", project("/archive"));
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    storage::JobStore jobs(tx);
+    EXPECT_EQ(jobs.find(paused)->state, storage::JobState::kCancelled);
+    EXPECT_EQ(jobs.find(queued)->state, storage::JobState::kCancelled);
+    EXPECT_TRUE(jobs.find(queued)->settled);
+    EXPECT_TRUE(jobs.find(running)->cancel_requested) << "its worker ends and settles it";
+    EXPECT_EQ(billing::Ledger(tx).balance(tenant_.project.id).held.value, 6'400'000);
+  });
 }
 
 TEST_F(QuotasTest, OfCreatesAtOnceAsManyWinAsFit) {
