@@ -127,6 +127,15 @@ test("a stream of completions ends with what it took", async () => {
   assert.equal(chunks.at(-1).usage.completion_tokens, 2);
 });
 
+test("administrators set what training costs, from a time on", async () => {
+  const later = Math.floor(Date.now() / 1000) + 86400;
+  const price = await admin.post("/organization/prices", { body: { nano_per_1k: "2000000", model: MODEL, valid_from: later } });
+  assert.equal(price.set_by, "organization");
+  const { data } = await admin.get("/organization/prices", { query: { limit: 1 } });
+  assert.deepEqual(data, [price]);
+  await assert.rejects(admin.post("/organization/prices", { body: { nano_per_1k: "1", model: MODEL } }), BadRequestError);
+});
+
 test("administrators credit projects, and set limits and quotas", async () => {
   const { id } = await admin.post("/organization/projects", { body: { name: `quotas ${Date.now()}` } });
   const at = `/organization/projects/${id}`;
@@ -135,6 +144,10 @@ test("administrators credit projects, and set limits and quotas", async () => {
   const quotas = await admin.put(`${at}/quotas`, { body: { queued_jobs: 3, share_weight: 2 } });
   assert.equal(quotas.queued_jobs, 3);
   assert.deepEqual(await admin.get(`${at}/quotas`), quotas);
+  assert.ok(quotas.limits.some((limit) => limit.name === "queued_jobs" && limit.limit === 3 && limit.used === 0));
+  const owed = await admin.put(`${at}/credit_limit`, { body: { amount: "7" } });
+  assert.equal(owed.amount, "7");
+  assert.deepEqual(await admin.get(`${at}/credit_limit`), owed);
   const limits = { max_requests_per_1_minute: 1, max_tokens_per_1_minute: 2, max_images_per_1_minute: 3, max_audio_megabytes_per_1_minute: 4,
     max_requests_per_1_day: 5, batch_1_day_max_input_tokens: 6 };
   const limit = await admin.post(`${at}/rate_limits/rl-${MODEL}`, { body: limits });

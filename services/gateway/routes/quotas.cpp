@@ -81,7 +81,8 @@ json::array minute_limits(const Platform& platform, const std::string& project_i
   json::array limits;
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const RateView& view = now.views.at(i);
-    const std::int64_t full = time + std::chrono::ceil<std::chrono::seconds>(view.reset).count();
+    std::optional<std::int64_t> full;
+    if (view.remaining < view.limit) full = time + std::chrono::ceil<std::chrono::seconds>(view.reset).count();
     limits.push_back(limit_shape({i == 0 ? "requests_per_minute" : "tokens_per_minute", i == 0 ? "requests" : "tokens", view.limit,
                                   view.limit - view.remaining, full, "It frees as the minute passes."}));
   }
