@@ -37,6 +37,9 @@ std::vector<ConfigKey> worker_keys() {
        "How often a running job's state is saved, beside the training, for another worker to go on from should this one die; "
        "0: only where the job is stopped.",
        integer(&S::worker, &S::Worker::state_seconds)},
+      {"worker.storage_patience_seconds", Type::kInteger, "86400", 60, 31536000, false,
+       "A job that the storage fails is paused and goes on by itself; it is given up, unbilled, where it has got no further for so long.",
+       integer(&S::worker, &S::Worker::storage_patience_seconds)},
       {"worker.memory_bytes", Type::kInteger, "0", 0, 1e15, false,
        "What a run and the bases kept beside it may take of the device's memory; 0: the machine's, less a tenth, or a GPU's "
        "free memory, less a twentieth, and less what inference may take.",

@@ -16,6 +16,26 @@ namespace fs = std::filesystem;
 
 bool FileError::disk_full() const { return code().value() == ENOSPC || code().value() == EDQUOT; }
 
+bool is_storage_fault(const std::error_code& code) {
+  if (code.category() != std::generic_category() && code.category() != std::system_category()) return false;
+  switch (code.value()) {
+    case ENOSPC:
+    case EDQUOT:
+    case EIO:
+    case EREMOTEIO:
+    case EROFS:
+    case ESTALE:
+    case ENODEV:
+    case ENXIO:
+    case ENOTCONN:
+    case ESHUTDOWN:
+    case ETIMEDOUT:
+    case EHOSTDOWN:
+    case EUCLEAN: return true;
+    default: return false;
+  }
+}
+
 void throw_errno(const std::string& action, const fs::path& path) {
   throw FileError(action, path, std::error_code(errno, std::generic_category()));
 }

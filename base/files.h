@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace finetuned::base {
 
@@ -13,6 +14,9 @@ struct FileError : std::filesystem::filesystem_error {
   using std::filesystem::filesystem_error::filesystem_error;
   bool disk_full() const;
 };
+
+/// Whether the disk, not what was asked of it, is at fault: full, failing, gone or made read-only.
+bool is_storage_fault(const std::error_code& code);
 
 /// Throws FileError for the current errno.
 [[noreturn]] void throw_errno(const std::string& action, const std::filesystem::path& path);

@@ -103,6 +103,14 @@ bool IntakeStore::release(const IntakeLease& lease) {
              .affected_rows() == 1;
 }
 
+bool IntakeStore::postpone(const IntakeLease& lease, std::int64_t seconds) {
+  return tx_.execute(std::string("UPDATE file SET intake_until = clock_timestamp() + make_interval(secs => $3::double precision),"
+                                 " intake_attempts = greatest(0, intake_attempts - 1) WHERE") +
+                         kFence,
+                     {lease.file_id, lease.epoch, seconds})
+             .affected_rows() == 1;
+}
+
 std::optional<boost::json::object> IntakeStore::report(const std::string& file_id) {
   const auto rows = tx_.execute("SELECT report FROM file_report WHERE file_id = $1", {file_id});
   if (rows.empty()) return std::nullopt;

@@ -55,6 +55,8 @@ class IntakeStore {
               const boost::json::object& report);
   /// Ends a claim without a verdict: counts of later tokenizers are in, or the process shuts down. Attempts begin afresh.
   bool release(const IntakeLease& lease);
+  /// Ends a claim that the storage failed: the next may come in `seconds`, and no attempt is counted.
+  bool postpone(const IntakeLease& lease, std::int64_t seconds);
 
   std::optional<boost::json::object> report(const std::string& file_id);
   /// `with_rows` false leaves row_tokens empty: enough where nothing is cut.

@@ -45,6 +45,12 @@ struct SavedState {
   std::int64_t trained_tokens = 0;
 };
 
+/// Of a job that is paused because the storage failed it (storage_pauses.h).
+struct StoragePause {
+  std::int64_t since = 0;     ///< when it first did, since the run last got further
+  std::int64_t retry_at = 0;  ///< not tried again before this
+};
+
 /// A row of `job`.
 struct Job : NewJob {
   JobState state = JobState::kQueued;
@@ -60,6 +66,7 @@ struct Job : NewJob {
   std::optional<JobError> error;
   bool cancel_requested = false;
   bool pause_requested = false;
+  std::optional<StoragePause> storage_pause;
   std::optional<SavedState> saved;
   std::optional<std::string> worker;
   std::int64_t lease_epoch = 0;

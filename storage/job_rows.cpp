@@ -20,7 +20,9 @@ const char* const kJobColumns =
     " (SELECT coalesce(jsonb_agg(r.file_id ORDER BY r.position), '[]') FROM job_result_file r WHERE r.job_id = job.id)"
     " AS result_files, job.trained_tokens, job.step, job.total_steps, job.error_code, job.error_message,"
     " job.error_param, job.cancel_requested_at IS NOT NULL AS cancel_requested,"
-    " job.pause_requested_at IS NOT NULL AS pause_requested, job.state_object, job.state_step, job.state_tokens, job.worker, job.lease_epoch,"
+    " job.pause_requested_at IS NOT NULL AS pause_requested,"
+    " extract(epoch FROM CASE WHEN job.pause_reason IS NOT NULL THEN job.storage_since END)::bigint AS storage_since,"
+    " extract(epoch FROM job.storage_retry_at)::bigint AS storage_retry_at, job.state_object, job.state_step, job.state_tokens, job.worker, job.lease_epoch,"
     " job.attempts, job.price_version, job.quoted_tokens, job.quoted_nano, job.hold_transfer_id,"
     " job.settled_at IS NOT NULL AS settled";
 
@@ -91,6 +93,8 @@ Job read_job_row(const postgres::Row& row) {
     job.error = JobError{row.text("error_code"), row.text("error_message"), row.maybe_text("error_param")};
   job.cancel_requested = row.boolean("cancel_requested");
   job.pause_requested = row.boolean("pause_requested");
+  if (!row.is_null("storage_retry_at"))
+    job.storage_pause = StoragePause{row.integer("storage_since"), row.integer("storage_retry_at")};
   if (!row.is_null("state_object"))
     job.saved = SavedState{row.text("state_object"), row.integer("state_step"), row.integer("state_tokens")};
   job.worker = row.maybe_text("worker");

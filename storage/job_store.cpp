@@ -148,6 +148,9 @@ std::optional<Job> JobStore::request_pause(const std::string& id) {
   } else if (job->state == JobState::kQueued) {
     tx_.execute("UPDATE job SET state = 'paused', estimated_finish = NULL WHERE id = $1", {id});
     event.message = "The job is paused";
+  } else if (job->storage_pause) {
+    tx_.execute("UPDATE job SET pause_reason = NULL, storage_retry_at = NULL WHERE id = $1", {id});
+    event.message = "The job stays paused, also once the storage works again";
   } else {
     return job;
   }

@@ -46,8 +46,8 @@ class JobStore {
   std::optional<Job> request_cancel(const std::string& id);
   /// Jobs of a project that have not ended, oldest first. System scope.
   std::vector<std::string> unfinished_of(const std::string& project_id);
-  /// queued -> paused at once; running -> asks the worker to stop there. Empty: no such job. One in another state comes back
-  /// unchanged.
+  /// queued -> paused at once; running -> asks the worker to stop there; one that the storage failed stays paused until
+  /// resume(). Empty: no such job. One in another state comes back unchanged.
   std::optional<Job> request_pause(const std::string& id);
   /// paused -> queued, behind those of its project that wait (its priority counts anew), with its outbox row; takes back a pause that was asked for and has not come
   /// about. Empty: no such job. One in another state comes back unchanged.

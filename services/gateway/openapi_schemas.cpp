@@ -62,7 +62,8 @@ constexpr NamedType kTypes[] = {
      "training_file: string; hyperparameters: Hyperparameters; trained_tokens: integer | null; error: {code: string; "
      "message: string; param: string | null} | null; user_provided_suffix: string | null; seed: integer; "
      "estimated_finish: time | null; integrations: Integration[]; metadata: Metadata | null; "
-     "method: {type: 'supervised'; supervised: {hyperparameters: Hyperparameters}}; queue?: QueuePlace}"},
+     "method: {type: 'supervised'; supervised: {hyperparameters: Hyperparameters}}; queue?: QueuePlace; pause?: StoragePause}"},
+    {"StoragePause", "{reason: 'storage_unavailable'; message: string; since: time; retry_at: time}"},
     {"QueuePlace",
      "{position: integer | null; priority: integer; reason: 'files_not_checked' | 'no_worker_alive' | 'running_jobs_quota' "
      "| 'behind_own_jobs' | 'project_over_share' | 'waiting_for_worker'; message: string; estimated_start: time | null}"},

@@ -22,6 +22,7 @@ using storage::TokenCounts;
 
 constexpr std::chrono::milliseconds kSweepPause{1'000};
 constexpr std::size_t kMostEncoders = 32;
+constexpr std::int64_t kStorageRetrySeconds = 10;
 
 /// Keeps the lease while rows go by; false once it is lost or the process shall stop.
 class LeaseKeeper {
@@ -121,7 +122,13 @@ bool Intake::check_one(const std::stop_token& stop) {
     give_up(*claim);
     return true;
   }
-  check(*claim, stop);
+  try {
+    check(*claim, stop);
+  } catch (const objects::StorageFault& fault) {  // of no fault of the file's
+    base::log_error("the storage failed a dataset's check; trying again", {{"file", claim->file.id}, {"why", fault.detail}});
+    pool_.transact(Scope::project(claim->file.project_id),
+                   [&](Transaction& tx) { IntakeStore(tx).postpone(claim->lease, kStorageRetrySeconds); });
+  }
   return true;
 }
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "services/worker/scratch.h"
+#include "services/worker/storage_gate.h"
 #include "storage/export_store.h"
 #include "storage/model_store.h"
 #include "storage/removal_store.h"
@@ -183,7 +184,14 @@ bool Exporter::run_one(const std::stop_token& stop) {
     base::log_warn("export abandoned: its lease was lost", {{"export", what.id}});
   } catch (const base::FormatError& error) {
     fail("invalid_format", error.what());
-  } catch (const std::exception& error) {  // ours, or the disk's: the lease runs out, and the export is tried again
+  } catch (const std::exception& error) {
+    const std::string fault = storage_fault_of(error);
+    if (!fault.empty()) {
+      base::log_error("the storage failed an export; trying again", {{"export", what.id}, {"why", fault}});
+      end([&](ExportLeases leases) { return leases.release(*claimed); });
+      return false;
+    }
+    // Ours: the lease runs out, and the export is tried again.
     base::log_error("export broken off", {{"export", what.id}, {"why", error.what()}});
   }
   return true;

@@ -26,7 +26,7 @@ class Exporter {
 
   /// Until `stop`, on the calling thread. An export that `stop` broke off is handed back.
   void run(const std::stop_token& stop);
-  /// One export. False when none waits. Throws what the database throws at the claim.
+  /// One export. False when none waits, or the storage failed it: it waits again then, and no attempt is counted. Throws what the database throws at the claim.
   bool run_one(const std::stop_token& stop);
 
  private:

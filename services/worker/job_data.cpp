@@ -73,6 +73,7 @@ std::vector<text::TokenRow> read_rows(objects::ObjectStore& store, const storage
   const fs::path local = scratch / (std::string(param) + ".jsonl");
   objects::fetch_file(store, file.object_id, local);
   std::ifstream stream(local, std::ios::binary);
+  if (!stream) throw objects::StorageUnavailable("open " + local.string());
   text::DatasetReader reader(stream, {.line_bytes = std::size_t{1} << 30, .min_examples = 1});
   std::vector<text::TokenRow> rows;
   const std::string code = std::string("invalid_") + param;
@@ -85,6 +86,7 @@ std::vector<text::TokenRow> read_rows(objects::ObjectStore& store, const storage
       throw JobRefused(code, param, where + ": " + error.what());
     }
   }
+  if (stream.bad()) throw objects::StorageUnavailable("read " + local.string());  // not the end of its rows
   if (reader.faults().count() > 0) {
     const text::RowFault& fault = reader.faults().kept().front();
     throw JobRefused(code, param, file.id + ", line " + std::to_string(fault.line) + ": " + fault.message);

@@ -1,6 +1,7 @@
 #include "services/worker/job_observer.h"
 
 #include "base/expects.h"
+#include "base/log.h"
 #include "billing/usage.h"
 #include "services/worker/job_config.h"
 #include "services/worker/job_results.h"
@@ -108,10 +109,15 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
   checkpoint.trained_tokens = written.at.trained_tokens;
   checkpoint.model_name = checkpoint_model_name(options_.model_name, written.at.step);
   checkpoint.metrics = checkpoint_metrics(written.at);
-  for (const char* name : {"adapter_model.safetensors", "adapter_config.json"}) {
-    const auto stored = objects::store_file(store_, written.directory / name);
-    checkpoint.objects[name] = stored.id;
-    checkpoint.sha256[name] = stored.sha256;
+  try {
+    for (const char* name : {"adapter_model.safetensors", "adapter_config.json"}) {
+      const auto stored = objects::store_file(store_, written.directory / name);
+      checkpoint.objects[name] = stored.id;
+      checkpoint.sha256[name] = stored.sha256;
+    }
+  } catch (...) {
+    forget(checkpoint);
+    throw;
   }
   link_.flush();
   const std::vector<std::int64_t> paid = tokens_after(checkpoint.step);  // the run may be further by now
@@ -127,8 +133,18 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
   };
   link_.write(add, [](Transaction&) { return false; });  // adding it again is harmless
   // An earlier attempt made this checkpoint: its objects stand. (After a retry they may be these.)
-  if (already_there && tries == 1)
-    for (const auto& [name, object] : checkpoint.objects) store_.remove(object);
+  if (already_there && tries == 1) forget(checkpoint);
+}
+
+/// Objects that no row names.
+void JobObserver::forget(const storage::NewCheckpoint& checkpoint) {
+  for (const auto& [name, object] : checkpoint.objects) {
+    try {
+      store_.remove(object);
+    } catch (const std::exception& error) {
+      base::log_warn("an unused checkpoint stays on disk", {{"object", object}, {"why", error.what()}});
+    }
+  }
 }
 
 void JobObserver::on_state(const training::StateWritten& written) {

@@ -46,6 +46,7 @@ class JobObserver final : public training::RunObserver {
 
  private:
   void count(const training::StepMetrics& step);
+  void forget(const storage::NewCheckpoint& checkpoint);
   void weigh_validation(const training::StepMetrics& step);
   void watch_validation(const training::StepMetrics& step);
 

@@ -23,10 +23,11 @@ constexpr const char* kResultNames[] = {"adapter_model.safetensors", "adapter_co
 /// Result objects, removed again unless the job's end names them.
 class StoredResults {
  public:
-  StoredResults(objects::ObjectStore& store, const storage::Job& job, const training::RunResult& result)
-      : store_(store) {
+  explicit StoredResults(objects::ObjectStore& store) : store_(store) {}
+
+  void add(const storage::Job& job, const training::RunResult& result) {
     for (const char* name : kResultNames) {
-      const objects::StoredObject object = objects::store_file(store, result.directory / name);
+      const objects::StoredObject object = objects::store_file(store_, result.directory / name);
       storage::NewFile file;
       file.id = base::make_id("file");
       file.project_id = job.project_id;
@@ -81,6 +82,14 @@ auto is_in_state(const JobLink& link, storage::JobState state) {
   };
 }
 
+/// After a commit of unknown outcome: whether this worker has the job no more. Another may have it by now.
+auto has_left(const JobLink& link) {
+  return [&link](Transaction& tx) {
+    const auto now = storage::JobStore(tx).find(link.lease().job_id);
+    return now && (now->state != storage::JobState::kRunning || now->lease_epoch != link.lease().epoch);
+  };
+}
+
 /// The run's state as an object; empty where it left none, or where it could not be kept, which is logged. It stands on the
 /// list of removals until a row names it: whatever ends this worker, it does not stay for good.
 std::optional<storage::SavedState> store_state(JobLink& link, objects::ObjectStore& store, const std::string& project_id,
@@ -100,8 +109,8 @@ std::optional<storage::SavedState> store_state(JobLink& link, objects::ObjectSto
   };
   try {
     return storage::SavedState{objects::store_file(store, written.file, begins).id, written.step, written.trained_tokens};
-  } catch (const objects::StorageFull& error) {
-    return lost(error.what());
+  } catch (const objects::StorageFault& error) {
+    return lost(error.detail);
   } catch (const base::FileError& error) {
     return lost(error.what());
   }
@@ -125,7 +134,8 @@ storage::NewEvent stop_message(storage::JobState state, StopCause cause, std::in
 
 void publish_success(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const std::string& model_name,
                      const training::RunResult& result, std::span<const std::int64_t> tokens_after) {
-  StoredResults results(store, job, result);
+  StoredResults results(store);
+  results.add(job, result);
   link.flush();
   storage::FineTunedModel model;
   model.name = model_name;
@@ -210,11 +220,27 @@ storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const
     if (reached == storage::JobState::kCancelled) billing::settle_job(tx, job.id);
     return true;
   };
-  const auto committed = [&](Transaction& tx) {  // another worker may have it by now
-    const auto now = storage::JobStore(tx).find(job.id);
-    return now && (now->state != storage::JobState::kRunning || now->lease_epoch != link.lease().epoch);
+  link.write(finish, has_left(link));
+  return reached;
+}
+
+storage::JobState publish_storage_pause(JobLink& link, const storage::Job& job, const storage::StorageRule& rule) {
+  link.flush();
+  storage::JobState reached = storage::JobState::kPaused;
+  const auto pause = [&](Transaction& tx) {
+    const auto state = storage::StoragePauses(tx).pause(link.lease(), rule);
+    if (!state) return false;
+    reached = *state;
+    if (reached == storage::JobState::kCancelled) billing::settle_job(tx, job.id);
+    return true;
   };
-  link.write(finish, committed);
+  link.write(pause, has_left(link));
+  if (reached != storage::JobState::kFailed) return reached;
+  publish_failure(link, job, {.code = "internal_error",
+                              .message = "The platform's storage has failed the job for " +
+                                         std::to_string(rule.patience_seconds / 3'600) +
+                                         " hours. Nothing is billed. Create the job again; if this comes back, tell the operator.",
+                              .param = std::nullopt});
   return reached;
 }
 

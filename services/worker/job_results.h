@@ -10,6 +10,7 @@
 #include "storage/job.h"
 #include "storage/model_store.h"
 #include "storage/objects/object_store.h"
+#include "storage/storage_pauses.h"
 #include "trainer/training/run.h"
 
 namespace finetuned::worker {
@@ -39,5 +40,9 @@ enum class StopCause { kAsked, kShutDown, kPreempted };  ///< by its owner; with
 /// that cannot be kept (a full disk), from what it had before, and an event says so. Throws LeaseLost.
 storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const storage::Job& job,
                                const training::RunResult& result, const std::filesystem::path& state_file, StopCause cause);
+
+/// Ends this worker's part in a job that the storage failed: paused until that works again (storage_pauses.h), cancelled or
+/// paused where its owner asked for that, or failed, where the rule's patience is over. Tells which. Throws LeaseLost.
+storage::JobState publish_storage_pause(JobLink& link, const storage::Job& job, const storage::StorageRule& rule);
 
 }  // namespace finetuned::worker

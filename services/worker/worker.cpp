@@ -23,6 +23,7 @@ using postgres::Transaction;
 
 constexpr std::chrono::milliseconds kSweepPause{1'000};
 constexpr std::chrono::seconds kPatience{2};  // with a base that is read ahead
+constexpr int kMostResumed = 50;              // of the jobs that the storage failed, at once
 
 storage::JobError refusal(const JobRefused& error) {
   storage::JobError refused{.code = error.code, .message = error.what(), .param = std::nullopt};
@@ -47,7 +48,7 @@ struct Worker::Waker {
 Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
     : pool_(pool), store_(store), options_(std::move(options)),
       device_class_(class_of(options_.devices)), memory_bytes_(tensor::device_memory_bytes(options_.devices.front(), options_.memory_bytes)),
-      waker_(std::make_unique<Waker>()), bases_(memory_bytes_, kPatience, options_.devices.front()), preloader_(pool, bases_) {}
+      waker_(std::make_unique<Waker>()), storage_gate_(store, options_.scratch_directory), bases_(memory_bytes_, kPatience, options_.devices.front()), preloader_(pool, bases_) {}
 
 Worker::~Worker() = default;
 
@@ -85,11 +86,16 @@ void Worker::say_goodbye() {
 }
 
 bool Worker::run_one(const std::stop_token& stop) {
+  const bool storage_works = storage_gate_.open();
   const auto asked = std::chrono::steady_clock::now();
-  const auto claimed = pool_.transact(Scope::system(), [&](Transaction& tx) {
+  bool jobs_wait_for_storage = false;
+  const auto claimed = pool_.transact(Scope::system(), [&](Transaction& tx) -> std::optional<storage::ClaimedJob> {
     storage::WorkerStore(tx).seen(options_.name, device_class_);
+    jobs_wait_for_storage = storage::StoragePauses(tx).any_due();
+    if (!storage_works || jobs_wait_for_storage) return std::nullopt;
     return storage::JobLeases(tx).claim(options_.name, options_.link.lease_seconds);
   });
+  if (storage_works && jobs_wait_for_storage) return resume_after_storage();
   if (!claimed) return false;
   base::log_info("job claimed", {{"job", claimed->job.id}, {"epoch", claimed->lease.epoch}});
   JobLink link(pool_, *claimed, asked, options_.link);
@@ -103,6 +109,14 @@ bool Worker::run_one(const std::stop_token& stop) {
   } catch (const std::exception& error) {
     give_up(*claimed, link, error.what());
   }
+  return true;
+}
+
+/// Queues what waits for the storage, where that works. True when there is something to claim now.
+bool Worker::resume_after_storage() {
+  if (!storage_gate_.probe()) return false;
+  const auto resumed = pool_.transact(Scope::system(), [](Transaction& tx) { return storage::StoragePauses(tx).resume_due(kMostResumed); });
+  for (const std::string& job : resumed) base::log_info("a job is queued again: the storage works", {{"job", job}});
   return true;
 }
 
@@ -193,7 +207,19 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     fail({.code = "training_diverged", .message = error.what(), .param = "hyperparameters"});
   } catch (const base::UsageError& error) {
     fail({.code = "invalid_hyperparameters", .message = error.what(), .param = "hyperparameters"});
+  } catch (const std::exception& error) {
+    const std::string fault = storage_fault_of(error);
+    if (fault.empty()) throw;
+    pause_for_storage(job, link, fault);
   }
+}
+
+/// The device is free for others meanwhile.
+void Worker::pause_for_storage(const storage::Job& job, JobLink& link, const std::string& why) {
+  storage_gate_.close();
+  base::log_error("the storage failed a job", {{"job", job.id}, {"why", why}});
+  const storage::JobState now = publish_storage_pause(link, job, options_.storage);
+  base::log_warn("job stopped", {{"job", job.id}, {"now", to_string(now)}});
 }
 
 /// A fault of ours: the lease ends now instead of running out, so that the sweep counts the crash and queues the job.

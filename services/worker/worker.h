@@ -11,9 +11,11 @@
 #include "services/worker/job_link.h"
 #include "services/worker/preloader.h"
 #include "services/worker/resident_bases.h"
+#include "services/worker/storage_gate.h"
 #include "storage/job_leases.h"
 #include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
+#include "storage/storage_pauses.h"
 
 namespace finetuned::worker {
 
@@ -24,6 +26,7 @@ struct WorkerOptions {
   std::string name;                        ///< this process, in leases and logs
   std::filesystem::path scratch_directory;  ///< a folder a job, removed at its end
   LinkOptions link;
+  storage::StorageRule storage;             ///< of jobs that the storage failed
   std::int64_t state_steps = 0;             ///< a running job's state is saved each so many steps; 0: not by steps
   std::int64_t state_seconds = 60;          ///< and so long after the last time; 0: not by time
   std::vector<tensor::DeviceSpec> devices{tensor::DeviceSpec{}};  ///< of one class, that train: a job takes as many as its steps can keep busy
@@ -38,7 +41,7 @@ struct WorkerOptions {
 ///
 /// How a job ends here: trained (`succeeded`); cancelled; failed, where the job's own data or settings cannot be
 /// trained on; paused or handed back, when its owner asks, another project's
-/// turn has come or this worker shuts down; abandoned, where the lease was lost. Any other exception is
+/// turn has come or this worker shuts down; paused until the storage works again, where that failed it; abandoned, where the lease was lost. Any other exception is
 /// ours: the lease is given up as crashed, and the scheduler's sweep counts it and queues the job again.
 class Worker {
  public:
@@ -51,7 +54,8 @@ class Worker {
   /// is of no more use to this process.
   void run(const std::stop_token& stop);
 
-  /// Claims and runs one job. False when none is queued. Throws what the database throws at the claim.
+  /// Claims and runs one job. False when none is queued, or the storage fails this worker. Throws what the database throws at
+  /// the claim.
   bool run_one(const std::stop_token& stop);
 
   /// Something may be queued. Any thread.
@@ -67,6 +71,8 @@ class Worker {
   double gemm_gflops();
   void say_goodbye();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);
+  void pause_for_storage(const storage::Job& job, JobLink& link, const std::string& why);
+  bool resume_after_storage();
   void give_up(const storage::ClaimedJob& claimed, JobLink& link, const std::string& why);
 
   postgres::Pool& pool_;
@@ -75,6 +81,7 @@ class Worker {
   const std::string device_class_;    ///< of what it trains on, to those that wait for it
   const std::uint64_t memory_bytes_;  ///< of the first device
   std::unique_ptr<Waker> waker_;
+  StorageGate storage_gate_;
   std::optional<double> gemm_gflops_;  ///< of the first device, measured before the first run
   ResidentBases bases_;
   Preloader preloader_;  ///< reads into bases_

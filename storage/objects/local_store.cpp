@@ -54,8 +54,9 @@ int open_beneath(int root, const std::string& name, int flags, mode_t mode = 0) 
 }
 
 [[noreturn]] void throw_storage_error(const std::string& action, const std::filesystem::path& path) {
-  if (errno == ENOSPC || errno == EDQUOT) throw StorageFull();
-  base::throw_errno(action, path);
+  const std::string detail = action + " " + path.string() + ": " + std::generic_category().message(errno);
+  if (errno == ENOSPC || errno == EDQUOT) throw StorageFull(detail);
+  throw StorageUnavailable(detail);
 }
 
 class LocalWriter final : public ObjectWriter {
@@ -120,8 +121,8 @@ class LocalWriter final : public ObjectWriter {
     try {
       base::write_all(fd_.get(), data, root_ / beside_);
     } catch (const base::FileError& error) {
-      if (error.disk_full()) throw StorageFull();
-      throw;
+      if (error.disk_full()) throw StorageFull(error.what());
+      throw StorageUnavailable(error.what());
     }
     put_ += data.size();
     if (put_ - flushed_ >= kFlushBytes) begin_flush();
@@ -165,7 +166,7 @@ class LocalReader final : public ObjectReader {
     while (filled < size) {
       const ssize_t got = ::pread(fd_.get(), into + filled, size - filled, static_cast<off_t>(offset + filled));
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) base::throw_errno("read", path_);
+      if (got < 0) throw_storage_error("read", path_);
       if (got == 0) break;
       filled += static_cast<std::size_t>(got);
     }
@@ -195,10 +196,10 @@ std::unique_ptr<ObjectReader> LocalStore::open(const std::string& id) {
   base::FileDescriptor fd(open_beneath(root_fd_.get(), place_of(id), O_RDONLY));
   if (!fd.valid()) {
     if (errno == ENOENT || errno == ELOOP) throw ObjectMissing(id);
-    base::throw_errno("open", root_ / place_of(id));
+    throw_storage_error("open", root_ / place_of(id));
   }
   struct stat about {};
-  if (::fstat(fd.get(), &about) != 0) base::throw_errno("stat", root_ / place_of(id));
+  if (::fstat(fd.get(), &about) != 0) throw_storage_error("stat", root_ / place_of(id));
   if (!S_ISREG(about.st_mode)) throw ObjectMissing(id);
   return std::make_unique<LocalReader>(std::move(fd), static_cast<std::uint64_t>(about.st_size), root_ / place_of(id));
 }
@@ -207,7 +208,7 @@ bool LocalStore::remove(const std::string& id) {
   if (!is_object_id(id)) return false;
   if (::unlinkat(root_fd_.get(), place_of(id).c_str(), 0) == 0) return true;
   if (errno == ENOENT) return false;
-  base::throw_errno("remove", root_ / place_of(id));
+  throw_storage_error("remove", root_ / place_of(id));
 }
 
 std::size_t LocalStore::remove_leftovers() {

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <utility>
 #include <vector>
 
 #include "base/files.h"
@@ -13,12 +15,21 @@ namespace finetuned::objects {
 namespace {
 
 constexpr std::size_t kPieceBytes = 1 << 20;
+constexpr std::chrono::seconds kRetryAfter{5};
 
 }  // namespace
 
-StorageFull::StorageFull()
-    : base::ApiError(507, "server_error", "storage_full",
-                     "The server's disk is full; nothing of this was kept. Tell its operator.") {}
+StorageFull::StorageFull(std::string for_the_log)
+    : StorageFault({507, "server_error", "storage_full",
+                    "The server's disk is full; nothing of this was kept. Tell its operator."},
+                   std::move(for_the_log)) {}
+
+StorageUnavailable::StorageUnavailable(std::string for_the_log)
+    : StorageFault({503, "server_error", "storage_unavailable",
+                    "The server's storage does not answer; nothing of this was kept. Try again shortly.", std::nullopt, true},
+                   std::move(for_the_log)) {
+  retry_after = kRetryAfter;
+}
 
 ObjectTooLarge::ObjectTooLarge(std::uint64_t limit_bytes)
     : base::ApiError(413, "invalid_request_error", "file_too_large",

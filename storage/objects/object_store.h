@@ -12,9 +12,22 @@
 
 namespace finetuned::objects {
 
-/// An ApiError of status 507: the disk is full. Nothing half-written stays.
-struct StorageFull : base::ApiError {
-  StorageFull();
+/// The store could not do what it was asked for, by no doing of who asked. Nothing half-written stays.
+struct StorageFault : base::ApiError {
+  std::string detail;  ///< for the log; clients do not see it
+
+ protected:
+  StorageFault(base::ApiError error, std::string for_the_log) : base::ApiError(std::move(error)), detail(std::move(for_the_log)) {}
+};
+
+/// Of status 507: the disk is full.
+struct StorageFull : StorageFault {
+  explicit StorageFull(std::string detail = "");
+};
+
+/// Of status 503, to be tried again: the disk or the store's server fails, or does not answer in time.
+struct StorageUnavailable : StorageFault {
+  explicit StorageUnavailable(std::string detail);
 };
 
 /// An ApiError of status 413: more bytes came than the writer's limit.
@@ -39,7 +52,7 @@ class ObjectWriter {
   virtual ~ObjectWriter() = default;
   /// The object's, from the beginning: a row can tell of it before it exists.
   virtual const std::string& id() const = 0;
-  /// Throws ObjectTooLarge, StorageFull.
+  /// Throws ObjectTooLarge, StorageFault.
   virtual void write(std::string_view data) = 0;
   virtual std::uint64_t bytes_written() const = 0;
   /// On disk, names included, when it returns. Once.
@@ -55,6 +68,7 @@ class ObjectReader {
 };
 
 /// Immutable objects: datasets, checkpoints, adapters. Thread-safe; a writer or reader belongs to one thread at a time.
+/// Everything throws StorageFault.
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;

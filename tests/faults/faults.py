@@ -304,6 +304,112 @@ def cancelled(when):
     return act
 
 
+class BrokenDisk:
+    """Roles whose calls on the data directory fail while `fail()` says so (fail_calls.c)."""
+
+    def __init__(self, stage, below):
+        self.control = os.path.join(stage.directory, "disk-fault")
+        library = os.path.join(stage.directory, "fail_calls.so")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, os.path.join(HERE, "fail_calls.c"), "-ldl"], check=True)
+        self.environment = {"LD_PRELOAD": library, "FINETUNED_TEST_FAIL_FILE": self.control,
+                            "FINETUNED_TEST_FAIL_BELOW": os.path.join(stage.directory, "data", below)}
+
+    def fail(self, word):
+        with open(self.control, "w", encoding="utf-8") as file:
+            file.write(word)
+        os.chmod(self.control, 0o644)
+
+    def mend(self):
+        if os.path.exists(self.control):
+            os.unlink(self.control)
+
+
+def pause_reason(stage, job):
+    return ((stage.look(job) or {}).get("pause") or {}).get("reason")
+
+
+def half_written(stage):
+    return os.listdir(os.path.join(stage.directory, "data", "objects", "tmp"))
+
+
+def disk_fails_a_job(word, below):
+    def act(stage, whole):
+        """A worker's disk fails in mid-run: the job pauses by itself, others wait; then the disk works, and it goes on."""
+        stage.kill_and_hold("worker")
+        disk = BrokenDisk(stage, below)
+        stage.role("worker", disk.environment)
+        job = stage.in_mid_job()
+        try:
+            disk.fail(word)
+            eventually(lambda: pause_reason(stage, job) == "storage_unavailable", 180, "the job pauses")
+            held = f"SELECT count(*) FROM transfer WHERE job_id = '{job}' AND kind <> 'pending'"
+            assert stage.sql(held) == "0", "its hold is resolved"
+            assert stage.sql(f"SELECT attempts FROM job WHERE id = '{job}'") == "0", "it counts as a crash"
+            time.sleep(30 if whole else 3)
+            assert pause_reason(stage, job) == "storage_unavailable", stage.look(job)
+        finally:
+            disk.mend()
+        took = eventually(lambda: (stage.look(job) or {}).get("status") in ("running", "succeeded"), 120, "the job goes on")
+        assert stage.wait_ended(job)["status"] == "succeeded", stage.look(job)
+        assert any("goes on after step" in message for message in stage.messages(job)), stage.messages(job)
+        assert not half_written(stage), half_written(stage)
+        return took
+    return act
+
+
+def disk_fails_uploads(word, status, code):
+    def act(stage, whole):
+        """Uploads to a gateway whose disk fails are refused whole, and taken once it works."""
+        disk = BrokenDisk(stage, "objects")
+        own, stage.port = stage.port, stage.gateway(disk.environment)
+        try:
+            disk.fail(word)
+            files = stage.sql("SELECT count(*) FROM file")
+            for _ in range(20 if whole else 5):
+                answered, refused = stage.upload(chat_rows(300))
+                assert (answered, refused["error"]["code"]) == (status, code), (answered, refused)
+            assert stage.sql("SELECT count(*) FROM file") == files, "a refused upload is seen"
+            assert not half_written(stage), half_written(stage)
+            disk.mend()
+            answered, file = stage.upload(chat_rows(300))
+            assert answered == 200, file
+        finally:
+            disk.mend()
+            stage.port = own
+    return act
+
+
+def disk_full_for_real(stage, whole):
+    """A file system of two megabytes: what does not fit is answered with 507, and what was there is served."""
+    if os.geteuid() != 0:
+        raise Skipped("a small file system can be mounted by root only")
+    small = os.path.join(stage.directory, "small")
+    os.makedirs(small, exist_ok=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=777", "tmpfs", small], capture_output=True, check=False).returncode != 0:
+        raise Skipped("no file system can be mounted here")
+    own, stage.port = stage.port, stage.gateway({"FINETUNED_DATA_DIRECTORY": small})
+    try:
+        status, kept = stage.upload(b'{"prompt":"a","completion":"b"}\n' * 1000, "kept.jsonl")
+        assert status == 200, kept
+        for _ in range(3):
+            status, refused = stage.upload(b"x" * (4 << 20))
+            assert (status, refused["error"]["code"]) == (507, "storage_full"), (status, refused)
+        assert not os.listdir(os.path.join(small, "objects", "tmp")), "half-written objects stay"
+        connection = http.client.HTTPConnection("127.0.0.1", stage.port, timeout=30)
+        connection.request("GET", f"/v1/files/{kept['id']}/content", headers={"Authorization": "Bearer " + stage.environment["FINETUNED_API_KEY"]})
+        assert len(connection.getresponse().read()) == kept["bytes"]
+        connection.close()
+        status, again = stage.upload(b"x\n" * 1000)
+        assert status == 200, again
+        for file in (kept["id"], again["id"]):
+            stage.request("DELETE", f"/v1/files/{file}")
+    finally:
+        stage.port = own
+        stage.extra[-1].kill()
+        stage.extra.pop().wait()
+        subprocess.run(["umount", "-l", small], check=True)
+
+
 FAULTS = [
     Fault("gateway_killed", "gateway", "SIGKILL in a POST, retried with its key", 2, gateway_killed_in_a_post, tries=(3, 20)),
     Fault("gateway_ends", "gateway", "SIGTERM with 1,000 requests under way", 30, gateway_ends_under_load),
@@ -318,6 +424,11 @@ FAULTS = [
     Fault("redis_flushed", "Redis", "FLUSHALL", 10, redis_fault(["FLUSHALL"])),
     Fault("redis_group_destroyed", "Redis", "consumer group destroyed", 10, redis_fault(["XGROUP", "DESTROY", "finetuned:jobs", "workers"])),
     Fault("redis_killed", "Redis", "SIGKILL, then an empty one", 10, redis_killed),
+    Fault("disk_full", "disk", "full: uploads", None, disk_full_for_real),
+    Fault("disk_fails_uploads", "disk", "EIO: uploads", None, disk_fails_uploads("EIO", 503, "storage_unavailable")),
+    Fault("disk_fills_up_in_uploads", "disk", "ENOSPC: uploads", None, disk_fails_uploads("ENOSPC", 507, "storage_full")),
+    Fault("disk_fails_a_job", "disk", "EIO on objects in mid-run", 90, disk_fails_a_job("EIO", "objects")),
+    Fault("disk_fills_up_in_a_job", "disk", "ENOSPC on all data in mid-run", 90, disk_fails_a_job("ENOSPC", "")),
     Fault("clock_ahead", "clock", "a worker's is an hour ahead", None, clock_moved(3600)),
     Fault("clock_behind", "clock", "a worker's is an hour behind", None, clock_moved(-3600)),
     Fault("cancel_queued", "cancel", "of a queued job", 6, cancelled("queued")),

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <fstream>
+#include <future>
 
 #include "base/errors.h"
 #include "base/ids.h"
@@ -49,6 +51,14 @@ TEST_F(Files, ReadingIsBounded) {
   EXPECT_THROW(read_file(folder / "missing", 10), FileError);
   EXPECT_THROW(read_file(folder, 10), FormatError);
   EXPECT_THROW(read_file("/dev/zero", 1 << 20), FormatError);
+}
+
+TEST(StorageFaults, TheDisksAreToldFromTheAskers) {
+  for (const int number : {ENOSPC, EDQUOT, EIO, EROFS, ESTALE, ENOTCONN, ETIMEDOUT})
+    EXPECT_TRUE(is_storage_fault({number, std::generic_category()})) << number;
+  for (const int number : {0, ENOENT, EACCES, EISDIR, ENAMETOOLONG, EMFILE})
+    EXPECT_FALSE(is_storage_fault({number, std::generic_category()})) << number;
+  EXPECT_FALSE(is_storage_fault(std::make_error_code(std::future_errc::no_state)));
 }
 
 }  // namespace

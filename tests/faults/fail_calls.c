@@ -1,0 +1,55 @@
+/* Preloaded into a role: while the file FINETUNED_TEST_FAIL_FILE is there, calls that write below FINETUNED_TEST_FAIL_BELOW fail
+   by the errno that it names: EIO (reads, too) or ENOSPC; SLOW lets each of them sleep for a second. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+static int is_file_below(int descriptor) {
+  const char* root = getenv("FINETUNED_TEST_FAIL_BELOW");
+  char link[64], path[PATH_MAX];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+  const ssize_t size = readlink(link, path, sizeof path - 1);
+  if (!root || size < 0) return 0;
+  path[size] = 0;
+  return strncmp(path, root, strlen(root)) == 0;
+}
+
+/* The errno that the call shall fail by; 0: it shall not. */
+static int fault_of(int descriptor, int reads) {
+  const char* file = getenv("FINETUNED_TEST_FAIL_FILE");
+  char word[16] = {0};
+  if (!file) return 0;
+  const int control = open(file, O_RDONLY | O_CLOEXEC);
+  if (control < 0) return 0;
+  const ssize_t size = NEXT(read)(control, word, sizeof word - 1);
+  close(control);
+  if (size <= 0 || !is_file_below(descriptor)) return 0;
+  if (strncmp(word, "SLOW", 4) == 0) sleep(1);
+  if (strncmp(word, "ENOSPC", 6) == 0) return reads ? 0 : ENOSPC;
+  return strncmp(word, "EIO", 3) == 0 ? EIO : 0;
+}
+
+#define FAIL_OR(call, descriptor, reads)           \
+  do {                                             \
+    const int fault = fault_of(descriptor, reads); \
+    if (fault) {                                   \
+      errno = fault;                               \
+      return -1;                                   \
+    }                                              \
+    return call;                                   \
+  } while (0)
+
+ssize_t write(int descriptor, const void* data, size_t size) { FAIL_OR(NEXT(write)(descriptor, data, size), descriptor, 0); }
+ssize_t read(int descriptor, void* data, size_t size) { FAIL_OR(NEXT(read)(descriptor, data, size), descriptor, 1); }
+ssize_t pread(int descriptor, void* data, size_t size, off_t at) { FAIL_OR(NEXT(pread)(descriptor, data, size, at), descriptor, 1); }
+ssize_t pread64(int descriptor, void* data, size_t size, off64_t at) { FAIL_OR(NEXT(pread64)(descriptor, data, size, at), descriptor, 1); }
+int fsync(int descriptor) { FAIL_OR(NEXT(fsync)(descriptor), descriptor, 0); }
