@@ -143,6 +143,41 @@ std::vector<ConfigKey> metering_keys() {
   };
 }
 
+std::vector<ConfigKey> storage_keys() {
+  using S = Settings;
+  return {
+      {"storage.kind", Type::kText, "local", {}, {}, false,
+       "Where datasets, checkpoints and adapters are kept: local (objects in the data directory) or s3 (a bucket).",
+       [](S& s, const std::string& value) {
+         if (value != "local" && value != "s3") throw UsageError("must be local or s3, not '" + value + "'");
+         s.storage.kind = value;
+       }},
+      {"storage.s3_endpoint", Type::kText, "", {}, {}, false, "The bucket's server: https://s3.eu-central-1.amazonaws.com, https://HOST:PORT.",
+       text(&S::storage, &S::Storage::s3_endpoint)},
+      {"storage.s3_region", Type::kText, "us-east-1", {}, {}, false, "Its region, which requests are signed for.",
+       text(&S::storage, &S::Storage::s3_region)},
+      {"storage.s3_bucket", Type::kText, "", {}, {}, false, "The bucket, in the path of its URLs.", text(&S::storage, &S::Storage::s3_bucket)},
+      {"storage.s3_prefix", Type::kText, "", {}, {}, false, "What the objects' names begin with, a slash at its end; for a bucket that is shared.",
+       text(&S::storage, &S::Storage::s3_prefix)},
+      {"storage.s3_access_key_id", Type::kText, "", {}, {}, true, "Who signs the requests; empty: in storage.s3_credentials_file.",
+       text(&S::storage, &S::Storage::s3_access_key_id)},
+      {"storage.s3_secret_access_key", Type::kText, "", {}, {}, true, "What they are signed by.",
+       text(&S::storage, &S::Storage::s3_secret_access_key)},
+      {"storage.s3_session_token", Type::kText, "", {}, {}, true, "Of temporary credentials alone.", text(&S::storage, &S::Storage::s3_session_token)},
+      {"storage.s3_credentials_file", Type::kText, "", {}, {}, false,
+       "A file, of mode 600, with lines AWS_ACCESS_KEY_ID=..., AWS_SECRET_ACCESS_KEY=... and, of temporary ones, AWS_SESSION_TOKEN=....",
+       text(&S::storage, &S::Storage::s3_credentials_file)},
+      {"storage.s3_ca_file", Type::kText, "", {}, {}, false, "Certificates (PEM) that the server's is trusted by, beside the system's.",
+       text(&S::storage, &S::Storage::s3_ca_file)},
+      {"storage.s3_timeout_seconds", Type::kInteger, "30", 1, 3600, false,
+       "A request to the bucket is given up once no byte has moved for so long, and tried again a few times.",
+       integer(&S::storage, &S::Storage::s3_timeout_seconds)},
+      {"storage.cache_bytes", Type::kInteger, "10737418240", 0, 1e15, false,
+       "What copies of the bucket's objects may take of a worker's disk (cache in the data directory), the least used going first; 0: none are kept.",
+       integer(&S::storage, &S::Storage::cache_bytes)},
+  };
+}
+
 /// Puts more keys in, each behind the others of its section.
 std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& more) {
   const auto section = [](const ConfigKey& key) { return key.name.substr(0, key.name.find('.') + 1); };
@@ -218,7 +253,7 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::scheduler, &S::Scheduler::preempt_pause_seconds)},
   };
   static const std::vector<ConfigKey> all =
-      joined(joined(joined(joined(joined(joined(joined(table, metering_keys()), worker_keys()), webhooks_keys()), generation_keys()),
+      joined(joined(joined(joined(joined(joined(joined(joined(table, storage_keys()), metering_keys()), worker_keys()), webhooks_keys()), generation_keys()),
                            limits_keys()),
                     tls_keys()),
              inference_keys());

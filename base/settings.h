@@ -16,6 +16,21 @@ struct Settings {
   std::filesystem::path data_directory;
   LogLevel log_level = LogLevel::kInfo;
 
+  struct Storage {
+    std::string kind;           ///< `local`: a disk, in the data directory; `s3`: a bucket
+    std::string s3_endpoint;    ///< https://HOST[:PORT]
+    std::string s3_region;
+    std::string s3_bucket;
+    std::string s3_prefix;      ///< before the objects' names; empty, or ends in a slash
+    std::string s3_access_key_id;
+    std::string s3_secret_access_key;
+    std::string s3_session_token;
+    std::string s3_credentials_file;  ///< KEY=VALUE lines of the three above
+    std::string s3_ca_file;
+    int s3_timeout_seconds = 0;
+    std::int64_t cache_bytes = 0;
+  } storage;
+
   struct Database {
     std::string url;        ///< libpq connection string or URI
     std::string owner_url;  ///< of the tables' owner, for `finetuned migrate`; empty: url

@@ -19,7 +19,7 @@
 #include "services/webhooks/deliverer.h"
 #include "services/worker/exporter.h"
 #include "services/worker/worker.h"
-#include "storage/objects/local_store.h"
+#include "storage/objects/open_store.h"
 #include "storage/outbox_store.h"
 #include "storage/postgres/grants.h"
 #include "storage/postgres/migrator.h"
@@ -85,7 +85,7 @@ redis::StreamReaderOptions reader_options(const base::Settings& settings, const 
 }
 
 /// Half-written objects of processes that are gone. Another user's stay: its own role removes them.
-void sweep_objects(objects::LocalStore& store) {
+void sweep_objects(objects::ObjectStore& store) {
   try {
     store.remove_leftovers();
   } catch (const std::exception& error) {
@@ -109,7 +109,8 @@ int run_gateway(const base::Settings& settings) {
 int run_intake(const base::Settings& settings) {
   const Shutdown shutdown(kDrain);
   postgres::Pool pool(pool_options(settings, "intake", 3));
-  objects::LocalStore store(objects_directory(settings));
+  const auto objects = objects::open_store(settings);
+  objects::ObjectStore& store = *objects;
   if (!wait_for_database(pool, shutdown.token())) return 0;
   sweep_objects(store);
   intake::IntakeOptions options;
@@ -152,7 +153,8 @@ int run_worker(const base::Settings& settings) {
   // The trainer takes every core; the gateway beside it still answers at once.
   if (::nice(kWorkerNiceness) == -1) base::log_warn("the worker runs at full priority");
   postgres::Pool pool(pool_options(settings, "worker", 5));
-  objects::LocalStore store(objects_directory(settings));
+  const auto objects = objects::open_cached_store(settings);
+  objects::ObjectStore& store = *objects;
   if (!wait_for_database(pool, shutdown.token())) return 0;
   sweep_objects(store);
   worker::WorkerOptions options;

@@ -19,7 +19,7 @@
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/server.h"
 #include "services/gateway/tls_context.h"
-#include "storage/objects/local_store.h"
+#include "storage/objects/open_store.h"
 #include "storage/postgres/pool.h"
 #include "storage/redis/client.h"
 
@@ -87,16 +87,26 @@ std::unique_ptr<Tls> make_tls(const base::Settings::Gateway& settings, Metrics& 
 
 }  // namespace
 
+/// The store may be away; the gateway serves what needs none.
+std::size_t remove_leftovers(objects::ObjectStore& store) {
+  try {
+    return store.remove_leftovers();
+  } catch (const objects::StorageFault& fault) {
+    base::log_warn("half-written objects could not be removed", {{"why", fault.detail}});
+    return 0;
+  }
+}
+
 /// In the order of who outlives whom: the pool goes first, finishing the work that uses the door and the stores; then
 /// `io` destroys the coroutines that are left over, whose uploads still reach the object store.
 struct Gateway::State {
   explicit State(const base::Settings& all)
-      : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(all.data_directory / "objects"),
+      : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(objects::open_store(all)),
         webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
         job_reads(database, forecasts, pool), job_creations(platform, pool),
-        platform{database, redis, objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
+        platform{database, redis, *objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
                  door_rates(all.gateway), metrics, forecasts, job_reads, job_creations},
         router(make_router(platform, static_cast<std::uint64_t>(settings.max_json_bytes))),
         tls(make_tls(settings, metrics)),
@@ -118,7 +128,7 @@ struct Gateway::State {
   base::Settings::Gateway settings;
   postgres::Pool database;
   redis::Client redis;
-  objects::LocalStore objects;
+  std::unique_ptr<objects::ObjectStore> objects;
   base::SealingKey webhooks_key;
   base::SystemClock clock;
   KeyCache keys;
@@ -151,7 +161,7 @@ std::uint16_t Gateway::port() const { return state_->server.port(); }
 const Router& Gateway::router() const { return state_->router; }
 
 bool Gateway::serve(const std::stop_token& stop) {
-  const std::size_t leftovers = state_->objects.remove_leftovers();
+  const std::size_t leftovers = remove_leftovers(*state_->objects);
   if (leftovers > 0) base::log_info("half-written objects were removed", {{"objects", static_cast<std::uint64_t>(leftovers)}});
   state_->server.start();
   state_->io.start();

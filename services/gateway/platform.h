@@ -12,7 +12,7 @@ namespace finetuned::redis {
 class Client;
 }
 namespace finetuned::objects {
-class LocalStore;
+class ObjectStore;
 }
 
 namespace finetuned::gateway {
@@ -36,7 +36,7 @@ struct DoorRates {
 struct Platform {
   postgres::Pool& database;
   redis::Client& redis;
-  objects::LocalStore& objects;
+  objects::ObjectStore& objects;
   std::uint64_t most_upload_bytes = 0;
   const base::SealingKey& webhooks_key;
   Generations& generations;

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <stop_token>
 
-#include "storage/objects/local_store.h"
+#include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::intake {
@@ -14,7 +14,7 @@ namespace finetuned::intake {
 class ExpirySweep {
  public:
   /// `pool` and `store` outlive this.
-  ExpirySweep(postgres::Pool& pool, objects::LocalStore& store, std::chrono::milliseconds pause)
+  ExpirySweep(postgres::Pool& pool, objects::ObjectStore& store, std::chrono::milliseconds pause)
       : pool_(pool), store_(store), pause_(pause) {}
 
   /// Until `stop`: sweeps, then rests for `pause`. What the database throws is logged, and tried again.
@@ -31,7 +31,7 @@ class ExpirySweep {
   int remove_objects();
 
   postgres::Pool& pool_;
-  objects::LocalStore& store_;
+  objects::ObjectStore& store_;
   std::chrono::milliseconds pause_;
 };
 

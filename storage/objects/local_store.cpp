@@ -25,20 +25,6 @@ constexpr char kHalfWritten[] = "tmp";
 constexpr std::uint64_t kFlushBytes = 16 << 20;
 constexpr std::size_t kSmallBytes = 32 * 1024;  // pieces up to this are gathered
 
-std::string make_object_id() {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string id;
-  for (const unsigned char byte : base::random_bytes(16)) {
-    id += kHex[byte >> 4];
-    id += kHex[byte & 15];
-  }
-  return id;
-}
-
-bool is_object_id(const std::string& id) {
-  return id.size() == 32 && id.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 std::string place_of(const std::string& id) { return id.substr(0, 2) + "/" + id.substr(2); }
 
 /// Opens beneath `root`, through no symbolic link. Kernels before 5.6 lack openat2: names here have one slash at most
@@ -61,8 +47,8 @@ int open_beneath(int root, const std::string& name, int flags, mode_t mode = 0) 
 
 class LocalWriter final : public ObjectWriter {
  public:
-  LocalWriter(std::filesystem::path root, int root_fd, std::uint64_t limit_bytes)
-      : root_(std::move(root)), root_fd_(root_fd), id_(make_object_id()),
+  LocalWriter(std::filesystem::path root, int root_fd, std::string id, std::uint64_t limit_bytes)
+      : root_(std::move(root)), root_fd_(root_fd), id_(std::move(id)),
         beside_(std::string(kHalfWritten) + "/" + id_), limit_(limit_bytes) {
     fd_ = base::FileDescriptor(open_beneath(root_fd_, beside_, O_WRONLY | O_CREAT | O_EXCL, 0640));
     if (!fd_.valid()) throw_storage_error("create", root_ / beside_);
@@ -188,7 +174,12 @@ LocalStore::LocalStore(std::filesystem::path root) : root_(std::move(root)) {
 }
 
 std::unique_ptr<ObjectWriter> LocalStore::create(std::uint64_t limit_bytes) {
-  return std::make_unique<LocalWriter>(root_, root_fd_.get(), limit_bytes);
+  return std::make_unique<LocalWriter>(root_, root_fd_.get(), make_object_id(), limit_bytes);
+}
+
+std::unique_ptr<ObjectWriter> LocalStore::create_again(const std::string& id, std::uint64_t limit_bytes) {
+  if (!is_object_id(id)) throw ObjectMissing(id);
+  return std::make_unique<LocalWriter>(root_, root_fd_.get(), id, limit_bytes);
 }
 
 std::unique_ptr<ObjectReader> LocalStore::open(const std::string& id) {
@@ -211,6 +202,19 @@ bool LocalStore::remove(const std::string& id) {
   throw_storage_error("remove", root_ / place_of(id));
 }
 
+void LocalStore::list(const std::function<void(const ObjectInfo&)>& each) {
+  for (const auto& folder : std::filesystem::directory_iterator(root_)) {
+    const std::string first = folder.path().filename().string();
+    if (first.size() != 2 || !folder.is_directory()) continue;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+      const std::string id = first + entry.path().filename().string();
+      struct stat about {};
+      if (!is_object_id(id) || ::lstat(entry.path().c_str(), &about) != 0 || !S_ISREG(about.st_mode)) continue;
+      each({id, static_cast<std::uint64_t>(about.st_size), about.st_mtime});
+    }
+  }
+}
+
 std::size_t LocalStore::remove_leftovers() {
   std::size_t removed = 0;
   for (const auto& entry : std::filesystem::directory_iterator(root_ / kHalfWritten)) {
@@ -226,6 +230,6 @@ std::size_t LocalStore::remove_leftovers() {
   return removed;
 }
 
-bool LocalStore::writable() const noexcept { return ::faccessat(root_fd_.get(), kHalfWritten, W_OK | X_OK, 0) == 0; }
+bool LocalStore::writable() noexcept { return ::faccessat(root_fd_.get(), kHalfWritten, W_OK | X_OK, 0) == 0; }
 
 }  // namespace finetuned::objects

@@ -18,13 +18,12 @@ class LocalStore final : public ObjectStore {
   explicit LocalStore(std::filesystem::path root);
 
   std::unique_ptr<ObjectWriter> create(std::uint64_t limit_bytes) override;
+  std::unique_ptr<ObjectWriter> create_again(const std::string& id, std::uint64_t limit_bytes) override;
   std::unique_ptr<ObjectReader> open(const std::string& id) override;
   bool remove(const std::string& id) override;
-
-  /// Removes half-written objects whose writer's process is gone. Returns how many.
-  std::size_t remove_leftovers();
-  /// Whether the root can be written: /readyz.
-  bool writable() const noexcept;
+  void list(const std::function<void(const ObjectInfo&)>& each) override;
+  std::size_t remove_leftovers() override;
+  bool writable() noexcept override;
 
  private:
   std::filesystem::path root_;

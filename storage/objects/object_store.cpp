@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/hex.h"
+#include "base/ids.h"
 
 namespace finetuned::objects {
 
@@ -35,6 +37,12 @@ ObjectTooLarge::ObjectTooLarge(std::uint64_t limit_bytes)
     : base::ApiError(413, "invalid_request_error", "file_too_large",
                      "The file is larger than " + std::to_string(limit_bytes) + " bytes, the most that is taken here.",
                      "file") {}
+
+std::string make_object_id() { return base::hex_encode(base::random_bytes(16)); }
+
+bool is_object_id(const std::string& id) {
+  return id.size() == 32 && id.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
 
 ObjectMissing::ObjectMissing(const std::string& id) : std::runtime_error("no object '" + id + "' in the store") {}
 

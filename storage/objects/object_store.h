@@ -46,6 +46,13 @@ struct StoredObject {
   std::string sha256;  ///< hex
 };
 
+/// What a store tells of an object without reading it.
+struct ObjectInfo {
+  std::string id;
+  std::uint64_t bytes = 0;
+  std::int64_t modified = 0;  ///< Unix time
+};
+
 /// Writes one object. It exists whole after commit(), and not at all before; destroyed uncommitted, it leaves nothing.
 class ObjectWriter {
  public:
@@ -73,11 +80,23 @@ class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
   virtual std::unique_ptr<ObjectWriter> create(std::uint64_t limit_bytes) = 0;
+  /// The same under an id that the object had before, in this store or another: from a backup.
+  virtual std::unique_ptr<ObjectWriter> create_again(const std::string& id, std::uint64_t limit_bytes) = 0;
   /// Throws ObjectMissing; also for anything that is not an id of this store (no path gets through).
   virtual std::unique_ptr<ObjectReader> open(const std::string& id) = 0;
   /// False when there was none.
   virtual bool remove(const std::string& id) = 0;
+  /// Every object, in any order; one that comes or goes meanwhile may be among them.
+  virtual void list(const std::function<void(const ObjectInfo&)>& each) = 0;
+  /// Removes half-written objects whose writers are gone. Returns how many.
+  virtual std::size_t remove_leftovers() = 0;
+  /// Whether it can be written to, as far as can be told without writing: /readyz.
+  virtual bool writable() noexcept = 0;
 };
+
+/// 32 lower-case hex digits, at random; and whether `id` is such.
+std::string make_object_id();
+bool is_object_id(const std::string& id);
 
 /// Stores a local file's content as a new object, whose id `begins` hears before anything of it is written.
 StoredObject store_file(ObjectStore& store, const std::filesystem::path& file,

@@ -6,7 +6,7 @@
 #include "services/gateway/render.h"
 #include "services/gateway/routes/file_lookup.h"
 #include "services/gateway/routes/routes.h"
-#include "storage/objects/local_store.h"
+#include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::gateway {

@@ -13,7 +13,7 @@
 #include "services/gateway/shapes.h"
 #include "services/gateway/utf8.h"
 #include "storage/file_store.h"
-#include "storage/objects/local_store.h"
+#include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::gateway {

@@ -6,7 +6,7 @@
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "storage/intake_store.h"
-#include "storage/objects/local_store.h"
+#include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::gateway {

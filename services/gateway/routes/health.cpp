@@ -1,7 +1,7 @@
 #include <chrono>
 
 #include "services/gateway/routes/routes.h"
-#include "storage/objects/local_store.h"
+#include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
 #include "storage/redis/client.h"
 

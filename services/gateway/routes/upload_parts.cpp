@@ -5,7 +5,7 @@
 #include "services/gateway/shapes.h"
 #include "services/gateway/slots.h"
 #include "services/gateway/upload_request.h"
-#include "storage/objects/local_store.h"
+#include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
 
 namespace finetuned::gateway {

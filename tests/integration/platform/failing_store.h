@@ -27,11 +27,17 @@ class FailingStore final : public objects::ObjectStore {
   std::unique_ptr<objects::ObjectWriter> create(std::uint64_t limit_bytes) override {
     return std::make_unique<Writer>(*this, store_.create(limit_bytes));
   }
+  std::unique_ptr<objects::ObjectWriter> create_again(const std::string& id, std::uint64_t limit_bytes) override {
+    return std::make_unique<Writer>(*this, store_.create_again(id, limit_bytes));
+  }
   std::unique_ptr<objects::ObjectReader> open(const std::string& id) override {
     check();
     return store_.open(id);
   }
   bool remove(const std::string& id) override { return store_.remove(id); }
+  void list(const std::function<void(const objects::ObjectInfo&)>& each) override { store_.list(each); }
+  std::size_t remove_leftovers() override { return store_.remove_leftovers(); }
+  bool writable() noexcept override { return store_.writable(); }
 
  private:
   class Writer final : public objects::ObjectWriter {
