@@ -48,7 +48,7 @@ void verify(const ProgramOptions& options, const VerifyArguments& arguments) {
             << found.findings.size() << " findings";
   if (arguments.delete_orphans) std::cout << ", " << found.orphans_removed << " orphans removed";
   std::cout << "\n";
-  if (found.damaged()) throw std::runtime_error("objects are damaged or missing: restore them from a backup");
+  if (found.damaged()) throw std::runtime_error("objects are damaged or missing: restore them from a backup (docs/operations.md)");
 }
 
 }  // namespace

@@ -84,6 +84,7 @@ void add_operator_commands(CLI::App& app, const ProgramOptions& options) {
   add_ledger_commands(app, options);
   add_audit_commands(app, options);
   add_objects_commands(app, options);
+  add_backup_commands(app, options);
 }
 
 }  // namespace finetuned::services

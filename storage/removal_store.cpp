@@ -14,6 +14,12 @@ bool RemovalStore::keep(const std::string& object_id) {
   return tx_.execute("DELETE FROM object_removal WHERE object_id = $1", {object_id}).affected_rows() == 1;
 }
 
+void RemovalStore::hold() { tx_.execute("SELECT pg_advisory_xact_lock(hashtextextended('object removal', 0))"); }
+
+bool RemovalStore::may_remove() {
+  return tx_.execute("SELECT pg_try_advisory_xact_lock_shared(hashtextextended('object removal', 0)) AS may").row(0).boolean("may");
+}
+
 std::vector<std::string> RemovalStore::take_due(int most) {
   const auto rows = tx_.execute(
       "SELECT object_id FROM object_removal WHERE due_at <= clock_timestamp()"

@@ -20,6 +20,11 @@ class RemovalStore {
   /// any more: it is gone, or about to go.
   bool keep(const std::string& object_id);
 
+  /// Until the transaction ends nothing is removed by others, who ask may_remove(): a backup copies what its rows name.
+  void hold();
+  /// False while somebody holds all removals. Else nobody does before the transaction ends. System scope.
+  bool may_remove();
+
   /// Objects that are due, oldest first, locked until the transaction ends; others' are skipped. System scope.
   std::vector<std::string> take_due(int most);
   /// Strikes out what was removed.

@@ -73,6 +73,7 @@ int ExpirySweep::drop_states() {
 int ExpirySweep::remove_objects() {
   return pool_.transact(Scope::system(), [this](Transaction& tx) {
     storage::RemovalStore removals(tx);
+    if (!removals.may_remove()) return 0;
     const std::vector<std::string> due = removals.take_due(kMostObjects);
     std::vector<std::string> removed, failed;
     for (const std::string& id : due) {
