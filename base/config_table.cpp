@@ -200,7 +200,7 @@ const std::vector<ConfigKey>& config_table() {
       {"database.url", Type::kText, "", {}, {}, true, "PostgreSQL, as libpq reads it: postgresql:///finetuned?host=/run/postgresql",
        text(&S::database, &S::Database::url)},
       {"database.owner_url", Type::kText, "", {}, {}, true,
-       "The tables' owner, as finetuned migrate alone connects; empty: database.url.",
+       "The tables' owner, as whom finetuned migrate, backup and restore connect; empty: database.url.",
        text(&S::database, &S::Database::owner_url)},
       {"database.pool_size", Type::kInteger, "8", 1, 256, false, "Connections a role opens at most.",
        integer(&S::database, &S::Database::pool_size)},

@@ -20,7 +20,7 @@ struct RestoreArguments {
 };
 
 void backup(const ProgramOptions& options, const std::string& directory) {
-  const base::Settings settings = options.settings();
+  const base::Settings settings = as_owner(options.settings());
   Pool pool(pool_options(settings, "backup", 2));
   const auto store = objects::open_store(settings);
   const BackupResult made = make_backup(settings, options.config_file, pool, *store, directory);
@@ -41,11 +41,12 @@ std::string chosen(const RestoreArguments& arguments) {
 }
 
 void restore(const ProgramOptions& options, const RestoreArguments& arguments) {
-  const base::Settings settings = options.settings();
+  const base::Settings settings = as_owner(options.settings());
   const std::string name = chosen(arguments);
   Pool pool(pool_options(settings, "restore", 2));
   const auto store = objects::open_store(settings);
   const RestoreResult done = restore_backup(settings, pool, *store, arguments.directory, name);
+  grant_tables(options.settings());
   std::cout << name << ": " << done.objects << " objects, " << done.files << " files, " << done.runs_queued
             << " running jobs queued again\n";
   const ScrubResult objects = scrub_objects(pool, *store, {});

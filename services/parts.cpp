@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/errors.h"
+#include "storage/postgres/grants.h"
 
 namespace finetuned::services {
 
@@ -46,6 +47,18 @@ postgres::PoolOptions pool_options(const base::Settings& settings, const std::st
   options.statement_timeout = std::chrono::milliseconds(settings.database.statement_timeout_ms);
   options.application_name = "finetuned " + application;
   return options;
+}
+
+base::Settings as_owner(base::Settings settings) {
+  if (!settings.database.owner_url.empty()) settings.database.url = settings.database.owner_url;
+  return settings;
+}
+
+void grant_tables(const base::Settings& settings) {
+  if (settings.database.owner_url.empty()) return;
+  postgres::Pool owner(pool_options(as_owner(settings), "grant", 1));
+  postgres::Pool application(pool_options(settings, "grant", 1));
+  postgres::grant_to_application(owner, postgres::role_of(application));
 }
 
 redis::Address redis_address(const base::Settings& settings) {

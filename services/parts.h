@@ -31,6 +31,10 @@ base::SigningKey ledger_key(const base::Settings& settings);
 /// `application` shows in pg_stat_activity. Throws ConfigError where no database is configured.
 postgres::PoolOptions pool_options(const base::Settings& settings, const std::string& application,
                                    std::size_t connections);
+/// The same with the tables' owner in place of the platform's role, where there are two: for what makes or reads all tables.
+base::Settings as_owner(base::Settings settings);
+/// Gives the platform's role what it needs of the owner's tables; nothing where there is one role.
+void grant_tables(const base::Settings& settings);
 redis::Address redis_address(const base::Settings& settings);
 
 /// `HOST:PID`: this process, in leases and logs.

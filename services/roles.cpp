@@ -21,7 +21,6 @@
 #include "services/worker/worker.h"
 #include "storage/objects/open_store.h"
 #include "storage/outbox_store.h"
-#include "storage/postgres/grants.h"
 #include "storage/postgres/migrator.h"
 #include "storage/redis/stream_reader.h"
 #include "trainer/collective/collective.h"
@@ -218,15 +217,11 @@ int run_webhooks(const base::Settings& settings) {
 }
 
 int run_migrate(const base::Settings& settings) {
-  postgres::PoolOptions as_owner = pool_options(settings, "migrate", 2);
-  if (!settings.database.owner_url.empty()) as_owner.url = settings.database.owner_url;
-  postgres::Pool owner(as_owner);
+  postgres::Pool owner(pool_options(as_owner(settings), "migrate", 2));
   const auto applied = postgres::migrate(owner, postgres::embedded_migrations());
   for (const std::string& name : applied) std::cout << "applied " << name << "\n";
   if (applied.empty()) std::cout << "nothing to apply: the database is up to date\n";
-  if (settings.database.owner_url.empty()) return 0;
-  postgres::Pool application(pool_options(settings, "migrate", 1));
-  postgres::grant_to_application(owner, postgres::role_of(application));
+  grant_tables(settings);
   return 0;
 }
 
