@@ -20,6 +20,12 @@ NanoDollars price_of(std::int64_t tokens, std::int64_t nano_per_1k);
 /// `$0.001234567`: all nine decimals' significant part, at least two decimals. For people; machines get the integer.
 std::string format_dollars(NanoDollars amount);
 
+/// `1.25 points`, of micro-points (1e-6 point): what decimals are needed, at most six. `1 point`.
+std::string format_points(std::int64_t micro);
+
+/// Reads `12` or `12.5` (at most six decimals) as micro-points. Throws UsageError.
+std::int64_t parse_points(const std::string& text);
+
 /// Reads `12`, `12.5` or `$12.50` (at most nine decimals). Throws UsageError.
 NanoDollars parse_dollars(const std::string& text);
 

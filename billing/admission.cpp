@@ -6,8 +6,7 @@
 
 #include "base/errors.h"
 #include "base/expects.h"
-#include "base/ids.h"
-#include "billing/ledger.h"
+#include "billing/points_payment.h"
 #include "billing/quotas.h"
 #include "storage/job_store.h"
 
@@ -20,22 +19,11 @@ storage::NewEvent message(std::string text) { return {storage::EventLevel::kInfo
 /// Holds the quote and queues the job, whose row the transaction holds, and says so after `told`. Throws ApiError 429 before
 /// anything is written.
 void admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote, std::vector<storage::NewEvent> told = {}) {
-  check_month(tx, job, quote);
-  storage::Admitted admitted{quote.price.version, quote.tokens, quote.amount.value, std::nullopt};
-  if (quote.amount.value > 0) {  // a price of nothing holds nothing
-    admitted.hold_transfer_id = base::make_uuid();
-    try {
-      Ledger(tx).hold(*admitted.hold_transfer_id, job.project_id, quote.amount, job.id, quote.price.version);
-    } catch (const InsufficientFunds& error) {
-      throw base::ApiError(429, "insufficient_quota", "insufficient_quota",
-                           "This job costs " + base::format_dollars(error.needed) + " and the project has " +
-                               base::format_dollars(error.available) + " available: " +
-                               base::format_dollars(error.shortfall()) +
-                               " are missing. Ask your administrator for credit, or train fewer tokens.");
-    }
-  }
+  const JobHolds holds = hold_price(tx, job, quote);
+  const storage::Admitted admitted{quote.price.version, quote.tokens,  quote.amount.value,
+                                   holds.dollars,       holds.points, holds.liquidity};
   told.push_back(message("Files validated, job queued: " + std::to_string(quote.tokens) + " tokens, " +
-                         base::format_dollars(quote.amount) + " held"));
+                         held_in_words(holds.split)));
   storage::JobStore jobs(tx);
   jobs.admit(job.id, admitted);
   jobs.append_events_locked(job.id, job.project_id, told);

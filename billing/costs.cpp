@@ -8,11 +8,14 @@ constexpr char kCosts[] =
     "SELECT floor(extract(epoch FROM t.created_at) / 86400)::bigint * 86400 AS day,"
     " CASE WHEN $5::boolean THEN t.project_id END AS project_id,"
     " CASE WHEN $6::boolean THEN 'fine-tuning training, ' || j.base_model END AS line_item,"
-    " sum(t.amount)::text AS nano, coalesce(sum(u.tokens_cum), 0)::text AS tokens"
-    " FROM project p JOIN transfer t ON t.project_id = p.id"
+    " coalesce(sum(t.amount) FILTER (WHERE t.ledger = 'USD_NANO' AND d.kind = 'prepaid'), 0)::text AS nano,"
+    " coalesce(sum(t.amount) FILTER (WHERE t.ledger = 'POINTS_MICRO'), 0)::text AS points, coalesce(sum(u.tokens_cum), 0)::text AS tokens"
+    " FROM project p JOIN transfer t ON t.project_id = p.id JOIN account d ON d.id = t.debit_id"
     " JOIN transfer hold ON hold.id = t.pending_id JOIN job j ON j.id = hold.job_id"
-    " LEFT JOIN LATERAL (SELECT max(tokens_cum) AS tokens_cum FROM usage WHERE job_id = j.id AND metric = 'trained_tokens') u ON true"
-    " WHERE p.organization_id = $1 AND t.ledger = 'USD_NANO' AND t.kind = 'post'"
+    " LEFT JOIN LATERAL (SELECT max(tokens_cum) AS tokens_cum FROM usage WHERE job_id = j.id AND metric = 'trained_tokens'"
+    "  AND t.ledger = 'USD_NANO' AND NOT EXISTS (SELECT FROM transfer r WHERE r.job_id = j.id AND r.ledger = 'USD_NANO'"  // once
+    "   AND r.kind = 'post' AND r.seq < t.seq)) u ON true"
+    " WHERE p.organization_id = $1 AND t.kind = 'post'"
     " AND t.created_at >= to_timestamp($2::bigint) AND t.created_at < to_timestamp($3::bigint)"
     " AND ($4::text[] = '{}' OR t.project_id = ANY ($4::text[]))"
     " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT $7::bigint";
@@ -30,6 +33,7 @@ std::vector<CostSum> costs(postgres::Transaction& tx, const std::string& organiz
                     .project_id = row.maybe_text("project_id"),
                     .line_item = row.maybe_text("line_item"),
                     .nano = row.text("nano"),
+                    .points = row.text("points"),
                     .tokens = row.text("tokens")});
   }
   return sums;

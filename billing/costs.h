@@ -21,10 +21,12 @@ struct CostSum {
   std::int64_t day = 0;  ///< its start in UTC
   std::optional<std::string> project_id, line_item;  ///< where it is summed by them
   std::string nano;    ///< nano-dollars in decimal: sums may go beyond 64 bits
+  std::string points;  ///< micro-points in decimal that were charged beside them
   std::string tokens;  ///< that were charged for
 };
 
-/// What an organization was charged, in the order of the days: holds that were posted, by when they were. Credits, open
+/// What an organization was charged, in the order of the days: holds that were posted, by when they were. What points stood for is
+/// no dollars of anybody's: it counts in `points`. Credits, open
 /// holds and what was given back are no costs. A line item is the training of one base model. System scope.
 std::vector<CostSum> costs(postgres::Transaction& tx, const std::string& organization_id, const CostQuery& query);
 

@@ -42,9 +42,11 @@ Cost cost_of(postgres::Transaction& tx, const storage::Job& job) {
 JobStatement job_statement(postgres::Transaction& tx, const storage::Job& job) {
   const Cost cost = cost_of(tx, job);
   JobStatement statement;
-  statement.hold_id = job.hold_transfer_id;
-  if (job.hold_transfer_id) {
-    const auto rows = tx.execute(kResolution, {*job.hold_transfer_id});
+  statement.hold_id = job.hold_transfer_id ? job.hold_transfer_id : job.liquidity_hold_id;
+  statement.held_as = split_held(tx, job);
+  statement.paid_as = split_charged(tx, job);
+  if (statement.hold_id) {
+    const auto rows = tx.execute(kResolution, {*statement.hold_id});
     if (!rows.empty()) statement.transfer_id = rows.row(0).text("id");
   }
   statement.nano_per_1k = cost.nano_per_1k;

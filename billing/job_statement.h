@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "billing/points_payment.h"
 #include "billing/transfer.h"
 #include "storage/job.h"
 #include "storage/postgres/transaction.h"
@@ -23,12 +24,13 @@ struct JobStatementRow {
 
 /// What a job is billed, as a whole.
 struct JobStatement {
-  std::optional<std::string> hold_id;      ///< none: the job costs nothing, or was not admitted
+  std::optional<std::string> hold_id;      ///< of dollars, or of what points stand for; none: the job costs nothing, or was not admitted
   std::optional<std::string> transfer_id;  ///< that resolved the hold: a post, or a void where nothing is charged
   std::int64_t nano_per_1k = 0;
   Amount held;
   std::int64_t billed_tokens = 0;  ///< the sum of the rows' tokens, 0 where waived; of an ended job its trained_tokens
   Amount amount;                   ///< the sum of the rows' amounts, and of an ended job the post's
+  PaymentSplit held_as, paid_as;   ///< held and, of an ended job, charged in dollars and in points
   bool waived = false;             ///< it failed by our fault: its steps are shown and cost nothing
 };
 

@@ -73,12 +73,11 @@ InsufficientFunds::InsufficientFunds(LedgerName ledger, Amount has, Amount needs
                          " short: " + format_amount(ledger, needs) + " needed, " + format_amount(ledger, has) + " available"),
       available(has), needed(needs) {}
 
-/// A project's three accounts, their rows locked.
-struct Ledger::Accounts {
-  std::int64_t funding = 0;
-  std::int64_t prepaid = 0;
-  std::int64_t revenue = 0;
-  Amount available;  ///< on prepaid
+/// Two accounts of a project, their rows locked.
+struct Ledger::Pair {
+  std::int64_t from = 0;
+  std::int64_t to = 0;
+  Amount available;  ///< on `from`
 };
 
 /// What an account that is to be debited may still spend.
@@ -93,32 +92,32 @@ struct Ledger::Effect {
   std::int64_t posted = 0;
 };
 
-Ledger::Accounts Ledger::lock_accounts(const std::string& project_id) {
+Ledger::Pair Ledger::lock_pair(const std::string& project_id, AccountKind from, AccountKind to) {
   const std::string select =
       "SELECT id, kind, credits_posted + credit_limit - debits_posted - debits_pending AS available FROM account WHERE project_id = $1"
-      " AND ledger = $2 AND kind IN ('prepaid', 'revenue', 'funding') ORDER BY id FOR NO KEY UPDATE";
+      " AND ledger = $2 AND kind IN ($3, $4) ORDER BY id FOR NO KEY UPDATE";
   const std::string ledger = to_string(ledger_);
-  auto rows = tx_.execute(select, {project_id, ledger});
-  if (rows.size() < 3) {
-    tx_.execute(
-        "INSERT INTO account (project_id, ledger, kind, no_overdraft) VALUES ($1, $2, 'prepaid', true),"
-        " ($1, $2, 'revenue', false), ($1, $2, 'funding', false) ON CONFLICT (project_id, ledger, kind) DO NOTHING",
-        {project_id, ledger});
-    rows = tx_.execute(select, {project_id, ledger});
+  auto rows = tx_.execute(select, {project_id, ledger, to_string(from), to_string(to)});
+  if (rows.size() < 2) {
+    for (const AccountKind kind : {AccountKind::kPrepaid, AccountKind::kRevenue, AccountKind::kFunding, from, to})
+      tx_.execute(
+          "INSERT INTO account (project_id, ledger, kind, no_overdraft) VALUES ($1, $2, $3, $4)"
+          " ON CONFLICT (project_id, ledger, kind) DO NOTHING",
+          {project_id, ledger, to_string(kind), !may_overdraw(kind)});
+    rows = tx_.execute(select, {project_id, ledger, to_string(from), to_string(to)});
   }
-  base::expects(rows.size() == 3, "a project has its three accounts");
-  Accounts accounts;
+  base::expects(rows.size() == 2, "a project has the two accounts");
+  Pair pair;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto row = rows.row(i);
-    const std::string kind = row.text("kind");
-    if (kind == "funding") accounts.funding = row.integer("id");
-    if (kind == "revenue") accounts.revenue = row.integer("id");
-    if (kind == "prepaid") {
-      accounts.prepaid = row.integer("id");
-      accounts.available = {row.integer("available")};
+    if (row.text("kind") == to_string(to)) {
+      pair.to = row.integer("id");
+    } else {
+      pair.from = row.integer("id");
+      pair.available = {row.integer("available")};
     }
   }
-  return accounts;
+  return pair;
 }
 
 Ledger::Debit Ledger::lock_debit(std::int64_t debit_id, std::int64_t credit_id) {
@@ -169,28 +168,52 @@ Transfer Ledger::new_transfer(const std::string& id, const std::string& project_
 }
 
 bool Ledger::credit(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& reason) {
-  base::expects(amount.value > 0, "a credit is positive");
-  const Accounts accounts = lock_accounts(project_id);
+  return move_between(transfer_id, project_id, AccountKind::kFunding, AccountKind::kPrepaid, amount, reason);
+}
+
+bool Ledger::move_between(const std::string& transfer_id, const std::string& project_id, AccountKind from, AccountKind to,
+                          Amount amount, const std::string& reason) {
+  base::expects(amount.value > 0, "what is moved is positive");
+  const Pair pair = lock_pair(project_id, from, to);
   Transfer transfer = new_transfer(transfer_id, project_id, TransferKind::kSingle, amount, reason);
-  transfer.debit_id = accounts.funding;
-  transfer.credit_id = accounts.prepaid;
+  transfer.debit_id = pair.from;
+  transfer.credit_id = pair.to;
+  if (!may_overdraw(from) && pair.available < amount) {
+    if (is_known(transfer)) return false;
+    throw InsufficientFunds(ledger_, pair.available, amount);
+  }
   return move(transfer, {.pending = 0, .posted = amount.value});
+}
+
+/// `transfer` has what is its caller's to say.
+bool Ledger::hold_from(AccountKind from, Transfer transfer) {
+  base::expects(transfer.amount.value > 0, "a hold is positive");
+  const AccountKind to = ledger_ == LedgerName::kUsdNano ? AccountKind::kRevenue : AccountKind::kLiquidity;
+  const Pair pair = lock_pair(transfer.project_id, from, to);
+  transfer.debit_id = pair.from;
+  transfer.credit_id = pair.to;
+  if (!may_overdraw(from) && pair.available < transfer.amount) {
+    if (is_known(transfer)) return false;
+    throw InsufficientFunds(ledger_, pair.available, transfer.amount);
+  }
+  return move(transfer, {.pending = transfer.amount.value, .posted = 0});
 }
 
 bool Ledger::hold(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& job_id,
                   std::int64_t price_version) {
-  base::expects(amount.value > 0, "a hold is positive");
-  const Accounts accounts = lock_accounts(project_id);
   Transfer transfer = new_transfer(transfer_id, project_id, TransferKind::kPending, amount, "held for " + job_id);
-  transfer.debit_id = accounts.prepaid;
-  transfer.credit_id = accounts.revenue;
   transfer.job_id = job_id;
   transfer.price_version = price_version;
-  if (accounts.available < amount) {
-    if (is_known(transfer)) return false;
-    throw InsufficientFunds(ledger_, accounts.available, amount);
-  }
-  return move(transfer, {.pending = amount.value, .posted = 0});
+  return hold_from(AccountKind::kPrepaid, std::move(transfer));
+}
+
+bool Ledger::hold_liquidity(const std::string& transfer_id, const std::string& project_id, Amount amount,
+                            const std::string& job_id, std::int64_t price_version) {
+  base::expects(ledger_ == LedgerName::kUsdNano, "liquidity is held in dollars");
+  Transfer transfer = new_transfer(transfer_id, project_id, TransferKind::kPending, amount, "held for " + job_id);
+  transfer.job_id = job_id;
+  transfer.price_version = price_version;
+  return hold_from(AccountKind::kLiquidity, std::move(transfer));
 }
 
 bool Ledger::resolve(TransferKind kind, const std::string& transfer_id, const std::string& hold_id,
@@ -282,6 +305,19 @@ Balance Ledger::balance(const std::string& project_id) {
   balance.credit_limit = {row.integer("credit_limit")};
   balance.available = {balance.credited.value + balance.credit_limit.value - balance.spent.value - balance.held.value};
   return balance;
+}
+
+Amount Ledger::escrowed(const std::string& project_id) {
+  const auto rows = tx_.execute(
+      "SELECT credits_posted - debits_posted - debits_pending AS left FROM account"
+      " WHERE project_id = $1 AND ledger = $2 AND kind = 'escrow'",
+      {project_id, to_string(ledger_)});
+  return rows.empty() ? Amount{} : Amount{rows.row(0).integer("left")};
+}
+
+Amount Ledger::lock_available(const std::string& project_id) {
+  const AccountKind to = ledger_ == LedgerName::kUsdNano ? AccountKind::kRevenue : AccountKind::kLiquidity;
+  return lock_pair(project_id, AccountKind::kPrepaid, to).available;
 }
 
 std::optional<Transfer> Ledger::find(const std::string& transfer_id) {

@@ -38,17 +38,24 @@ struct TransferConflict : std::runtime_error {
 /// and returns false; another body under the id throws TransferConflict. Accounts are locked in the order of their ids;
 /// lock the job row first where one is involved.
 ///
-/// A project has three accounts a ledger: `prepaid` (what it may spend: it never owes more than its credit limit), `revenue`
-/// (what it paid) and `funding` (where its credits came from).
+/// A project has its accounts a ledger (AccountKind), made when they are first moved; of `prepaid` it never owes more than its
+/// credit limit. Where both ledgers move in one transaction, dollars are locked before points.
 class Ledger {
  public:
   explicit Ledger(postgres::Transaction& tx, LedgerName ledger = LedgerName::kUsdNano) : tx_(tx), ledger_(ledger) {}
 
   /// Adds `amount` > 0 of credit: `single`, funding -> prepaid.
   bool credit(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& reason);
-  /// Sets `amount` > 0 aside for a job: `pending`, prepaid -> revenue. Throws InsufficientFunds.
+  /// Sets `amount` > 0 aside for a job: `pending`, prepaid -> revenue, and of points prepaid -> liquidity. Throws
+  /// InsufficientFunds.
   bool hold(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& job_id,
             std::int64_t price_version);
+  /// The same out of `liquidity` -> revenue: dollars that the job's points stand for.
+  bool hold_liquidity(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& job_id,
+                      std::int64_t price_version);
+  /// Moves `amount` > 0 at once: `single`. Throws InsufficientFunds.
+  bool move_between(const std::string& transfer_id, const std::string& project_id, AccountKind from, AccountKind to,
+                    Amount amount, const std::string& reason);
   /// Charges `amount` (0 < amount <= the hold) of a hold and gives the rest back.
   bool post(const std::string& transfer_id, const std::string& hold_id, Amount amount, const std::string& reason);
   /// Gives the whole hold back: `void`.
@@ -65,14 +72,19 @@ class Ledger {
 
   /// Zeros where the project has no accounts yet.
   Balance balance(const std::string& project_id);
+  /// What is in `escrow`.
+  Amount escrowed(const std::string& project_id);
+  /// What may be spent, no one else spending until the transaction ends.
+  Amount lock_available(const std::string& project_id);
   std::optional<Transfer> find(const std::string& transfer_id);
   storage::Page<Transfer> list(const std::string& project_id, const storage::PageRequest& request);
 
  private:
-  struct Accounts;
+  struct Pair;
   struct Debit;
   struct Effect;
-  Accounts lock_accounts(const std::string& project_id);
+  Pair lock_pair(const std::string& project_id, AccountKind from, AccountKind to);
+  bool hold_from(AccountKind from, Transfer transfer);
   Debit lock_debit(std::int64_t debit_id, std::int64_t credit_id);
   Transfer new_transfer(const std::string& id, const std::string& project_id, TransferKind kind, Amount amount,
                         const std::string& reason) const;

@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include "base/ids.h"
-#include "billing/ledger.h"
+#include "billing/points_payment.h"
 #include "billing/usage.h"
 #include "storage/job_store.h"
 
@@ -38,14 +37,7 @@ std::optional<Settlement> settle_job(postgres::Transaction& tx, const std::strin
     settlement.billed_tokens = usage.tokens;
     settlement.charged = usage.amount;
     settlement.returned = {job->quoted_nano.value_or(0) - usage.amount.value};
-    if (job->hold_transfer_id) {
-      Ledger ledger(tx);
-      if (usage.amount.value > 0)
-        ledger.post(base::make_uuid(), *job->hold_transfer_id, usage.amount,
-                    std::to_string(usage.tokens) + " tokens trained by " + job_id);
-      else
-        ledger.release(base::make_uuid(), *job->hold_transfer_id, "nothing to bill for " + job_id);
-    }
+    settle_holds(tx, *job, usage.amount, usage.tokens);
   }
   std::optional<std::int64_t> billed;
   if (settlement.billed_tokens > 0) billed = settlement.billed_tokens;

@@ -66,4 +66,19 @@ Transfer read_transfer(const postgres::Row& row) {
           .created_micros = row.integer("created_micros")};
 }
 
+std::string to_string(AccountKind kind) {
+  switch (kind) {
+    case AccountKind::kPrepaid: return "prepaid";
+    case AccountKind::kRevenue: return "revenue";
+    case AccountKind::kFunding: return "funding";
+    case AccountKind::kLiquidity: return "liquidity";
+    case AccountKind::kEscrow: return "escrow";
+  }
+  return "prepaid";
+}
+
+bool may_overdraw(AccountKind kind) {
+  return kind != AccountKind::kPrepaid && kind != AccountKind::kEscrow;
+}
+
 }  // namespace finetuned::billing

@@ -22,6 +22,12 @@ enum class TransferKind { kSingle, kPending, kPost, kVoid, kExpire, kCorrection 
 std::string to_string(TransferKind kind);
 TransferKind kind_named(std::string_view name);  ///< throws std::invalid_argument for another name
 
+/// The accounts of a project: `prepaid` what it may spend, `revenue` what it paid, `funding` where its credits came from,
+/// `liquidity` where points become dollars (points_payment.h), `escrow` points that are earned and not vested.
+enum class AccountKind { kPrepaid, kRevenue, kFunding, kLiquidity, kEscrow };
+std::string to_string(AccountKind kind);
+bool may_overdraw(AccountKind kind);  ///< all but prepaid and escrow
+
 /// A row of the ledger.
 struct Transfer {
   std::string id;  ///< UUID
@@ -31,7 +37,7 @@ struct Transfer {
   TransferKind kind = TransferKind::kSingle;
   std::int64_t debit_id = 0;
   std::int64_t credit_id = 0;
-  std::string debit_account;  ///< its kind: `prepaid`, `revenue` or `funding`; Ledger::find and ::list tell it
+  std::string debit_account;  ///< its AccountKind; Ledger::find and ::list tell it
   std::string credit_account;
   Amount amount;
   std::optional<std::string> pending_id;   ///< of a post, void or expire: the hold that it resolves

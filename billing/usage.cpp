@@ -15,7 +15,7 @@ constexpr char kBooked[] =
     "SELECT coalesce(max(upper(steps)) - 1, 0) AS steps, coalesce(max(tokens_cum), 0) AS tokens,"
     " coalesce(sum(amount), 0)::bigint AS amount FROM usage WHERE job_id = $1 AND metric = 'trained_tokens'";
 constexpr char kTerms[] =
-    "SELECT j.project_id, j.hold_transfer_id, coalesce(j.quoted_nano, 0) AS held, p.nano_per_1k"
+    "SELECT j.project_id, coalesce(j.hold_transfer_id, j.liquidity_hold_id) AS hold_transfer_id, coalesce(j.quoted_nano, 0) AS held, p.nano_per_1k"
     " FROM job j JOIN price p ON p.version = j.price_version WHERE j.id = $1";
 constexpr char kInsert[] =
     "INSERT INTO usage (job_id, project_id, metric, steps, tokens_cum, amount, step_tokens, lease_epoch, transfer_id)"

@@ -26,9 +26,12 @@ constexpr Rule kRules[] = {
      "SELECT 'transfer ' || t.id || ' of ' || t.ledger || ' and ' || t.project_id || ' moves from ' || d.kind || ' of ' || d.ledger"
      " || ' and ' || d.project_id || ' to ' || c.kind || ' of ' || c.ledger || ' and ' || c.project_id AS detail"
      " FROM transfer t JOIN account d ON d.id = t.debit_id JOIN account c ON c.id = t.credit_id"
-     " WHERE d.ledger <> t.ledger OR c.ledger <> t.ledger OR (t.ledger = 'USD_NANO' AND (d.project_id <> t.project_id"
-     "  OR c.project_id <> t.project_id)) OR (t.kind IN ('pending', 'post', 'void', 'expire')"
-     "  AND (d.kind, c.kind) <> ('prepaid', 'revenue')) ORDER BY t.seq LIMIT 1"},
+     " WHERE d.ledger <> t.ledger OR c.ledger <> t.ledger OR d.project_id <> t.project_id OR c.project_id <> t.project_id"
+     "  OR (t.kind IN ('pending', 'post', 'void', 'expire') AND (t.ledger, d.kind, c.kind) NOT IN (('USD_NANO', 'prepaid', 'revenue'),"
+     "   ('USD_NANO', 'liquidity', 'revenue'), ('POINTS_MICRO', 'prepaid', 'liquidity')))"
+     "  OR (t.kind = 'single' AND (t.ledger, d.kind, c.kind) NOT IN (('USD_NANO', 'funding', 'prepaid'),"
+     "   ('POINTS_MICRO', 'funding', 'prepaid'), ('POINTS_MICRO', 'funding', 'escrow'), ('POINTS_MICRO', 'escrow', 'prepaid'),"
+     "   ('POINTS_MICRO', 'escrow', 'funding'))) ORDER BY t.seq LIMIT 1"},
     {"I2",
      "SELECT 'account ' || id || CASE WHEN owing > owing_allowed THEN ' owes ' || owing || ', and may owe ' || owing_allowed"
      " ELSE ' may owe ' || owing_allowed || ', with a credit limit of ' || credit_limit END AS detail"
@@ -57,7 +60,7 @@ constexpr Rule kRules[] = {
      "SELECT 'hold ' || t.id || ' of job ' || coalesce(t.job_id, '(none)') || ': ' || CASE WHEN j.id IS NULL"
      " THEN 'the job does not name it' WHEN j.settled_at IS NULL THEN 'resolved before the job was settled'"
      " ELSE 'still open after the job was settled' END AS detail"
-     " FROM transfer t LEFT JOIN job j ON j.hold_transfer_id = t.id"
+     " FROM transfer t LEFT JOIN job j ON j.id = t.job_id AND t.id IN (j.hold_transfer_id, j.points_hold_id, j.liquidity_hold_id)"
      " LEFT JOIN transfer r ON r.pending_id = t.id AND r.kind IN ('post', 'void', 'expire')"
      " WHERE t.kind = 'pending' AND (j.id IS NULL OR (j.settled_at IS NULL) <> (r.id IS NULL))"
      " ORDER BY t.seq LIMIT 1"},
@@ -78,16 +81,17 @@ constexpr Rule kRules[] = {
     {"I5",
      "WITH billed AS (SELECT job_id, max(tokens_cum) AS tokens, sum(amount) AS amount FROM usage"
      "  WHERE metric = 'trained_tokens' GROUP BY job_id),"
-     " settled AS (SELECT j.id, coalesce(j.trained_tokens, 0) AS trained, coalesce(post.amount, 0) AS charge,"
+     " settled AS (SELECT j.id, coalesce(j.trained_tokens, 0) AS trained, coalesce(post.amount, 0)::bigint AS charge,"
      "  CASE WHEN j.error_code IN ('worker_crashed', 'internal_error') THEN 0 ELSE coalesce(b.tokens, 0) END AS tokens,"
      "  CASE WHEN j.error_code IN ('worker_crashed', 'internal_error') THEN 0 ELSE coalesce(b.amount, 0) END AS amount"
      "  FROM job j LEFT JOIN billed b ON b.job_id = j.id"
-     "  LEFT JOIN transfer post ON post.pending_id = j.hold_transfer_id AND post.kind = 'post'"
+     "  LEFT JOIN LATERAL (SELECT sum(amount) AS amount FROM transfer"
+     "   WHERE pending_id IN (j.hold_transfer_id, j.liquidity_hold_id) AND kind = 'post') post ON true"
      "  WHERE j.settled_at IS NOT NULL AND j.price_version IS NOT NULL)"
      " SELECT 'job ' || id || ' trained ' || trained || ' tokens and was charged ' || charge || ', its usage is ' || tokens ||"
      " ' tokens for ' || amount AS detail FROM settled WHERE trained <> tokens OR charge <> amount ORDER BY id LIMIT 1"},
     {"I5",
-     "WITH ranges AS (SELECT u.*, j.hold_transfer_id, coalesce(j.quoted_nano, 0) AS held, p.nano_per_1k AS price,"
+     "WITH ranges AS (SELECT u.*, coalesce(j.hold_transfer_id, j.liquidity_hold_id) AS hold_transfer_id, coalesce(j.quoted_nano, 0) AS held, p.nano_per_1k AS price,"
      "  coalesce(lag(upper(steps)) OVER job, 1) AS next, coalesce(lag(tokens_cum) OVER job, 0) AS tokens_before"
      "  FROM usage u JOIN job j ON j.id = u.job_id JOIN price p ON p.version = j.price_version"
      "  WHERE metric = 'trained_tokens' WINDOW job AS (PARTITION BY job_id ORDER BY steps)),"
@@ -101,6 +105,13 @@ constexpr Rule kRules[] = {
      " ELSE 'costs ' || price_of_it || ' and is booked with ' || amount END AS detail FROM due"
      " WHERE lower(steps) <> next OR tokens_cum < tokens_before OR transfer_id IS DISTINCT FROM hold_transfer_id"
      "  OR amount <> price_of_it ORDER BY seq LIMIT 1"},
+    {"I5",
+     "SELECT 'job ' || j.id || ' holds ' || p.amount || ' micro-points for ' || l.amount || ' nano-dollars and paid ' ||"
+     " coalesce(pp.amount, 0) || ' for ' || coalesce(lp.amount, 0) AS detail FROM job j JOIN transfer p ON p.id = j.points_hold_id"
+     " JOIN transfer l ON l.id = j.liquidity_hold_id"
+     " LEFT JOIN transfer pp ON pp.pending_id = p.id AND pp.kind = 'post' LEFT JOIN transfer lp ON lp.pending_id = l.id AND lp.kind = 'post'"
+     " WHERE p.amount <> div(l.amount + 999, 1000) OR coalesce(pp.amount, 0) <> div(coalesce(lp.amount, 0) + 999, 1000)"
+     " ORDER BY j.seq LIMIT 1"},
 };
 
 // The last entry of each project is its limit: both are one commit.

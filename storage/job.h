@@ -14,6 +14,11 @@ enum class JobState { kValidatingFiles, kQueued, kRunning, kPaused, kSucceeded, 
 std::string to_string(JobState state);  ///< OpenAI's status words
 bool is_terminal(JobState state);       ///< succeeded, failed, cancelled
 
+/// What a job is paid with (billing/points_payment.h).
+enum class Payment { kUsd, kPoints, kPointsThenUsd };
+std::string to_string(Payment payment);                        ///< `usd`, `points`, `points_then_usd`
+std::optional<Payment> payment_named(const std::string& name);  ///< empty for another name
+
 struct JobError {
   std::string code;
   std::string message;
@@ -36,6 +41,7 @@ struct NewJob {
   std::int64_t seed = 0;
   std::optional<std::string> suffix;
   int priority = 0;  ///< -10..10: among its project's own jobs (fair_share.h)
+  Payment payment = Payment::kUsd;
 };
 
 /// What a stopped run left to go on from: an object of the store, of after so many steps.
@@ -74,7 +80,8 @@ struct Job : NewJob {
   std::optional<std::int64_t> price_version;
   std::optional<std::int64_t> quoted_tokens;
   std::optional<std::int64_t> quoted_nano;
-  std::optional<std::string> hold_transfer_id;  ///< empty where nothing had to be held
+  std::optional<std::string> hold_transfer_id;  ///< of dollars; empty where nothing had to be held
+  std::optional<std::string> points_hold_id, liquidity_hold_id;  ///< both or none: of points, and of what they stand for
   bool settled = false;
 };
 

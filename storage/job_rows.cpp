@@ -23,7 +23,8 @@ const char* const kJobColumns =
     " job.pause_requested_at IS NOT NULL AS pause_requested,"
     " extract(epoch FROM CASE WHEN job.pause_reason IS NOT NULL THEN job.storage_since END)::bigint AS storage_since,"
     " extract(epoch FROM job.storage_retry_at)::bigint AS storage_retry_at, job.state_object, job.state_step, job.state_tokens, job.worker, job.lease_epoch,"
-    " job.attempts, job.price_version, job.quoted_tokens, job.quoted_nano, job.hold_transfer_id,"
+    " job.attempts, job.price_version, job.quoted_tokens, job.quoted_nano, job.hold_transfer_id, job.points_hold_id,"
+    " job.liquidity_hold_id, job.payment,"
     " job.settled_at IS NOT NULL AS settled";
 
 namespace {
@@ -50,6 +51,21 @@ std::string to_string(JobState state) {
 
 bool is_terminal(JobState state) {
   return state == JobState::kSucceeded || state == JobState::kFailed || state == JobState::kCancelled;
+}
+
+std::string to_string(Payment payment) {
+  switch (payment) {
+    case Payment::kUsd: return "usd";
+    case Payment::kPoints: return "points";
+    case Payment::kPointsThenUsd: return "points_then_usd";
+  }
+  return "usd";
+}
+
+std::optional<Payment> payment_named(const std::string& name) {
+  for (const Payment payment : {Payment::kUsd, Payment::kPoints, Payment::kPointsThenUsd})
+    if (name == to_string(payment)) return payment;
+  return std::nullopt;
 }
 
 std::string to_string(EventLevel level) {
@@ -104,6 +120,11 @@ Job read_job_row(const postgres::Row& row) {
   job.quoted_tokens = row.maybe_integer("quoted_tokens");
   job.quoted_nano = row.maybe_integer("quoted_nano");
   job.hold_transfer_id = row.maybe_text("hold_transfer_id");
+  job.points_hold_id = row.maybe_text("points_hold_id");
+  job.liquidity_hold_id = row.maybe_text("liquidity_hold_id");
+  const auto payment = payment_named(row.text("payment"));
+  base::expects(payment.has_value(), "a job's payment that we know");
+  job.payment = *payment;
   job.settled = row.boolean("settled");
   return job;
 }

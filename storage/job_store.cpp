@@ -72,19 +72,21 @@ Checkpoint read_checkpoint(const postgres::Row& row) {
 void JobStore::insert(const NewJob& job) {
   tx_.execute_later(
       "INSERT INTO job (id, project_id, organization_id, model, base_model, state, training_file, validation_file,"
-      " hyperparameters, method, metadata, integrations, seed, suffix, priority) VALUES ($1, $2, $3, $4, $5,"
-      " 'validating_files', $6, $7, $8::jsonb, $9::jsonb, $10::jsonb, $11::jsonb, $12, $13, $14)",
+      " hyperparameters, method, metadata, integrations, seed, suffix, priority, payment) VALUES ($1, $2, $3, $4, $5,"
+      " 'validating_files', $6, $7, $8::jsonb, $9::jsonb, $10::jsonb, $11::jsonb, $12, $13, $14, $15)",
       {job.id, job.project_id, job.organization_id, job.model, job.base_model, job.training_file, job.validation_file,
        json_value(job.hyperparameters), json_value(job.method), json_value(job.metadata),
-       json_value(job.integrations), job.seed, job.suffix, job.priority});
+       json_value(job.integrations), job.seed, job.suffix, job.priority, to_string(job.payment)});
 }
 
 void JobStore::admit(const std::string& id, const Admitted& admitted) {
   tx_.execute_later(
       "WITH admitted AS (UPDATE job SET " JOINS_QUEUE ", price_version = $2, quoted_tokens = $3,"
-      "  quoted_nano = $4, hold_transfer_id = $5::uuid WHERE id = $1 AND state = 'validating_files' RETURNING id, project_id)"
+      "  quoted_nano = $4, hold_transfer_id = $5::uuid, points_hold_id = $7::uuid, liquidity_hold_id = $8::uuid"
+      "  WHERE id = $1 AND state = 'validating_files' RETURNING id, project_id)"
       " INSERT INTO outbox (project_id, stream, payload) SELECT project_id, $6, id FROM admitted",
-      {id, admitted.price_version, admitted.quoted_tokens, admitted.quoted_nano, admitted.hold_transfer_id, kJobsStream});
+      {id, admitted.price_version, admitted.quoted_tokens, admitted.quoted_nano, admitted.hold_transfer_id, kJobsStream,
+       admitted.points_hold_id, admitted.liquidity_hold_id});
 }
 
 std::optional<Job> JobStore::find(const std::string& id) {

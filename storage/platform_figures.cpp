@@ -7,7 +7,7 @@ namespace {
 constexpr char kFigures[] =
     "SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'running') AS running,"
     " coalesce(greatest(0, extract(epoch FROM clock_timestamp() - min(queued_at) FILTER (WHERE state = 'queued'))), 0)::bigint"
-    "  AS oldest, count(*) FILTER (WHERE hold_transfer_id IS NOT NULL AND settled_at IS NULL) AS holds,"
+    "  AS oldest, count(*) FILTER (WHERE coalesce(hold_transfer_id, points_hold_id) IS NOT NULL AND settled_at IS NULL) AS holds,"
     " (SELECT coalesce(sum(tokens), 0) FROM (SELECT max(tokens_cum) AS tokens FROM usage GROUP BY job_id) AS jobs)::bigint"
     "  AS tokens, (SELECT count(*) FROM webhook_delivery WHERE state = 'pending') AS webhooks FROM job";
 

@@ -19,7 +19,8 @@ const std::string kOwned = std::string(" WHERE ") + kOwner;
 constexpr char kSpent[] =
     "WITH mine AS (SELECT id FROM project WHERE organization_id = $1 AND ($2::text IS NULL OR id = $2))"
     " SELECT (coalesce((SELECT sum(amount) FROM transfer WHERE project_id IN (SELECT id FROM mine) AND kind = 'post'"
-    "   AND ledger = 'USD_NANO'"
+    "   AND debit_id IN (SELECT id FROM account WHERE project_id IN (SELECT id FROM mine) AND kind = 'prepaid'"
+    "    AND ledger = 'USD_NANO')"
     "   AND created_at >= date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'), 0)"
     "  + coalesce((SELECT sum(debits_pending) FROM account WHERE project_id IN (SELECT id FROM mine) AND kind = 'prepaid'"
     "   AND ledger = 'USD_NANO'), 0))::bigint AS spent";

@@ -15,10 +15,12 @@ void add_balance_command(CLI::App& app) {
     ApiClient api = options->connect();
     const json::value balances = api.get("/billing/balances");
     if (options->json) return print_json(balances);
-    std::vector<std::vector<std::string>> rows{{"LEDGER", "AVAILABLE", "HELD", "SPENT"}};
-    for (const json::value& balance : balances.at("data").as_array())
-      rows.push_back({cell(balance, "ledger"), dollars_cell(balance, "available"),
-                      dollars_cell(balance, "held"), dollars_cell(balance, "spent")});
+    std::vector<std::vector<std::string>> rows{{"LEDGER", "AVAILABLE", "HELD", "SPENT", "PENDING"}};
+    for (const json::value& balance : balances.at("data").as_array()) {
+      const auto amount = text_of(balance, "ledger") == "POINTS_MICRO" ? points_cell : dollars_cell;
+      rows.push_back({cell(balance, "ledger"), amount(balance, "available"), amount(balance, "held"), amount(balance, "spent"),
+                      amount(balance, "pending")});
+    }
     std::cout << render_table(rows);
   });
 }

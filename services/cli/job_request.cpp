@@ -71,6 +71,7 @@ json::object job_body(const JobRequest& request) {
   body["training_file"] = request.training_file;
   if (!request.validation_file.empty()) body["validation_file"] = request.validation_file;
   if (!request.suffix.empty()) body["suffix"] = request.suffix;
+  if (!request.payment.empty()) body["payment"] = request.payment;
   set(body, "seed", request.seed);
   set(body, "priority", request.priority);
   if (!request.metadata.empty()) body["metadata"] = metadata_of(request.metadata);

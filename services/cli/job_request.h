@@ -16,6 +16,7 @@ struct JobRequest {
   std::string training_file;
   std::string validation_file;
   std::string suffix;
+  std::string payment;  ///< empty: usd
   std::vector<std::string> metadata;  ///< `name=value`
   base::json::object method;  ///< as the API takes it; empty: supervised. The settings below go over its own
   std::optional<std::int64_t> seed, priority, epochs, batch_size, lora_rank, max_seq_length, checkpoint_steps;

@@ -75,6 +75,7 @@ void add_request_options(CLI::App& command, JobRequest& request) {
   command.add_option("--suffix", request.suffix, "a part of the tuned model's name");
   command.add_option("--seed", request.seed, "the same seed and data give the same adapter");
   command.add_option("--priority", request.priority, "-10 to 10: which of the project's own jobs comes first");
+  command.add_option("--payment", request.payment, "usd, points or points_then_usd");
   command.add_option("--metadata", request.metadata, "name=value; more than one may be given");
   command.add_option("--epochs", request.epochs, "passes over the data");
   command.add_option("--batch-size", request.batch_size, "rows an optimizer step");

@@ -138,6 +138,11 @@ std::string dollars_cell(const json::value& object, const char* name) {
   return nano ? base::format_dollars({*nano}) : cell(object, name);
 }
 
+std::string points_cell(const json::value& object, const char* name) {
+  const std::optional<std::int64_t> micro = digits_of(object, name);
+  return micro ? base::format_points(*micro) : cell(object, name);
+}
+
 std::int64_t nano_of(const json::value& object, const char* name) {
   return digits_of(object, name).value_or(0);
 }

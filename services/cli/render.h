@@ -26,6 +26,9 @@ std::string cell(const base::json::value& object, const char* name);
 /// The member, nano-dollars in digits as the API sends money, as `$0.0123`; `-` where it is none.
 std::string dollars_cell(const base::json::value& object, const char* name);
 
+/// The same of micro-points, as `1.5 points`.
+std::string points_cell(const base::json::value& object, const char* name);
+
 /// The nano-dollars of such a member; 0 where it is none.
 std::int64_t nano_of(const base::json::value& object, const char* name);
 

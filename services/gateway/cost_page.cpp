@@ -32,7 +32,7 @@ std::string quoted(const std::optional<std::string>& text) { return json::serial
 std::string result_json(const billing::CostSum& sum) {
   const bool itemized = sum.line_item.has_value();
   return R"({"object":"organization.costs.result","amount":{"value":)" + decimal(sum.nano, 9) +
-         R"(,"currency":"usd"},"line_item":)" + quoted(sum.line_item) + R"(,"project_id":)" + quoted(sum.project_id) +
+         R"(,"currency":"usd"},"points":")" + sum.points + R"(","line_item":)" + quoted(sum.line_item) + R"(,"project_id":)" + quoted(sum.project_id) +
          R"(,"api_key_id":null,"quantity":)" + (itemized ? decimal(sum.tokens, 3) : "null") + R"(,"quantity_unit":)" +
          (itemized ? R"("1000_tokens")" : "null") + "}";
 }

@@ -145,6 +145,7 @@ storage::NewJob resolve_job(const Platform& platform, const Principal& principal
   job.seed = request.seed ? *request.seed : random_seed();
   job.suffix = request.suffix;
   job.priority = request.priority;
+  job.payment = request.payment;
   return job;
 }
 

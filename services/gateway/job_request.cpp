@@ -69,6 +69,14 @@ int read_priority(const json::object& body) {
   return static_cast<int>(value->get_int64());
 }
 
+storage::Payment read_payment(const json::object& body) {
+  const json::value* value = body.if_contains("payment");
+  if (!value || value->is_null()) return storage::Payment::kUsd;
+  const auto payment = value->is_string() ? storage::payment_named(std::string(value->get_string())) : std::nullopt;
+  if (!payment) refuse("payment", "must be usd, points or points_then_usd");
+  return *payment;
+}
+
 json::value read_metadata(const json::object& body) {
   const json::value* value = body.if_contains("metadata");
   if (!value || value->is_null()) return nullptr;
@@ -170,6 +178,7 @@ JobRequest parse_job_request(std::string_view text) {
   request.suffix = read_suffix(body);
   request.seed = read_seed(body);
   request.priority = read_priority(body);
+  request.payment = read_payment(body);
   request.metadata = read_metadata(body);
   request.integrations = read_integrations(body);
   request.hyperparameters = read_hyperparameters(body);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/json.h"
+#include "storage/job.h"
 
 namespace finetuned::gateway {
 
@@ -16,6 +17,7 @@ struct JobRequest {
   std::optional<std::string> suffix;
   std::optional<std::int64_t> seed;
   int priority = 0;                ///< -10..10, an extension
+  storage::Payment payment = storage::Payment::kUsd;  ///< an extension
   base::json::value metadata;      ///< object of strings, or null
   base::json::value integrations;  ///< array, or null
   base::json::object hyperparameters;  ///< the given ones, see hyperparameters.h

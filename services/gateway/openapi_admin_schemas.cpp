@@ -119,7 +119,7 @@ constexpr NamedType kTypes[] = {
      "output_audio_tokens: integer; project_id: string | null; user_id: null; api_key_id: string | null; "
      "model: string | null; batch: null; service_tier: null}"},
     {"Cost",
-     "{object: 'organization.costs.result'; amount: {value: number; currency: 'usd'}; line_item: string | null; "
+     "{object: 'organization.costs.result'; amount: {value: number; currency: 'usd'}; points: string; line_item: string | null; "
      "project_id: string | null; api_key_id: null; quantity: number | null; quantity_unit: '1000_tokens' | null}"},
     {"Page", "{object: 'page'; has_more: boolean; next_page: string | null}"},
     {"Bucket", "{object: 'bucket'; start_time: time; end_time: time}"},

@@ -106,10 +106,10 @@ constexpr Operation kWebhooks[] = {
 
 constexpr Operation kBilling[] = {
     {"GET", "/v1/billing/balances", "list_balances", "What the project has, holds and has spent", {.answer = "BalanceList"}},
-    {"GET", "/v1/billing/transfers", "list_transfers", "Lists the project's entries of the ledger", {.query = kPage,
-      .answer = "TransferList"}},
+    {"GET", "/v1/billing/transfers", "list_transfers", "Lists the project's entries of a ledger",
+     {.query = "after?: string; limit?: 1..100; order?: 'asc' | 'desc'; ledger?: Ledger", .answer = "TransferList"}},
     {"GET", "/v1/billing/statement", "get_statement", "A month of the project's account",
-     {.query = "month: string; format?: 'json' | 'csv'", .answer = "MonthlyStatement", .media = "text/csv; charset=utf-8"}},
+     {.query = "month: string; format?: 'json' | 'csv'; ledger?: Ledger", .answer = "MonthlyStatement", .media = "text/csv; charset=utf-8"}},
     {"POST", "/v1/organization/projects/{project_id}/credits", "credit_project", "Credits a project",
      {.body = "CreditRequest", .answer = "Credit", .refusals = {409}}},
     {"GET", "/v1/organization/prices", "list_prices", "Lists the versions of prices, the platform's among them",
@@ -276,7 +276,7 @@ constexpr OperationGroup kGroups[] = {
     {"Answers", "Chats and completions", kAnswers},
     {"Graders", "Samples' rewards", kGraders},
     {"Webhooks", "Whom to tell when jobs end", kWebhooks},
-    {"Billing", "Balances and the ledger; amounts are strings of nano-dollars", kBilling},
+    {"Billing", "Balances and the ledgers; amounts are strings of nano-dollars or micro-points", kBilling},
     {"Projects", "Projects, their quotas and rate limits", kProjects},
     {"Keys", "Admin keys, projects' keys and service accounts", kKeys},
     {"People", "People and their roles", kPeople},

@@ -50,10 +50,11 @@ constexpr NamedType kTypes[] = {
      "early_stopping_patience: integer | null; checkpoint_steps: integer | null}"},
     {"Metadata", "{[key]: string}"},
     {"Integration", "{type: 'wandb'; wandb: {project: string; [key]: any}; [key]: any}"},
+    {"Payment", "'usd' | 'points' | 'points_then_usd'"},
     {"JobRequest",
      "{model: string; training_file: string; validation_file?: string; suffix?: string; seed?: 0..2147483647; "
      "metadata?: Metadata; integrations?: Integration[]; hyperparameters?: HyperparametersRequest; priority?: integer; "
-     "method?: {type: 'supervised'; supervised?: {hyperparameters?: HyperparametersRequest; [key]: never}; "
+     "payment?: Payment; method?: {type: 'supervised'; supervised?: {hyperparameters?: HyperparametersRequest; [key]: never}; "
      "[key]: never}; [key]: never}"},
     {"Job",
      "{object: 'fine_tuning.job'; id: string; model: string; created_at: time; finished_at: time | null; "
@@ -62,7 +63,7 @@ constexpr NamedType kTypes[] = {
      "training_file: string; hyperparameters: Hyperparameters; trained_tokens: integer | null; error: {code: string; "
      "message: string; param: string | null} | null; user_provided_suffix: string | null; seed: integer; "
      "estimated_finish: time | null; integrations: Integration[]; metadata: Metadata | null; "
-     "method: {type: 'supervised'; supervised: {hyperparameters: Hyperparameters}}; queue?: QueuePlace; pause?: StoragePause}"},
+     "method: {type: 'supervised'; supervised: {hyperparameters: Hyperparameters}}; payment: Payment; queue?: QueuePlace; pause?: StoragePause}"},
     {"StoragePause", "{reason: 'storage_unavailable'; message: string; since: time; retry_at: time}"},
     {"QueuePlace",
      "{position: integer | null; priority: integer; reason: 'files_not_checked' | 'no_worker_alive' | 'running_jobs_quota' "
@@ -71,11 +72,13 @@ constexpr NamedType kTypes[] = {
     {"JobQuote",
      "{object: 'fine_tuning.job.quote'; model: string; training_file: string; ready: boolean; allowed: boolean "
      "| null; rows: integer | null; tokens_per_epoch: integer | null; tokens: integer | null; price_nano_per_1k: nano "
-     "| null; price_version: integer | null; amount: nano | null; available: nano; hyperparameters: Hyperparameters; queue_position: integer | null; expected_start: time | null; "
+     "| null; price_version: integer | null; amount: nano | null; payment: Payment; amount_in_dollars: nano | null; "
+     "amount_in_points: nano | null; available: nano; available_points: nano; hyperparameters: Hyperparameters; queue_position: integer | null; expected_start: time | null; "
      "expected_finish: time | null}"},
     {"JobStatement",
      "{object: 'fine_tuning.job.statement'; fine_tuning_job_id: string; status: string; final: boolean; ledger: 'USD_NANO'; "
-     "price_per_1k_tokens: nano; held: nano; trained_tokens: integer; amount: nano; returned: nano | null; waived: boolean; "
+     "price_per_1k_tokens: nano; held: nano; trained_tokens: integer; amount: nano; returned: nano | null; payment: Payment; held_dollars: nano; "
+     "held_points: nano; charged_dollars: nano | null; charged_points: nano | null; waived: boolean; "
      "hold_id: string | null; transfer_id: string | null; data: JobStatementRow[]; has_more: boolean; last_step: integer | null}"},
     {"JobStatementRow",
      "{object: 'fine_tuning.job.statement.row'; first_step: integer; step: integer; tokens: integer; trained_tokens: integer; "
@@ -190,18 +193,20 @@ constexpr NamedType kTypes[] = {
      "| null; created_at: time; delivered_at: time | null}"},
     {"WebhookDeliveryList", "{...List; data: WebhookDelivery[]}"},
 
+    {"Ledger", "'USD_NANO' | 'POINTS_MICRO'"},
+    {"Account", "'prepaid' | 'revenue' | 'funding' | 'liquidity' | 'escrow'"},
     {"Balance",
-     "{object: 'billing.balance'; ledger: 'USD_NANO'; available: nano; held: nano; spent: nano; credited: nano; "
-     "credit_limit: nano}"},
+     "{object: 'billing.balance'; ledger: Ledger; available: nano; held: nano; spent: nano; credited: nano; credit_limit?: nano; "
+     "pending?: nano}"},
     {"BalanceList", "{object: 'list'; data: Balance[]}"},
     {"Transfer",
-     "{object: 'billing.transfer'; id: string; ledger: 'USD_NANO'; kind: 'single' | 'pending' | 'post' | 'void' "
-     "| 'expire' | 'correction'; debit_account: 'prepaid' | 'revenue' | 'funding'; credit_account: 'prepaid' "
-     "| 'revenue' | 'funding'; amount: nano; pending_id: string | null; corrects_id: string | null; job_id: string | null; "
+     "{object: 'billing.transfer'; id: string; ledger: Ledger; kind: 'single' | 'pending' | 'post' | 'void' "
+     "| 'expire' | 'correction'; debit_account: Account; credit_account: Account; "
+     "amount: nano; pending_id: string | null; corrects_id: string | null; job_id: string | null; "
      "price_version: integer | null; reason: string; created_at: time}"},
     {"TransferList", "{...List; data: Transfer[]}"},
     {"MonthlyStatement",
-     "{object: 'billing.statement'; ledger: 'USD_NANO'; month: string; opening: nano; closing: nano; held: nano; data: "
+     "{object: 'billing.statement'; ledger: Ledger; month: string; opening: nano; closing: nano; held: nano; data: "
      "StatementLine[]}"},
     {"StatementLine",
      "{object: 'billing.statement.line'; created_at: time; kind: 'single' | 'post' | 'correction'; transfer_id: string; "

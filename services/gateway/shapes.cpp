@@ -50,6 +50,7 @@ json::object job_shape(const storage::Job& job) {
   shape["integrations"] = job.integrations.is_null() ? json::value(json::array()) : job.integrations;
   shape["metadata"] = job.metadata;
   shape["method"] = job.method;
+  shape["payment"] = to_string(job.payment);
   if (job.storage_pause)
     shape["pause"] = {{"reason", "storage_unavailable"},
                       {"message", "The platform's storage is unavailable. The job goes on by itself; its hold stays."},

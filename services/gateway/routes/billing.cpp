@@ -9,6 +9,7 @@
 #include "billing/credit_limits.h"
 #include "billing/ledger.h"
 #include "services/gateway/admin.h"
+#include "services/gateway/billing_shapes.h"
 #include "services/gateway/idempotency.h"
 #include "services/gateway/job_request.h"
 #include "services/gateway/paging.h"
@@ -20,12 +21,12 @@
 namespace finetuned::gateway {
 
 namespace json = base::json;
+using billing::LedgerName;
 using postgres::Scope;
 using postgres::Transaction;
 
 namespace {
 
-constexpr const char* kLedger = "USD_NANO";
 constexpr std::string_view kOutOfRange = "22003";  // SQLSTATE of a sum beyond bigint
 constexpr int kDefaultTransfers = 20, kMostTransfers = 100;
 constexpr std::size_t kMostReason = 256;
@@ -33,43 +34,14 @@ constexpr std::size_t kMostReason = 256;
 /// Amounts travel as strings of nano-dollars: a JavaScript number ends at 9 million dollars.
 json::value nano(base::NanoDollars amount) { return json::value(std::to_string(amount.value)); }
 
-json::object balance_shape(const billing::Balance& balance) {
-  json::object shape;
-  shape["object"] = "billing.balance";
-  shape["ledger"] = kLedger;
-  shape["available"] = nano(balance.available);
-  shape["held"] = nano(balance.held);
-  shape["spent"] = nano(balance.spent);
-  shape["credited"] = nano(balance.credited);
-  shape["credit_limit"] = nano(balance.credit_limit);
-  return shape;
-}
-
-json::object transfer_shape(const billing::Transfer& transfer) {
-  json::object shape;
-  shape["object"] = "billing.transfer";
-  shape["id"] = transfer.id;
-  shape["ledger"] = kLedger;
-  shape["kind"] = to_string(transfer.kind);
-  shape["debit_account"] = transfer.debit_account;
-  shape["credit_account"] = transfer.credit_account;
-  shape["amount"] = nano(transfer.amount);
-  shape["pending_id"] = or_null(transfer.pending_id);
-  shape["corrects_id"] = or_null(transfer.corrects_id);
-  shape["job_id"] = or_null(transfer.job_id);
-  shape["price_version"] = or_null(transfer.price_version);
-  shape["reason"] = transfer.reason;
-  shape["created_at"] = transfer.created_at();
-  return shape;
-}
-
 Response balances(const Platform& platform, const Request& request) {
   const std::string& project = request.principal.project_id;
-  const auto balance = platform.database.transact(Scope::project(project), [&](Transaction& tx) {
-    return billing::Ledger(tx).balance(project);
-  });
   json::array data;
-  data.push_back(balance_shape(balance));
+  platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+    billing::Ledger points(tx, LedgerName::kPointsMicro);
+    data = {balance_shape(LedgerName::kUsdNano, billing::Ledger(tx).balance(project)),
+            points_shape(points.balance(project), points.escrowed(project))};
+  });
   json::object list;
   list["object"] = "list";
   list["data"] = std::move(data);
@@ -78,9 +50,10 @@ Response balances(const Platform& platform, const Request& request) {
 
 Response transfers(const Platform& platform, const Request& request) {
   const auto page = page_request(request, kDefaultTransfers, kMostTransfers);
+  const LedgerName ledger = ledger_in(request);
   const std::string& project = request.principal.project_id;
   const auto listed = platform.database.transact(Scope::project(project), [&](Transaction& tx) {
-    return billing::Ledger(tx).list(project, page);
+    return billing::Ledger(tx, ledger).list(project, page);
   });
   return json_response(cursor_list(listed, transfer_shape));
 }
@@ -146,7 +119,7 @@ Response credit(const Platform& platform, const Request& request) {
     shape["object"] = "billing.credit";
     shape["project_id"] = project_id;
     shape["transfer"] = transfer ? json::value(transfer_shape(*transfer)) : json::value(nullptr);
-    shape["balance"] = balance_shape(ledger.balance(project_id));
+    shape["balance"] = balance_shape(LedgerName::kUsdNano, ledger.balance(project_id));
     if (is_new)
       audit(tx, request, "credit.created", {{"id", id}, {"data", {{"amount", nano(amount)}, {"reason", reason}}}}, project_id);
     return shape;

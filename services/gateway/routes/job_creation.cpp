@@ -2,6 +2,7 @@
 
 #include "billing/forecast.h"
 #include "billing/ledger.h"
+#include "billing/points_payment.h"
 #include "billing/quote.h"
 #include "services/gateway/job_creations.h"
 #include "services/gateway/routes/routes.h"
@@ -36,13 +37,16 @@ Response quote_job(const Platform& platform, const Request& request) {
   platform.database.transact(Scope::project(job.project_id), [&](Transaction& tx) {
     const auto quote = billing::make_quote(tx, billing::quote_request_of(tx, job));
     const auto available = billing::Ledger(tx).balance(job.project_id).available;
+    const auto points = billing::Ledger(tx, billing::LedgerName::kPointsMicro).balance(job.project_id).available;
+    std::optional<billing::PaymentSplit> split;
+    if (quote) split = billing::split_price(job.payment, quote->amount, points);
     shape = json::object();
     tokens = quote ? std::optional(quote->tokens) : std::nullopt;
     shape["object"] = "fine_tuning.job.quote";
     shape["model"] = job.model;
     shape["training_file"] = job.training_file;
     shape["ready"] = quote.has_value();  // false: intake is still counting; ask again
-    shape["allowed"] = quote ? json::value(quote->amount <= available) : json::value(nullptr);
+    shape["allowed"] = split ? json::value(split->dollars <= available && split->points <= points) : json::value(nullptr);
     shape["rows"] = quote ? json::value(quote->rows) : json::value(nullptr);
     shape["tokens_per_epoch"] = quote ? json::value(quote->tokens_per_epoch) : json::value(nullptr);
     shape["tokens"] = quote ? json::value(quote->tokens) : json::value(nullptr);
@@ -50,6 +54,10 @@ Response quote_job(const Platform& platform, const Request& request) {
     shape["price_version"] = quote ? json::value(quote->price.version) : json::value(nullptr);
     shape["amount"] = quote ? json::value(std::to_string(quote->amount.value)) : json::value(nullptr);
     shape["available"] = std::to_string(available.value);
+    shape["payment"] = to_string(job.payment);
+    shape["amount_in_dollars"] = split ? json::value(std::to_string(split->dollars.value)) : json::value(nullptr);
+    shape["amount_in_points"] = split ? json::value(std::to_string(split->points.value)) : json::value(nullptr);
+    shape["available_points"] = std::to_string(points.value);
     shape["hyperparameters"] = job.hyperparameters;
   });
   add_expected(shape, platform, job, tokens);

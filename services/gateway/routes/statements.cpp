@@ -6,6 +6,7 @@
 #include "billing/csv.h"
 #include "billing/job_statement.h"
 #include "billing/monthly_statement.h"
+#include "services/gateway/billing_shapes.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "storage/job_store.h"
@@ -81,6 +82,11 @@ json::object statement_shape(const storage::Job& job, const JobStatement& statem
   shape["trained_tokens"] = statement.billed_tokens;
   shape["amount"] = nano(statement.amount);
   shape["returned"] = job.settled ? json::value(nano({statement.held.value - statement.amount.value})) : json::value(nullptr);
+  shape["payment"] = to_string(job.payment);
+  shape["held_dollars"] = nano(statement.held_as.dollars);
+  shape["held_points"] = nano(statement.held_as.points);
+  shape["charged_dollars"] = job.settled ? json::value(nano(statement.paid_as.dollars)) : json::value(nullptr);
+  shape["charged_points"] = job.settled ? json::value(nano(statement.paid_as.points)) : json::value(nullptr);
   shape["waived"] = statement.waived;
   shape["hold_id"] = or_null(statement.hold_id);
   shape["transfer_id"] = or_null(statement.transfer_id);
@@ -171,11 +177,12 @@ json::object line_shape(const billing::StatementLine& line) {
 Response monthly_statement(const Platform& platform, const Request& request) {
   const bool csv = wants_csv(request);
   const std::string month(request.query_value("month").value_or(""));
+  const billing::LedgerName ledger = ledger_in(request);
   const std::string& project = request.principal.project_id;
   billing::MonthlyStatement statement;
   try {
     statement = platform.database.snapshot(Scope::project(project), [&](Transaction& tx) {
-      return billing::monthly_statement(tx, billing::LedgerName::kUsdNano, project, month);
+      return billing::monthly_statement(tx, ledger, project, month);
     });
   } catch (const base::UsageError& error) {
     throw base::bad_request("invalid_value", "month: " + std::string(error.what()) + ".", "month");
@@ -188,7 +195,7 @@ Response monthly_statement(const Platform& platform, const Request& request) {
   }
   json::object shape;
   shape["object"] = "billing.statement";
-  shape["ledger"] = billing::to_string(billing::LedgerName::kUsdNano);
+  shape["ledger"] = billing::to_string(ledger);
   shape["month"] = statement.month;
   shape["opening"] = nano(statement.opening);
   shape["closing"] = nano(statement.closing);

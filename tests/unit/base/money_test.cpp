@@ -51,5 +51,16 @@ TEST(Money, ReadsAndWritesDollars) {
     EXPECT_THROW(parse_dollars(bad), UsageError) << bad;
 }
 
+TEST(Money, PointsHaveSixDecimals) {
+  EXPECT_EQ(format_points(1'000'000), "1 point");
+  EXPECT_EQ(format_points(1'250'000), "1.25 points");
+  EXPECT_EQ(format_points(1), "0.000001 points");
+  EXPECT_EQ(format_points(-1'500'000), "-1.5 points");
+  EXPECT_EQ(parse_points("12.5"), 12'500'000);
+  EXPECT_EQ(parse_points("0.000001"), 1);
+  for (const char* wrong : {"", ".", "1.0000001", "-1", "1e3", "$1", "9223372036854.775808"})
+    EXPECT_THROW(parse_points(wrong), UsageError) << wrong;
+}
+
 }  // namespace
 }  // namespace finetuned::base

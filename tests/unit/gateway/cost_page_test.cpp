@@ -48,8 +48,8 @@ TEST(CostPage, PagesFollowEachOther) {
 
 TEST(CostPage, SumsStandInTheirDays) {
   CostPage page = read({{"start_time", std::to_string(3 * kDay)}, {"end_time", std::to_string(5 * kDay)}});
-  const std::string text = cost_page_json(page, {{.day = 4 * kDay, .project_id = "proj-1", .line_item = std::nullopt, .nano = "123456789012345678901", .tokens = "7"},
-                                                 {.day = 4 * kDay, .project_id = "proj-2", .line_item = "a \"b\"", .nano = "0", .tokens = "7"}});
+  const std::string text = cost_page_json(page, {{.day = 4 * kDay, .project_id = "proj-1", .line_item = std::nullopt, .nano = "123456789012345678901", .points = "42", .tokens = "7"},
+                                                 {.day = 4 * kDay, .project_id = "proj-2", .line_item = "a \"b\"", .nano = "0", .points = "0", .tokens = "7"}});
   EXPECT_NE(text.find(R"("value":123456789012.345678901,)"), std::string::npos) << text;
   const auto body = base::parse_json(text, {.depth = 8, .bytes = 4096});
   EXPECT_TRUE(body.at("data").at(0).at("results").as_array().empty());
