@@ -8,6 +8,7 @@
 #include "billing/credit_limits.h"
 #include "billing/ledger.h"
 #include "services/bootstrap.h"
+#include "services/cli/api_commands.h"
 #include "services/operator_commands.h"
 #include "storage/audit_store.h"
 #include "storage/key_store.h"
@@ -328,6 +329,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   add_quota_commands(admin, options);
   add_workers(admin, options);
   add_reseal_command(admin, options);
+  cli::add_admin_challenges_commands(admin);
 }
 
 }  // namespace finetuned::services

@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "services/contributions/contributions.h"
 #include "services/gateway/gateway.h"
 #include "services/inference_part.h"
 #include "services/intake/expiry_sweep.h"
@@ -36,6 +37,7 @@ constexpr milliseconds kDrain{25'000};  // below the supervisor's own deadline
 constexpr seconds kGatewayClosing{3};  // beyond its own drain, to close what is left
 constexpr milliseconds kDatabasePause{1'000};
 constexpr milliseconds kExpiryPause{5'000};
+constexpr milliseconds kContributionsPause{1'000};
 constexpr int kWorkerNiceness = 10;
 constexpr std::size_t kWebhookConnections = 4;  // its threads wait for receivers, hardly ever for the database
 
@@ -184,11 +186,13 @@ int run_worker(const base::Settings& settings) {
 
 int run_metering(const base::Settings& settings) {
   const Shutdown shutdown(kDrain);
-  postgres::Pool pool(pool_options(settings, "metering", 1));
+  postgres::Pool pool(pool_options(settings, "metering", 2));
   if (!wait_for_database(pool, shutdown.token())) return 0;
   const metering::MeteringOptions options{.reconcile_pause = seconds(settings.metering.reconcile_seconds),
                                           .seal_pause = seconds(settings.metering.seal_seconds)};
   metering::Metering role(pool, options, ledger_key(settings), billing::HeadFiles(ledger_directory(settings)));
+  contributions::Contributions contributions(pool, kContributionsPause);
+  const std::jthread judging([&contributions](const std::stop_token& stop) { contributions.run(stop); });
   base::log_info("ready");
   role.run(shutdown.token());
   base::log_info("drained");

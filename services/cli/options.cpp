@@ -39,6 +39,7 @@ void add_api_commands(CLI::App& app) {
   add_jobs_commands(app);
   add_balance_command(app);
   add_webhooks_commands(app);
+  add_challenges_commands(app);
 }
 
 }  // namespace finetuned::cli

@@ -36,5 +36,6 @@ void add_jobs_commands(CLI::App& app);
 void add_balance_command(CLI::App& app);
 /// Below the role of that name where `app` has it: alone, `webhooks` is the role.
 void add_webhooks_commands(CLI::App& app);
+void add_challenges_commands(CLI::App& app);
 
 }  // namespace finetuned::cli

@@ -107,6 +107,13 @@ constexpr NamedType kTypes[] = {
     {"CreditLimitRequest", "{amount: nano; [key]: never}"},
     {"CreditLimit", "{object: 'organization.project.credit_limit'; project_id: string; amount: nano; balance: Balance}"},
 
+    {"ChallengeRequest",
+     "{project_id: string; name: string; description?: string; model: string; training_file: string; validation_file: string; "
+     "metric?: Metric; token_budget: integer; seeds?: integer[]; reward: micro; target: number; margin?: number; "
+     "baseline?: HyperparametersRequest}"},
+    {"OrganizationChallenge", "{...Challenge; project_id: string; training_file: string; validation_file: string}"},
+    {"OrganizationChallengeList", "{...List; data: OrganizationChallenge[]}"},
+
     {"AuditPayload", "{id: string; data?: {[key]: any}; changes_requested?: {[key]: any}}"},
     {"AuditLog",
      "{id: string; type: string; effective_at: time; project?: {id: string; name: string}; actor: {type: 'api_key'; "

@@ -122,6 +122,29 @@ constexpr Operation kBilling[] = {
      {.body = "CreditLimitRequest", .answer = "CreditLimit"}},
 };
 
+constexpr Operation kChallenges[] = {
+    {"GET", "/v1/challenges", "list_challenges", "Lists what better recipes are wanted for", {.query = kPage,
+      .answer = "ChallengeList"}},
+    {"GET", "/v1/challenges/{challenge_id}", "get_challenge", "Gets a challenge, with the recipe to beat", {.answer = "Challenge"}},
+    {"GET", "/v1/challenges/{challenge_id}/leaderboard", "get_leaderboard",
+     "What was measured, best first: won and lost, seeds and curves", {.query = "limit?: 1..50", .answer = "Leaderboard"}},
+    {"POST", "/v1/challenges/{challenge_id}/contributions", "submit_contribution", "Submits a recipe, to be verified",
+     {.body = "ContributionRequest", .answer = "Contribution", .refusals = {404, 409, 422}}},
+    {"GET", "/v1/challenges/{challenge_id}/contributions", "list_contributions", "Lists the project's own contributions",
+     {.query = kPage, .answer = "ContributionList"}},
+    {"GET", "/v1/challenges/{challenge_id}/contributions/{contribution_id}", "get_contribution",
+     "Gets one of the project's contributions", {.answer = "Contribution"}},
+    {"POST", "/v1/organization/challenges", "create_challenge", "Makes a challenge on a project's files, which pays for its runs",
+     {.body = "ChallengeRequest", .answer = "OrganizationChallenge", .refusals = {404, 409, 422}}},
+    {"GET", "/v1/organization/challenges", "list_organization_challenges", "Lists the organization's challenges", {.query = kPage,
+      .answer = "OrganizationChallengeList"}},
+    {"POST", "/v1/organization/challenges/{challenge_id}/close", "close_challenge", "Takes no more contributions",
+     {.answer = "OrganizationChallenge"}},
+    {"POST", "/v1/organization/challenges/{challenge_id}/contributions/{contribution_id}/confirm", "confirm_contribution",
+     "Verifies a second time, with fresh seeds: the pending half vests or is forfeited", {.answer = "LeaderboardEntry",
+      .refusals = {409}}},
+};
+
 constexpr Operation kProjects[] = {
     {"GET", "/v1/organization/projects", "list_projects", "Lists projects",
      {.query = "after?: string; limit?: 1..100; order?: 'asc' | 'desc'; include_archived?: boolean", .answer = "ProjectList"}},
@@ -277,6 +300,7 @@ constexpr OperationGroup kGroups[] = {
     {"Graders", "Samples' rewards", kGraders},
     {"Webhooks", "Whom to tell when jobs end", kWebhooks},
     {"Billing", "Balances and the ledgers; amounts are strings of nano-dollars or micro-points", kBilling},
+    {"Challenges", "Better recipes, and the compute points that they earn: strings of micro-points", kChallenges},
     {"Projects", "Projects, their quotas and rate limits", kProjects},
     {"Keys", "Admin keys, projects' keys and service accounts", kKeys},
     {"People", "People and their roles", kPeople},

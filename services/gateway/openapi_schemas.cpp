@@ -193,6 +193,26 @@ constexpr NamedType kTypes[] = {
      "| null; created_at: time; delivered_at: time | null}"},
     {"WebhookDeliveryList", "{...List; data: WebhookDelivery[]}"},
 
+    {"Metric", "'valid_loss' | 'valid_mean_token_accuracy'"},
+    {"Challenge",
+     "{object: 'challenge' | 'organization.challenge'; id: string; name: string; description: string | null; status: 'open' | 'closed'; "
+     "model: string; metric: Metric; token_budget: integer; seeds: integer[]; reward: micro; target: number; margin: number; "
+     "incumbent: {recipe: Hyperparameters; contribution_id: string | null}; created_at: time; closed_at: time | null}"},
+    {"ChallengeList", "{...List; data: Challenge[]}"},
+    {"ContributionRequest", "{recipe: HyperparametersRequest; note?: string}"},
+    {"Contribution",
+     "{object: 'challenge.contribution' | 'challenge.leaderboard.entry'; id: string; challenge_id: string; status: 'queued' "
+     "| 'running' | 'won' | 'confirming' | 'lost' | 'rejected' | 'failed'; reason: string | null; note: string | null; "
+     "recipe: Hyperparameters; against: {recipe: Hyperparameters; contribution_id: string | null} | null; "
+     "incumbent_mean: number | null; contribution_mean: number | null; p_value: number | null; award: micro; vested: micro; "
+     "pending: micro; forfeited: micro; vests_at: time | null; created_at: time; decided_at: time | null}"},
+    {"ContributionList", "{...List; data: Contribution[]}"},
+    {"VerificationRun",
+     "{side: 'incumbent' | 'contribution'; round: 1..2; seed: integer; value: number | null; problem: string | null; "
+     "curve: {step: integer; train_loss?: number; valid_loss?: number; valid_mean_token_accuracy?: number}[]}"},
+    {"LeaderboardEntry", "{...Contribution; mine: boolean; runs: VerificationRun[]}"},
+    {"Leaderboard", "{object: 'challenge.leaderboard'; challenge: Challenge; data: LeaderboardEntry[]}"},
+
     {"Ledger", "'USD_NANO' | 'POINTS_MICRO'"},
     {"Account", "'prepaid' | 'revenue' | 'funding' | 'liquidity' | 'escrow'"},
     {"Balance",

@@ -94,6 +94,7 @@ class Reader {
     const std::string_view name = word();
     if (name == "any") return {};
     if (name == "time") return {{"type", "integer"}, {"format", "unixtime"}};
+    if (name == "micro") return {{"type", "string"}, {"pattern", "^[0-9]+$"}, {"format", "micro-points"}};
     if (name == "nano") return {{"type", "string"}, {"pattern", "^-?[0-9]+$"}, {"format", "nano-dollars"}};
     if (name == "binary") return {{"type", "string"}, {"contentMediaType", "application/octet-stream"}};
     for (const char* known : {"string", "integer", "number", "boolean"})

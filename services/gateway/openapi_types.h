@@ -18,6 +18,7 @@ struct NamedType {
 ///     string integer number boolean null any
 ///     time                a Unix time in seconds
 ///     nano                nano-dollars: an integer as a string
+///     micro               micro-points: the same
 ///     binary              bytes of a form's part
 ///     1..100              an integer within these bounds
 ///     'a' | 'b' | T       either of these texts, or of these types

@@ -104,6 +104,44 @@ test("a model is exported", async () => {
   await assert.rejects(client.post(`${at}/export`, { body: { format: "gguf" } }), BadRequestError);
 });
 
+test("a better recipe wins a challenge, and its points pay for a job", async () => {
+  const projects = (await admin.get("/organization/projects", { query: { limit: 100 } })).data;
+  const project = projects.find((one) => one.name === "default");
+  const slow = { n_epochs: 1, batch_size: 8, learning_rate: 0.000001 }, fast = { ...slow, learning_rate: 0.02 };
+  const challenge = await admin.post("/organization/challenges", { body: {
+    project_id: project.id, name: "one pass", model: MODEL, training_file: file.id, validation_file: file.id,
+    token_budget: 100000, reward: "5000000", target: 0, baseline: slow } });
+  assert.equal((await admin.get("/organization/challenges")).data[0].id, challenge.id);
+  assert.equal((await client.get("/challenges")).data[0].id, challenge.id);
+  const at = `/challenges/${challenge.id}`;
+  assert.equal((await client.get(at)).incumbent.recipe.learning_rate, slow.learning_rate);
+  const { id } = await client.post(`${at}/contributions`, { body: { recipe: fast, note: "faster" } });
+  const won = await until(() => client.get(`${at}/contributions/${id}`), (one) => one.decided_at !== null);
+  assert.equal(won.status, "won", won.reason);
+  assert.deepEqual((await client.get(`${at}/contributions`)).data, [won]);
+  const [entry] = (await client.get(`${at}/leaderboard`)).data;
+  assert.equal(entry.id, id);
+  assert.equal(entry.runs.length, 6);
+  const [dollars, points] = (await client.get("/billing/balances")).data;
+  assert.equal(points.pending, won.pending);
+  const body = { model: MODEL, training_file: file.id, hyperparameters: { n_epochs: 1, batch_size: 8 }, payment: "points" };
+  const quote = await client.post("/fine_tuning/jobs/quote", { body });
+  assert.equal(quote.allowed, true);
+  const paid = await client.post("/fine_tuning/jobs", { body });
+  await until(() => client.get(`/fine_tuning/jobs/${paid.id}`), (one) => one.status === "succeeded");
+  const after = (await client.get("/billing/balances")).data;
+  assert.equal(after[0].spent, dollars.spent);
+  assert.equal(after[1].spent, quote.amount_in_points);
+  const transfers = await client.get("/billing/transfers", { query: { ledger: "POINTS_MICRO" } });
+  assert.equal(transfers.data[0].amount, quote.amount_in_points);
+  const confirm = () => admin.post(`/organization${at}/contributions/${id}/confirm`);
+  assert.equal((await confirm()).id, id);
+  const confirmed = await until(() => client.get(`${at}/contributions/${id}`), (one) => one.pending === "0");
+  assert.equal(confirmed.vested, confirmed.award);
+  await assert.rejects(confirm(), (error) => error.code === "nothing_to_confirm");
+  assert.equal((await admin.post(`/organization${at}/close`)).status, "closed");
+});
+
 test("webhook endpoints are kept, changed, tried and removed", async () => {
   const made = await client.post("/webhook_endpoints", { body: { url: "https://localhost:1/hook" } });
   const at = `/webhook_endpoints/${made.id}`;

@@ -23,7 +23,7 @@ function closed(node) {
   return copy;
 }
 
-const ajv = new Ajv2020.default({ strict: false, allErrors: true, formats: { unixtime: true, "nano-dollars": true } });
+const ajv = new Ajv2020.default({ strict: false, allErrors: true, formats: { unixtime: true, "nano-dollars": true, "micro-points": true } });
 ajv.addSchema(closed(document), "document");
 const pointer = (...keys) => keys.map((key) => "/" + encodeURIComponent(String(key).replaceAll("~", "~0").replaceAll("/", "~1"))).join("");
 const resolved = (node) => (node?.$ref ? node.$ref.slice(2).split("/").reduce((at, key) => at[key], document) : node);

@@ -136,7 +136,7 @@ json::object credit_limit_shape(const storage::Project& project, const billing::
   shape["object"] = "organization.project.credit_limit";
   shape["project_id"] = project.id;
   shape["amount"] = nano(balance.credit_limit);
-  shape["balance"] = balance_shape(balance);
+  shape["balance"] = balance_shape(LedgerName::kUsdNano, balance);
   return shape;
 }
 

@@ -30,11 +30,13 @@ Router make_router(const Platform& platform, std::uint64_t most_json_bytes) {
   add_spend_limit_routes(router, platform);
   add_spend_alert_routes(router, platform);
   add_price_routes(router, platform);
+  add_organization_challenge_routes(router, platform);
   add_quota_routes(router, platform);
   add_audit_log_routes(router, platform);
   add_usage_routes(router, platform);
   add_cost_routes(router, platform);
   add_checkpoint_permission_routes(router, platform);
+  add_challenge_routes(router, platform);
   add_webhook_routes(router, platform);
   add_upload_routes(router, platform);
   add_upload_part_route(router, platform);

@@ -21,6 +21,7 @@ constexpr const char* kAlert = R"({"threshold_amount":5,"currency":"USD","interv
 constexpr const char* kLimit = R"({"threshold_amount":500,"currency":"USD","interval":"month"})";
 // What stands above projects: a neighbour's is its own as well.
 const std::set<std::string> kOfOrganization{"organization_id", "key_id", "user_id", "organization_alert_id", "friend_id", "email", "role_id"};
+const std::set<std::string> kOfEverybody{"base", "rate_limit_id", "challenge_id", "open_challenge_id"};
 
 class Builder {
  public:
@@ -32,6 +33,7 @@ class Builder {
     make_jobs();
     make_model();
     add_webhook();
+    make_challenge();
     set_up_project();
     if (!neighbour) set_up_organization();
     note_rows();
@@ -143,6 +145,20 @@ class Builder {
     note("delivery_id", text(own("POST", path + "/" + second + "/test").at("id")));
   }
 
+  void make_challenge() {
+    const std::string challenge = R"({"project_id":"$project_id","name":"better","model":"$base","training_file":"$training_file",)"
+                                  R"("validation_file":"$training_file","token_budget":5000,"reward":"1000","target":1})";
+    note("challenge_id", text(admin("POST", "/challenges", estate_.fill(challenge)).at("id")));
+    note("open_challenge_id", estate_.id("challenge_id"));
+    const std::string path = "/v1/challenges/" + estate_.id("challenge_id") + "/contributions";
+    note("contribution_id", text(own("POST", path, R"({"recipe":{"lora_rank":4}})").at("id")));
+    // As a verification leaves one that won: something for an administrator to confirm.
+    pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("UPDATE contribution SET state = 'won', decided_at = clock_timestamp(), award_micro = 2, escrow_micro = 1,"
+                 " vests_at = clock_timestamp() + interval '7 days' WHERE id = $1", {estate_.id("contribution_id")});
+    });
+  }
+
   void set_up_project() {
     const auto account = admin("POST", project_path("/service_accounts"), R"({"name":"robot"})");
     note("service_account_id", text(account.at("id")));
@@ -210,7 +226,7 @@ std::string Estate::fill(std::string text) const {
 std::vector<std::string> Estate::own_ids() const {
   std::vector<std::string> all;
   for (const auto& [name, values] : ids)
-    if (!kOfOrganization.contains(name) && name != "base" && name != "rate_limit_id") all.insert(all.end(), values.begin(), values.end());
+    if (!kOfOrganization.contains(name) && !kOfEverybody.contains(name)) all.insert(all.end(), values.begin(), values.end());
   return all;
 }
 

@@ -35,6 +35,12 @@ std::vector<MatrixEntry> data_routes() {
           {"GET /v1/billing/balances"},
           {"GET /v1/billing/transfers"},
           {.route = "GET /v1/billing/statement", .status = 400},  // without its month
+          {"GET /v1/challenges"},
+          {"GET /v1/challenges/{challenge_id}"},
+          {"GET /v1/challenges/{challenge_id}/leaderboard"},
+          {"POST /v1/challenges/{challenge_id}/contributions", R"({"recipe":{"lora_rank":16}})"},
+          {"GET /v1/challenges/{challenge_id}/contributions"},
+          {"GET /v1/challenges/{challenge_id}/contributions/{contribution_id}"},
           {"POST /v1/webhook_endpoints", R"({"url":"https://hooks.example.com/c"})"},
           {"GET /v1/webhook_endpoints"},
           {"GET /v1/webhook_endpoints/{webhook_endpoint_id}"},
@@ -99,6 +105,12 @@ std::vector<MatrixEntry> organization_routes() {
           {"GET /v1/organization/audit_logs"},
           {.route = "GET /v1/organization/usage/completions", .status = 400},  // without its start_time
           {.route = "GET /v1/organization/costs", .status = 400},
+          {"POST /v1/organization/challenges",
+           R"({"project_id":"$project_id","name":"another","model":"$base","training_file":"$training_file",)"
+           R"("validation_file":"$training_file","token_budget":5000,"reward":"1000","target":1})"},
+          {"GET /v1/organization/challenges"},
+          {"POST /v1/organization/challenges/{challenge_id}/close", "{}"},
+          {"POST /v1/organization/challenges/{challenge_id}/contributions/{contribution_id}/confirm", "{}"},
           {"GET /v1/organization/projects"},
           {"POST /v1/organization/projects", R"({"name":"fresh"})"}};
 }
@@ -153,6 +165,8 @@ std::vector<std::string> MatrixEntry::parameters() const {
     std::string name = route.substr(at + 1, route.find('}', at) - at - 1);
     if (name == "alert_id" && route.find("{project_id}") == std::string::npos)
       name = "organization_alert_id";
+    // Challenges are everybody's; below /v1/organization they are their organization's.
+    if (name == "challenge_id" && route.find("/v1/organization") == std::string::npos) name = "open_challenge_id";
     if (name == "user_id" && route.find("{project_id}") != std::string::npos) name = "member_id";
     names.push_back(name);
   }
