@@ -22,13 +22,17 @@ std::string amount(std::int64_t nano) {
 json::array transfers_of(ApiClient& api, const std::string& job_id) {
   json::array found;
   std::string after;
+  bool held = false;
   for (int page = 0; page < kMostPages; ++page) {
     const json::value list = api.get(page_of("/billing/transfers", kTransfersAPage, after));
     for (const json::value& transfer : list.at("data").as_array()) {
       after = text_of(transfer, "id");
-      if (text_of(transfer, "job_id") != job_id) continue;
+      if (text_of(transfer, "job_id") != job_id) {
+        if (held) return found;  // a job's holds are its first, and stand together
+        continue;
+      }
       found.push_back(transfer);
-      if (text_of(transfer, "kind") == "pending") return found;  // the hold is a job's first
+      held |= text_of(transfer, "kind") == "pending";
     }
     const json::value* more = list.as_object().if_contains("has_more");
     if (!more || !more->is_bool() || !more->get_bool()) break;
@@ -48,6 +52,8 @@ std::string render_bill(const json::value& job, const json::array& transfers) {
   std::vector<std::vector<std::string>> rows{{"job", cell(job, "id") + "  " + cell(job, "status")}};
   if (integer_of(job, "trained_tokens", -1) >= 0)
     rows.push_back({"trained tokens", format_count(integer_of(job, "trained_tokens"))});
+  const std::string payment = text_of(job, "payment");
+  if (!payment.empty() && payment != "usd") rows.push_back({"paid by", payment + ", in dollars' worth:"});
   if (!transfers.empty()) rows.push_back({"held", amount(held)});
   if (!transfers.empty() && !open) {
     rows.push_back({"charged", amount(charged)});
