@@ -282,12 +282,12 @@ bool Ledger::correct(const std::string& transfer_id, const std::string& correcte
 
 bool Ledger::set_credit_limit(const std::string& project_id, Amount limit) {
   base::expects(ledger_ == LedgerName::kUsdNano && limit.value >= 0, "a credit limit is of dollars, and not negative");
-  const Accounts accounts = lock_accounts(project_id);
+  const Pair pair = lock_pair(project_id, AccountKind::kPrepaid, AccountKind::kRevenue);
   return tx_.execute(
              "UPDATE account SET credit_limit = $2,"
              " owing_allowed = greatest($2::bigint, debits_posted + debits_pending - credits_posted)"
              " WHERE id = $1 AND credit_limit <> $2",
-             {accounts.prepaid, limit.value})
+             {pair.from, limit.value})
              .affected_rows() == 1;
 }
 

@@ -87,5 +87,4 @@ CREATE TABLE contribution_run (
 CREATE INDEX contribution_run_open ON contribution_run (seq) WHERE measured_at IS NULL;
 ALTER TABLE contribution_run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE contribution_run FORCE ROW LEVEL SECURITY;
-CREATE POLICY contribution_run_scope ON contribution_run USING (
-  EXISTS (SELECT FROM contribution c WHERE c.id = contribution_id AND serves_project(c.project_id)));
+CREATE POLICY contribution_run_scope ON contribution_run USING (serves_project(NULL));

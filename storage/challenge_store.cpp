@@ -141,7 +141,8 @@ std::optional<Challenge> ChallengeStore::find_locked(const std::string& id) {
 }
 
 Page<Challenge> ChallengeStore::list(const PageRequest& request, const std::optional<std::string>& organization_id) {
-  return read_page(tx_, request, "challenge", "id", std::string(kSelectChallenge) + "($1::text IS NULL OR organization_id = $1)",
+  return read_page(tx_, request, "challenge", "id", "organization_id",
+                   std::string(kSelectChallenge) + "($1::text IS NULL OR organization_id = $1)",
                    {organization_id}, read_challenge);
 }
 
@@ -171,7 +172,8 @@ std::optional<Contribution> ChallengeStore::find_contribution_locked(const std::
 
 Page<Contribution> ChallengeStore::list_contributions(const std::string& challenge_id, const std::string& project_id,
                                                       const PageRequest& request) {
-  return read_page(tx_, request, "contribution", "id", select_contribution("challenge_id = $1 AND project_id = $2"),
+  return read_page(tx_, request, "contribution", "id", "challenge_id",
+                   select_contribution("challenge_id = $1 AND project_id = $2"),
                    {challenge_id, project_id}, read_contribution);
 }
 

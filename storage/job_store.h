@@ -17,7 +17,8 @@ struct Admitted {
   std::int64_t price_version = 0;
   std::int64_t quoted_tokens = 0;
   std::int64_t quoted_nano = 0;
-  std::optional<std::string> hold_transfer_id, points_hold_id, liquidity_hold_id;
+  std::optional<std::string> hold_transfer_id;
+  std::optional<std::string> points_hold_id = std::nullopt, liquidity_hold_id = std::nullopt;
 };
 
 /// Jobs as the API sees them, and the changes of state that are not a worker's (those are in job_leases.h).

@@ -222,12 +222,13 @@ class OperationWriter {
   Exchange exchange_;
 };
 
-json::object error_response(std::string_view description) {
+json::object error_response(const Refusal& refusal) {
   json::object headers;
   refer_to(headers, kOfEveryAnswer);
   refer_to(headers, kOfKnownKeys);
   refer_to(headers, kOfRetries);
-  return {{"description", description},
+  if (refusal.status == 416) refer_to(headers, kOfBytes);
+  return {{"description", refusal.description},
           {"headers", std::move(headers)},
           {"content", {{"application/json", {{"schema", reference("schemas", "Error")}}}}}};
 }
@@ -242,8 +243,8 @@ void describe_headers(json::object& headers, std::span<const Header> named, bool
 json::object components(std::span<const NamedType> types) {
   json::object schemas, responses, headers;
   for (const NamedType& type : types) schemas[type.name] = type_schema(type.type, types);
-  for (const Refusal& refusal : kRefusals) responses[refusal.name] = error_response(refusal.description);
-  responses["Failure"] = error_response("Any other error; 5xx are ours, and nothing was kept");
+  for (const Refusal& refusal : kRefusals) responses[refusal.name] = error_response(refusal);
+  responses["Failure"] = error_response({0, "Failure", "Any other error; 5xx are ours, and nothing was kept"});
   describe_headers(headers, kOfEveryAnswer, true);
   describe_headers(headers, kOfKnownKeys, false);
   describe_headers(headers, kOfRetries, false);

@@ -9,6 +9,9 @@ const MOST_SHOWN = 5;
 const NOT_SEEN = {
   "GET /readyz 503": "needs PostgreSQL, Redis or the storage to be away, as in tests/integration/gateway/door_test.cpp",
 };
+const FIELDS_NOT_SEEN = {
+  "Job.pause": "needs a storage that fails, as in tests/integration/worker/storage_fault_test.cpp",
+};
 const OF_HTTP = new Set(["connection", "content-length", "content-type", "date", "keep-alive", "transfer-encoding"]);
 
 const [url, ...files] = process.argv.slice(2);
@@ -127,7 +130,7 @@ for (const { path, method, operation, wanted, count, faults } of operations) {
   const unseen = [...wanted].filter((one) => !Object.keys(NOT_SEEN).some((known) => `${name} ${one}`.startsWith(known)));
   const absent = new Set();
   for (const { schema } of Object.values(operation.responses["200"].content))
-    if (schema) eachField(schema, "", (field, optional) => optional && !fieldsSeen.has(field) && absent.add(`${field} was never there`));
+    if (schema) eachField(schema, "", (field, optional) => optional && !fieldsSeen.has(field) && !(field in FIELDS_NOT_SEEN) && absent.add(`${field} was never there`));
   tell(`ours: ${name}`, [...faults, ...absent, ...unseen.map((one) => `never answered ${one}`)], `${count} answers as described`);
 }
 process.exit(failed ? 1 : 0);

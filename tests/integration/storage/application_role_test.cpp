@@ -52,7 +52,7 @@ TEST(ApplicationRole, OwnsNothingAndCannotBecomeTheOwner) {
 TEST(ApplicationRole, SeesNoRowOfAProjectWithoutSayingWhomItServes) {
   const auto project = make_project(pool());
   make_file(pool(), project);
-  const auto guarded = tables("relrowsecurity");
+  const auto guarded = tables("relrowsecurity AND relname <> 'price'");  // the platform's prices are everybody's
   EXPECT_GT(guarded.size(), 25u);
   pool().transact(Scope::project("none"), [&](Transaction& tx) {
     for (const std::string& table : guarded)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <mutex>
 #include <vector>
 
 #include "base/expects.h"
@@ -48,6 +49,7 @@ class Databases final : public testing::Environment {
  public:
   std::vector<std::string> names;
   std::string url;  ///< its owner's
+  std::once_flag shared_once;
   std::unique_ptr<postgres::Pool> shared_pool;
 
   void TearDown() override {
@@ -119,7 +121,7 @@ std::unique_ptr<postgres::Pool> make_superuser_pool() { return make_pool_as("ser
 
 postgres::Pool& pool() {
   Databases& all = databases();
-  if (!all.shared_pool) all.shared_pool = make_pool(8);
+  std::call_once(all.shared_once, [&] { all.shared_pool = make_pool(8); });  // a test's threads may be the first
   return *all.shared_pool;
 }
 

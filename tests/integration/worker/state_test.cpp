@@ -54,7 +54,7 @@ TEST_F(StateTest, AJobWhoseWorkersDieGoesOnFromTheLastStateAndGivesTheSameBytes)
     const auto left = run_and_die(created.id, step);
     ASSERT_EQ(left.state, JobState::kQueued);
     ASSERT_TRUE(left.saved);
-    EXPECT_EQ(left.attempts, death);
+    EXPECT_EQ(left.attempts, 1) << "death " << death << ": it got further since the one before";
     EXPECT_EQ(left.step, left.saved->step);
     EXPECT_EQ(left.trained_tokens, left.saved->trained_tokens);
     step = left.saved->step + 3;
