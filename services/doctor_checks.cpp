@@ -106,7 +106,7 @@ Check check_store(const base::Settings& settings) {
   const std::string where =
       bucket ? "bucket " + settings.storage.s3_bucket + " at " + settings.storage.s3_endpoint : objects_directory(settings).string();
   if (!bucket && !fs::is_directory(objects_directory(settings)))
-    return {"objects", Level::kProblem, where + " is not there", "correct data_directory; a role makes it when it starts"};
+    return {"objects", Level::kWarning, where + " is not there yet", "a role makes it when it starts; correct data_directory where there should be one"};
   const auto store = objects::open_store(settings);
   try {
     const auto writer = store->create(kContent.size());
@@ -124,7 +124,7 @@ Check check_store(const base::Settings& settings) {
 
 Check check_disk(const base::Settings& settings) {
   const fs::path data = fs::absolute(settings.data_directory);
-  if (!fs::is_directory(data)) return {"disk", Level::kProblem, data.string() + " is not there", "correct data_directory, or make it"};
+  if (!fs::is_directory(data)) return {"disk", Level::kWarning, data.string() + " is not there yet", "a role makes it when it starts; correct data_directory where there should be one"};
   struct statvfs about {};
   if (::statvfs(data.c_str(), &about) != 0) base::throw_errno("stat", data);
   const double free = about.f_blocks ? static_cast<double>(about.f_bavail) / static_cast<double>(about.f_blocks) : 0;
