@@ -197,15 +197,20 @@ class Stage(LivePlatform):
                 return pid
         return None
 
+    def running(self, role):
+        """The process of a role, once `finetuned serve` has begun it anew where a fault before ended it."""
+        eventually(lambda: self.pid_of(role), 15, f"a {role} runs")
+        return self.pid_of(role)
+
     def kill(self, role):
         """SIGKILL to a role; returns once it is gone."""
-        pid = self.pid_of(role)
-        assert pid, f"no {role} runs"
+        pid = self.running(role)
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not os.path.exists(f"/proc/{pid}") or self.pid_of(role) != pid, 10, f"the {role} is gone")
 
     def kill_and_hold(self, role):
         """Ends a role that `finetuned serve` began and keeps that from beginning it anew, until restore()."""
+        self.running(role)
         serve = self.pid_of("serve")
         os.kill(serve, signal.SIGSTOP)
         self.held.append(serve)
