@@ -19,7 +19,7 @@ from live_platform import LivePlatform, free_port  # noqa: E402
 DEMO = os.path.join(ROOT, "deploy", "demo")
 LOAD = os.path.join(ROOT, "build", "release", "tests", "bench", "bench_load")
 AT = '. "$0" && platform_at "$1" && '  # before a command of deploy/local/platform.sh
-START = AT + ('platform_start_services && platform_write_config "$2" && platform_run_program migrate && platform_run_program '
+START = AT + ('platform_start_services && platform_write_config "$2" && platform_migrate && platform_run_program '
               'admin bootstrap --organization local --project default --credit 1000000.00 --keys-file "$platform_keys"')
 NO_LIMITS = {f"FINETUNED_GATEWAY_{name}": "1000000000" for name in
              ("REQUESTS_PER_MINUTE_PER_KEY", "REQUESTS_PER_MINUTE_PER_PROJECT")}
