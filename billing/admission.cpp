@@ -36,6 +36,13 @@ std::string asked_of(const storage::NewJob& job) {
          length(boost::json::serialize(job.method)) + boost::json::serialize(job.hyperparameters);
 }
 
+/// Against an archive that goes on meanwhile: it waits for this, or this for it.
+void check_open(postgres::Transaction& tx, const std::string& project_id) {
+  const auto rows = tx.execute_once("SELECT archived_at IS NOT NULL AS archived FROM project WHERE id = $1 FOR SHARE", {project_id});
+  if (rows.empty() || rows.row(0).boolean("archived"))
+    throw base::bad_request("project_archived", "The project " + project_id + " is archived and takes no jobs.");
+}
+
 }  // namespace
 
 const std::optional<Quote>& Creations::quote_of(const storage::NewJob& job) {
@@ -47,6 +54,7 @@ const std::optional<Quote>& Creations::quote_of(const storage::NewJob& job) {
 
 void Creations::create(const storage::NewJob& job) {
   tx_.nested([&] {
+    check_open(tx_, job.project_id);
     const auto& quote = quote_of(job);
     check_queued_jobs(tx_, job.project_id);
     storage::JobStore jobs(tx_);

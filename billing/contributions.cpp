@@ -259,8 +259,8 @@ bool begin_verification(Transaction& tx) {
 
 std::vector<ContributionRun> runs_to_start(Transaction& tx, int most) {
   const auto rows = tx.execute(
-      "SELECT contribution_id, round, seed, side FROM contribution_run WHERE job_id IS NULL AND measured_at IS NULL"
-      " ORDER BY seq LIMIT $1", {most});
+      "SELECT r.contribution_id, r.round, r.seed, r.side FROM contribution_run r JOIN contribution c ON c.id = r.contribution_id"
+      " WHERE r.job_id IS NULL AND r.measured_at IS NULL ORDER BY c.reason IS NOT NULL, r.seq LIMIT $1", {most});
   std::vector<ContributionRun> runs;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     ContributionRun run;
@@ -285,13 +285,13 @@ bool start_run(Transaction& tx, const ContributionRun& run) {
   tx.execute("UPDATE contribution_run SET job_id = $5, attempts = attempts + 1 WHERE contribution_id = $1 AND round = $2"
              " AND seed = $3 AND side = $4",
              {run.contribution_id, run.round, run.seed, run.of_incumbent ? "incumbent" : "contribution", job.id});
-  tx.execute("UPDATE contribution SET reason = NULL WHERE id = $1 AND state = 'running' AND reason IS NOT NULL",
+  tx.execute("UPDATE contribution SET reason = NULL WHERE id = $1 AND state IN ('running', 'confirming') AND reason IS NOT NULL",
              {run.contribution_id});
   return true;
 }
 
 bool note_delay(Transaction& tx, const std::string& contribution_id, const std::string& why) {
-  return tx.execute("UPDATE contribution SET reason = $2 WHERE id = $1 AND state = 'running' AND reason IS DISTINCT FROM $2",
+  return tx.execute("UPDATE contribution SET reason = $2 WHERE id = $1 AND state IN ('running', 'confirming') AND reason IS DISTINCT FROM $2",
                     {contribution_id, why}).affected_rows() == 1;
 }
 

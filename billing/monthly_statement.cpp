@@ -15,7 +15,8 @@ constexpr char kBalance[] =
     " WHERE a.project_id = $1 AND a.ledger = $2 AND a.kind = 'prepaid' AND t.kind IN ('single', 'post', 'correction')"
     " AND t.created_at < to_timestamp($3::bigint)";
 constexpr char kHeld[] =
-    "SELECT coalesce(sum(t.amount), 0)::bigint AS held FROM transfer t WHERE t.project_id = $1 AND t.ledger = $2"
+    "SELECT coalesce(sum(t.amount), 0)::bigint AS held FROM transfer t JOIN account a ON a.id = t.debit_id AND a.kind = 'prepaid'"
+    " WHERE t.project_id = $1 AND t.ledger = $2"
     " AND t.kind = 'pending' AND t.created_at < to_timestamp($3::bigint) AND NOT EXISTS (SELECT FROM transfer r"
     "  WHERE r.pending_id = t.id AND r.kind IN ('post', 'void', 'expire') AND r.created_at < to_timestamp($3::bigint))";
 constexpr char kLines[] =

@@ -43,6 +43,7 @@ std::optional<std::int64_t> limit_nano(const storage::Spending& spending) {
 
 void check_spending(postgres::Transaction& tx, const storage::Spender& spender, base::NanoDollars amount) {
   const storage::Spending now = storage::SpendStore(tx, spender).lock_spending();
+  if (amount.value == 0) return;  // paid with points, or free: whatever a limit that was lowered says
   const auto most = limit_nano(now);
   if (!breaks(most, now.spent_nano, amount.value)) return;
   const base::NanoDollars limit{*most};

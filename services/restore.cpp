@@ -168,6 +168,9 @@ class Restore {
         tx.execute("UPDATE base_model SET directory = $2 WHERE name = $1",
                    {text(model.as_object(), "name"), (models_directory(settings_) / text(model.as_object(), "folder")).string()});
       tx.execute("DELETE FROM worker");
+      // As migrations/0014_ledger_chain.sql has it; no privileges are in a dump, whose roles may be others.
+      tx.execute_script("REVOKE UPDATE, DELETE, TRUNCATE ON transfer, usage, audit_log, ledger_seal, ledger_head FROM PUBLIC, CURRENT_USER;"
+                        " GRANT UPDATE (seq) ON transfer TO CURRENT_USER");
       // Their workers are gone; nobody's fault is counted. The epoch moves on, should one of them still be alive somewhere.
       result_.runs_queued = tx.execute("UPDATE job SET state = 'queued', lease_epoch = lease_epoch + 1, lease_until = NULL, worker = NULL,"
                                        " estimated_finish = NULL, step = coalesce(state_step, 0), trained_tokens = state_tokens"

@@ -16,10 +16,12 @@ constexpr char kStanding[] = R"(
 constexpr char kStatements[] = R"(
   SELECT format('REVOKE ALL ON %1$s FROM %2$I; GRANT %3$s ON %1$s TO %2$I', t.oid::regclass, $1::text,
     CASE WHEN t.relname = 'schema_migration' THEN 'SELECT'
+         WHEN t.relname = 'spend_alert_reached' THEN 'SELECT, INSERT'
          WHEN EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.oid AND g.tgfoid = 'refuse_change'::regproc) THEN 'SELECT, INSERT'
          WHEN t.relname IN ('organization', 'project', 'api_key', 'organization_user', 'project_user', 'service_account', 'file',
                             'job', 'job_event', 'job_checkpoint', 'job_result_file', 'fine_tuned_model', 'checkpoint_permission',
-                            'account', 'audit_chain', 'upload') THEN 'SELECT, INSERT, UPDATE'
+                            'account', 'audit_chain', 'upload', 'spend_alert', 'challenge', 'contribution',
+                            'contribution_run') THEN 'SELECT, INSERT, UPDATE'
          ELSE 'SELECT, INSERT, UPDATE, DELETE' END) AS statement
     FROM pg_class t WHERE t.relkind = 'r' AND t.relnamespace = 'public'::regnamespace AND pg_get_userbyid(t.relowner) = current_user
    ORDER BY t.relname)";

@@ -332,6 +332,8 @@ std::unique_ptr<Transaction> Pool::begin(Connection& connection, const Scope& sc
 /// A connection that went stale while idle is made again once: what was sent first, and not answered, may be sent again.
 void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
                    const std::function<void(Transaction&)>& work, Kind kind) {
+  if (kind == Kind::kOneStatement && connection.link && connection.link->names.size() >= kMostPrepared)
+    connection.link.reset();  // it has no room for what is read in one round trip
   for (bool reused = connection.link != nullptr;; reused = false) {
     if (!connection.link) connection.link = state_->connect();
     std::unique_ptr<Transaction> tx;

@@ -27,7 +27,8 @@ using postgres::Transaction;
 
 namespace {
 
-constexpr std::string_view kOutOfRange = "22003";  // SQLSTATE of a sum beyond bigint
+/// Of a sum beyond bigint, alone or with the credit limit (account_reach).
+bool is_beyond_an_account(const postgres::SqlError& error) { return error.sqlstate == "22003" || error.sqlstate == "23514"; }
 constexpr int kDefaultTransfers = 20, kMostTransfers = 100;
 constexpr std::size_t kMostReason = 256;
 
@@ -111,7 +112,7 @@ Response credit(const Platform& platform, const Request& request) {
                            "The transfer_id " + given + " was used for another project or amount. Give each credit one of its own.",
                            "transfer_id");
     } catch (const postgres::SqlError& error) {
-      if (error.sqlstate != kOutOfRange) throw;
+      if (!is_beyond_an_account(error)) throw;
       throw base::bad_request("invalid_value", "amount would take the balance beyond what an account can hold.", "amount");
     }
     const auto transfer = ledger.find(id);
@@ -149,7 +150,12 @@ json::object get_credit_limit(Transaction& tx, const Request& request) {
 json::object put_credit_limit(Transaction& tx, const Request& request) {
   const base::NanoDollars limit = read_amount(parse_body(request.body), 0, billing::kMostCredit.value);
   const storage::Project project = open_project(tx, request);
-  return credit_limit_shape(project, billing::set_credit_limit(tx, project, limit, request.principal.key_id));
+  try {
+    return credit_limit_shape(project, billing::set_credit_limit(tx, project, limit, request.principal.key_id));
+  } catch (const postgres::SqlError& error) {
+    if (!is_beyond_an_account(error)) throw;
+    throw base::bad_request("invalid_value", "amount and the project's credits are more than an account can hold.", "amount");
+  }
 }
 
 }  // namespace

@@ -81,6 +81,7 @@ json::object archive_project(Transaction& tx, const Request& request) {
   const auto locked = OrganizationStore(tx).lock_project_of(project.organization_id, project.id);
   if (locked && locked->archived_at) return project_shape(*locked);
   OrganizationStore(tx).archive_project(project.id);
+  tx.execute("UPDATE challenge SET closed_at = clock_timestamp() WHERE project_id = $1 AND closed_at IS NULL", {project.id});
   cancel_jobs(tx, project.id);
   const storage::Project archived = own_project(tx, request);
   audit(tx, request, "project.archived", {{"id", project.id}}, project.id);

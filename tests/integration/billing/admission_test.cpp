@@ -104,6 +104,24 @@ TEST_F(Admission, TooLittleCreditCreatesNothingAndNamesTheShortfall) {
   EXPECT_EQ(balance().available.value, 1'000'000);
 }
 
+TEST_F(Admission, AnArchivedProjectTakesNoJob) {
+  const auto file = tests::make_counted_file(pool(), project, model, {100});
+  system([&](Transaction& tx) { tx.execute("UPDATE project SET archived_at = clock_timestamp() WHERE id = $1", {project.id}); });
+  EXPECT_EQ(error_of(tests::new_job(project, model, file, 1)), "project_archived");
+}
+
+TEST_F(Admission, ALimitBelowWhatIsSpentRefusesNothingThatCostsNothing) {
+  tests::give_credit(pool(), project, 20'000'000);
+  const auto file = tests::make_counted_file(pool(), project, model, {500});
+  create(tests::new_job(project, model, file, 30));  // 1.5 cents
+  system([&](Transaction& tx) {
+    tx.execute("INSERT INTO spend_limit (project_id, organization_id, threshold_cents) VALUES ($1, $2, 1)", {project.id, project.organization_id});
+    tx.execute("INSERT INTO price (organization_id, base_model, method, nano_per_1k, valid_from)"
+               " VALUES ($1, $2, 'supervised', 0, clock_timestamp())", {project.organization_id, model.name});
+  });
+  EXPECT_EQ(error_of(tests::new_job(project, model, file, 30)), "");
+}
+
 TEST_F(Admission, RowsBeyondTheContextNeedAnExplicitCut) {
   tests::give_credit(pool(), project, 10'000'000);
   const auto file = tests::make_counted_file(pool(), project, model, {100, 700, 513});
