@@ -21,4 +21,14 @@ std::map<std::string, std::string> connection_variables(const std::string& url) 
   return variables;
 }
 
+std::string with_session_options(const std::string& url, const std::string& application_name) {
+  const bool is_uri = url.starts_with("postgresql://") || url.starts_with("postgres://");
+  const auto add = [&](std::string text, const std::string& key, const std::string& value) {
+    if (text.find(key + "=") != std::string::npos) return text;
+    if (is_uri) return text + (text.find('?') == std::string::npos ? "?" : "&") + key + "=" + value;
+    return text + " " + key + "=" + value;
+  };
+  return add(add(url, "connect_timeout", "5"), "application_name", application_name);
+}
+
 }  // namespace finetuned::postgres

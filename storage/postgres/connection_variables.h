@@ -10,4 +10,8 @@ namespace finetuned::postgres {
 /// projects. Throws UsageError where libpq cannot read `url`.
 std::map<std::string, std::string> connection_variables(const std::string& url);
 
+/// `url` with what every session of ours has, where it does not say otherwise: a limit on connecting, and a name in
+/// pg_stat_activity.
+std::string with_session_options(const std::string& url, const std::string& application_name);
+
 }  // namespace finetuned::postgres

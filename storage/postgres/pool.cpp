@@ -18,6 +18,7 @@
 
 #include "base/expects.h"
 #include "base/log.h"
+#include "storage/postgres/connection_variables.h"
 
 namespace finetuned::postgres {
 
@@ -36,16 +37,6 @@ constexpr char kTransactionFailed[] = "25P02";
 struct ConnectionLost : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
-
-std::string with_options(const std::string& url, const std::string& application_name) {
-  const bool is_uri = url.starts_with("postgresql://") || url.starts_with("postgres://");
-  const auto add = [&](std::string text, const std::string& key, const std::string& value) {
-    if (text.find(key + "=") != std::string::npos) return text;
-    if (is_uri) return text + (text.find('?') == std::string::npos ? "?" : "&") + key + "=" + value;
-    return text + " " + key + "=" + value;
-  };
-  return add(add(url, "connect_timeout", "5"), "application_name", application_name);
-}
 
 /// Whether an SQLSTATE says that the server ended the session or is not up (yet).
 bool means_connection_lost(const std::string& sqlstate) {
@@ -264,7 +255,7 @@ void Transaction::execute_script(std::string_view sql) {
 
 Pool::Pool(PoolOptions options) : state_(std::make_unique<State>()) {
   base::expects(options.connections >= 1, "a pool of at least one connection");
-  state_->full_url = with_options(options.url, options.application_name);
+  state_->full_url = with_session_options(options.url, options.application_name);
   state_->options = std::move(options);
   for (std::size_t i = 0; i < state_->options.connections; ++i)
     state_->idle.push_back(std::make_unique<Connection>());

@@ -139,7 +139,7 @@ TEST_F(SpendAlertTest, AReachedOneIsToldOnceAMonthByWhoeverNotices) {
   hold(100'000'000);
   EXPECT_EQ(metering_.tell_alerts(), 1u);
   EXPECT_EQ(audited().back(), high);
-  tests::pool().transact(Scope::system(), [&](Transaction& tx) {  // as if all of it had been a month ago
+  tests::make_owner_pool()->transact(Scope::system(), [&](Transaction& tx) {  // as if all of it had been a month ago
     tx.execute("UPDATE spend_alert_reached SET month = month - interval '1 month'");
   });
   EXPECT_EQ(metering_.tell_alerts(), 3u);
