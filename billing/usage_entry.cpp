@@ -48,7 +48,7 @@ std::array<char, UsageEntry::kBytes> UsageEntry::bytes() const {
   EntryWriter write(bytes);
   write.text("FTU1");
   write.byte(1);
-  write.skip(3);
+  write.skip(3);  // zeros, so that numbers lie on 8 bytes
   write.integer(position);
   write.integer(seq);
   write.uuid(transfer_id);

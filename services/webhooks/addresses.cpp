@@ -1,5 +1,8 @@
 #include "services/webhooks/addresses.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -76,6 +79,18 @@ const char* not_public(std::string_view address) {
   for (const Block& block : kIpv6Blocks)
     if (within(address, block)) return block.name;
   return within(address, kGlobalUnicast) ? nullptr : "reserved";
+}
+
+std::string address_bytes(const sockaddr* address) {
+  if (address->sa_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in*>(address)->sin_addr;
+    return {reinterpret_cast<const char*>(&v4), sizeof v4};
+  }
+  if (address->sa_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+    return {reinterpret_cast<const char*>(&v6), sizeof v6};
+  }
+  return {};
 }
 
 }  // namespace finetuned::webhooks

@@ -1,7 +1,6 @@
 #include "services/webhooks/resolver.h"
 
 #include <netdb.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <condition_variable>
@@ -11,23 +10,9 @@
 #include <thread>
 #include <utility>
 
+#include "services/webhooks/addresses.h"
+
 namespace finetuned::webhooks {
-
-namespace {
-
-std::string address_bytes(const sockaddr* address) {
-  if (address->sa_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in*>(address)->sin_addr;
-    return {reinterpret_cast<const char*>(&v4), sizeof v4};
-  }
-  if (address->sa_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
-    return {reinterpret_cast<const char*>(&v6), sizeof v6};
-  }
-  return {};
-}
-
-}  // namespace
 
 std::vector<std::string> look_up_by_system(const std::string& host) {
   addrinfo hints{};

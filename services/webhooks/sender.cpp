@@ -28,18 +28,6 @@ struct Refused : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-std::string address_bytes(const sockaddr* address) {
-  if (address->sa_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in*>(address)->sin_addr;
-    return {reinterpret_cast<const char*>(&v4), sizeof v4};
-  }
-  if (address->sa_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
-    return {reinterpret_cast<const char*>(&v6), sizeof v6};
-  }
-  return {};
-}
-
 std::string address_text(const std::string& bytes) {
   char text[INET6_ADDRSTRLEN] = "";
   ::inet_ntop(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof text);
