@@ -37,6 +37,9 @@ std::vector<ConfigKey> worker_keys() {
        "How often a running job's state is saved, beside the training, for another worker to go on from should this one die; "
        "0: only where the job is stopped.",
        integer(&S::worker, &S::Worker::state_seconds)},
+      {"worker.state_steps", Type::kInteger, "0", 0, 1000000, false,
+       "The same by the run's steps: also after each so many; 0: by time alone.",
+       integer(&S::worker, &S::Worker::state_steps)},
       {"worker.storage_patience_seconds", Type::kInteger, "86400", 60, 31536000, false,
        "A job that the storage fails is paused and goes on by itself; it is given up, unbilled, where it has got no further for so long.",
        integer(&S::worker, &S::Worker::storage_patience_seconds)},

@@ -87,6 +87,7 @@ struct Settings {
     int lease_seconds = 0;
     int heartbeat_seconds = 0;
     int state_seconds = 0;          ///< 0: only where a job is stopped
+    int state_steps = 0;            ///< 0: not by steps
     int storage_patience_seconds = 0;
     std::int64_t memory_bytes = 0;  ///< 0: what the machine has free
     int peer_timeout_seconds = 0;

@@ -164,6 +164,7 @@ int run_worker(const base::Settings& settings) {
   options.link.lease_seconds = settings.worker.lease_seconds;
   options.link.heartbeat = seconds(settings.worker.heartbeat_seconds);
   options.state_seconds = settings.worker.state_seconds;
+  options.state_steps = settings.worker.state_steps;
   options.storage.patience_seconds = settings.worker.storage_patience_seconds;
   options.devices = devices;
   options.program = "/proc/self/exe";  // this very build, even where its file was replaced meanwhile

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 
+import killed_runs
 from stage import HERE, PROGRAM, Stage, chat_rows, eventually, tiny_model
 
 QUICK_LEASE = {"FINETUNED_WORKER_LEASE_SECONDS": "6", "FINETUNED_WORKER_HEARTBEAT_SECONDS": "1"}
@@ -415,6 +416,7 @@ FAULTS = [
     Fault("gateway_ends", "gateway", "SIGTERM with 1,000 requests under way", 30, gateway_ends_under_load),
     Fault("worker_killed", "worker", "SIGKILL in mid-run", 45, worker_killed, tries=(2, 20)),
     Fault("worker_killed_at_every_call", "worker", "SIGKILL at each write, fsync, rename", None, worker_killed_at_every_call),
+    Fault("killed_runs", "worker", "SIGKILL at 20 points of runs and of their checkpoints", None, killed_runs.act),
     Fault("worker_stopped", "worker", "SIGSTOP beyond the lease, then SIGCONT", 45, worker_stopped),
     Fault("worker_cut_off", "network", "no byte between worker and PostgreSQL", 45, worker_cut_off),
     Fault("postgres_restarts", "PostgreSQL", "immediate restart", None, postgres_restarts, tries=(1, 3)),

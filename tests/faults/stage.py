@@ -43,6 +43,7 @@ class Stage(LivePlatform):
         self.held = []
         self.proxies = []
         self.reference = None
+        self.seed = 0
 
     def __enter__(self):
         super().__enter__()
