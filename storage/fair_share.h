@@ -35,7 +35,8 @@ namespace finetuned::storage {
 ///
 /// One claim at a time, by an advisory lock: shares and quotas are exact whatever number of workers claims at once. A worker that
 /// dies in a claim frees the lock at once, one that is stopped in it after kClaimSeconds. A claim costs one look into
-/// an index for each project that waits; how many jobs it has queued does not matter.
+/// an index for each project that waits; how many jobs it has queued does not matter. The lock is held for one statement and
+/// the commit.
 class FairShare {
  public:
   explicit FairShare(postgres::Transaction& tx) : tx_(tx) {}
@@ -51,6 +52,9 @@ class FairShare {
 
   /// Until the transaction ends nobody else claims. False, and no lock, where nothing is queued.
   bool lock();
+  /// lock() and, where it has the lock, begin_run() for the job whose turn it is, in one message. Empty also where somebody changes
+  /// that job at this moment: turns() has others.
+  std::optional<Job> begin_next(const std::string& worker, std::int64_t lease_seconds);
   /// The projects that have a queued job and may run one more, in the order of their turns. System scope.
   std::vector<Turn> turns();
   /// Under lock(): queued -> running for the project's first job that nobody else changes at this moment; sets V, and charges

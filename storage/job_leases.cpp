@@ -72,14 +72,13 @@ JobLeases::Beat beat_of(const postgres::Result& rows) {
 
 std::optional<ClaimedJob> JobLeases::claim(const std::string& worker, std::int64_t lease_seconds) {
   FairShare share(tx_);
-  if (!share.lock()) return std::nullopt;
-  for (const FairShare::Turn& turn : share.turns()) {
-    auto job = share.begin_run(turn, worker, lease_seconds);
-    if (!job) continue;
-    const JobLease lease{job->id, job->lease_epoch};
-    return ClaimedJob{std::move(*job), lease};
-  }
-  return std::nullopt;
+  auto job = share.begin_next(worker, lease_seconds);
+  if (!job && share.lock())
+    for (const FairShare::Turn& turn : share.turns())
+      if ((job = share.begin_run(turn, worker, lease_seconds))) break;
+  if (!job) return std::nullopt;
+  const JobLease lease{job->id, job->lease_epoch};
+  return ClaimedJob{std::move(*job), lease};
 }
 
 std::optional<std::string> JobLeases::next_base_directory() {

@@ -250,6 +250,18 @@ TEST_F(FairShareTest, AWorkerThatStopsInAClaimHoldsUpTheOthersForSecondsOnly) {
   done = true;
 }
 
+/// The planner, which has no figures of a queue that was filled just now, had all of it read and sorted again for each project.
+TEST_F(FairShareTest, AClaimReadsSomeRowsOfEachProjectHoweverLongTheQueueIs) {
+  constexpr int kProjects = 20;
+  for (int i = 0; i < kProjects; ++i) queue(make_project(), std::vector<std::int64_t>(200, 1'000));
+  const auto own = tests::make_pool(1);  // a session without plans of other tests
+  const std::int64_t read = own->transact(Scope::system(), [](Transaction& tx) {
+    EXPECT_TRUE(JobLeases(tx).claim("worker", 60));
+    return tx.execute("SELECT seq_tup_read + idx_tup_fetch AS rows FROM pg_stat_xact_user_tables WHERE relname = 'job'").row(0).integer("rows");
+  });
+  EXPECT_LE(read, 3 * kProjects);
+}
+
 TEST_F(FairShareTest, TheForecastIsTheOrderOfTheClaims) {
   const auto seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
