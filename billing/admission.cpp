@@ -73,9 +73,9 @@ storage::Job create_job(postgres::Transaction& tx, const storage::NewJob& job) {
   return *created;
 }
 
-std::size_t admit_waiting_jobs(postgres::Transaction& tx, int most_jobs) {
+std::vector<std::string> admit_waiting_jobs(postgres::Transaction& tx, int most_jobs) {
   storage::JobStore jobs(tx);
-  std::size_t left = 0;
+  std::vector<std::string> left;
   for (const storage::Job& job : jobs.take_waiting(most_jobs)) {
     try {
       const auto quote = make_quote(tx, quote_request_of(tx, job));
@@ -86,7 +86,7 @@ std::size_t admit_waiting_jobs(postgres::Transaction& tx, int most_jobs) {
     } catch (const base::ApiError& error) {
       jobs.fail_before_start(job.id, {error.code, error.what(), error.param});
     }
-    ++left;
+    left.push_back(job.id);
   }
   return left;
 }

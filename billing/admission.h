@@ -1,9 +1,9 @@
 #pragma once
 
-#include <cstddef>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "billing/quote.h"
 #include "storage/job.h"
@@ -35,8 +35,8 @@ class Creations {
 storage::Job create_job(postgres::Transaction& tx, const storage::NewJob& job);
 
 /// Looks again at jobs in `validating_files` (scheduler, system scope): admits those whose files are counted by now;
-/// fails those whose files are bad or whose project cannot pay, with the same codes and an event. Returns how many
-/// left the state.
-std::size_t admit_waiting_jobs(postgres::Transaction& tx, int most_jobs);
+/// fails those whose files are bad or whose project cannot pay, with the same codes and an event. Returns those that left the
+/// state.
+std::vector<std::string> admit_waiting_jobs(postgres::Transaction& tx, int most_jobs);
 
 }  // namespace finetuned::billing

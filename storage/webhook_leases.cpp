@@ -19,7 +19,7 @@ constexpr char kClaim[] =
     "   AND d.project_id NOT IN (SELECT project_id FROM webhook_delivery WHERE lease_until > clock_timestamp()"
     "    GROUP BY project_id HAVING count(*) >= $3)"
     "  ORDER BY d.next_attempt_at, d.seq LIMIT 1 FOR UPDATE OF d SKIP LOCKED)"
-    " RETURNING webhook_delivery.id, webhook_delivery.lease_epoch, endpoint_id, event_id, body, e.url, e.sealed_secret,"
+    " RETURNING webhook_delivery.id, webhook_delivery.lease_epoch, endpoint_id, event_id, coalesce(body::jsonb #>> '{data,id}', '') AS about, body, e.url, e.sealed_secret,"
     "  attempts, extract(epoch FROM clock_timestamp())::bigint AS now";
 // $1 id, $2 epoch, $3 the state where it is settled, $4 status, $5 error, $6 answer, $7 seconds, $8 hours
 constexpr char kRecord[] =
@@ -58,6 +58,7 @@ std::optional<ClaimedDelivery> WebhookLeases::claim(const WebhookLimits& limits)
                          .epoch = row.integer("lease_epoch"),
                          .endpoint_id = row.text("endpoint_id"),
                          .event_id = row.text("event_id"),
+                         .about = row.text("about"),
                          .body = row.text("body"),
                          .url = row.text("url"),
                          .sealed_secret = row.bytes("sealed_secret"),

@@ -14,6 +14,7 @@ struct ClaimedDelivery {
   std::int64_t epoch = 0;
   std::string endpoint_id;
   std::string event_id;
+  std::string about;  ///< the id of what it tells of: a job, or a spend alert
   std::string body;
   std::string url;
   std::string sealed_secret;

@@ -192,11 +192,13 @@ asio::awaitable<void> Connection::State::linger() {
   while (!ec) co_await stream.tcp().async_read_some(space, into(ec));
 }
 
+/// What may change something stands in the log, with the id that the client was told; what only looks does where it is to be debugged.
 void Connection::State::note(const Response& response, Steady::duration spent) const {
   const auto path = std::string_view(head.target).substr(0, head.target.find('?'));
-  const auto level = response.status >= 500 ? base::LogLevel::kWarn : base::LogLevel::kDebug;
+  const bool looks = head.method == "GET" || head.method == "HEAD";
+  const auto level = response.status >= 500 ? base::LogLevel::kWarn : looks ? base::LogLevel::kDebug : base::LogLevel::kInfo;
   base::log(level, "request",
-            {{"id", request.id}, {"method", head.method}, {"path", path}, {"status", response.status},
+            {{"request", request.id}, {"method", head.method}, {"path", path}, {"status", response.status},
              {"project", request.principal.project_id},
              {"ms", static_cast<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(spent).count())}});
 }

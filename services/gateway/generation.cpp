@@ -114,7 +114,7 @@ void Generation::connect_next() {
       link_ = std::make_unique<InferenceLink>(next.socket, request_);
       worker_ = next.name;
     } catch (const WorkerGone& error) {
-      base::log_warn("an inference worker cannot be reached", {{"worker", next.name}, {"why", error.what()}});
+      base::log_warn("an inference worker cannot be reached", {{"worker", next.name}, {"request", request_.request_id}, {"why", error.what()}});
     }
   }
 }

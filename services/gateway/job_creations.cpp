@@ -70,6 +70,12 @@ struct JobCreations::Outcome {
   std::optional<Response> response = {};
 };
 
+/// Ties the request's id to the job's, which every later line of the job has.
+void JobCreations::log_created(const Asked& asked, const std::string& job_id) {
+  base::log_info(job_id == asked.job.id ? "a job was created" : "a job was asked for again",
+                 {{"request", asked.request->id}, {"job", job_id}, {"project", asked.job.project_id}, {"model", asked.job.model}});
+}
+
 JobCreations::JobCreations(const Platform& platform, base::BlockingPool& pool)
     : platform_(platform),
       pool_(pool),
@@ -201,13 +207,13 @@ void JobCreations::commit(const std::vector<Asked>& asked, std::vector<Outcome>&
     return storage::JobStore(tx).find_all(made);
   };
   std::unordered_map<std::string, std::string> shapes;
-  for (const storage::Job& job : platform_.database.transact(Scope::project(project), create)) {
-    base::log_info("a job was created", {{"job", job.id}, {"project", job.project_id}, {"model", job.model},
-                                         {"status", to_string(job.state)}});
+  for (const storage::Job& job : platform_.database.transact(Scope::project(project), create))
     shapes.emplace(job.id, base::json::serialize(job_shape(job)));
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    if (outcomes[i].refused) continue;
+    log_created(asked[i], outcomes[i].job_id);
+    outcomes[i].response = json_text_response(shapes.at(outcomes[i].job_id));
   }
-  for (Outcome& outcome : outcomes)
-    if (!outcome.refused) outcome.response = json_text_response(shapes.at(outcome.job_id));
 }
 
 /// The connection broke in COMMIT: the rows themselves tell whether it happened.
@@ -219,6 +225,7 @@ void JobCreations::tell_outcome(const Asked& asked, const std::string& job_id) {
       return storage::JobStore(tx).find(job_id);
     });
     if (!job) throw base::unavailable("The database went away while the job was created; there is no such job.");
+    log_created(asked, job_id);
     response = json_response(job_shape(*job));
   } catch (...) {
     error = std::current_exception();

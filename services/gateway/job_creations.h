@@ -38,6 +38,7 @@ class JobCreations {
   void resolve(Asked asked, const Ground& ground);
   void create_together(const std::vector<Asked>& asked);
   void commit(const std::vector<Asked>& asked, std::vector<Outcome>& outcomes);
+  static void log_created(const Asked& asked, const std::string& job_id);
   void tell_outcome(const Asked& asked, const std::string& job_id);
 
   const Platform& platform_;

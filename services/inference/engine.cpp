@@ -146,7 +146,7 @@ void Engine::serve(const Waiting& first) {
       group.fail(failed());
       throw;
     } catch (const std::exception& error) {
-      base::log_error("a model broke off its answers", {{"base", request.base}, {"why", error.what()}});
+      base::log_error("a model broke off its answers", {{"request", request.request_id}, {"base", request.base}, {"why", error.what()}});
       group.fail(unexpected());
     }
   } catch (const base::ApiError& error) {
@@ -155,7 +155,7 @@ void Engine::serve(const Waiting& first) {
     first.call->send(failure_of(failed()));
     throw;
   } catch (const std::exception& error) {
-    base::log_error("a model cannot be used", {{"base", first.call->request.base}, {"why", error.what()}});
+    base::log_error("a model cannot be used", {{"request", first.call->request.request_id}, {"base", first.call->request.base}, {"why", error.what()}});
     first.call->send(failure_of(unexpected()));
   }
 }

@@ -100,7 +100,7 @@ void Group::drop_unwanted() {
     if (!member.call->cancelled() && !late) return false;
     withdraw(member);
     member.call->send(failure_of(overloaded("The model is busy: no token came before the deadline. Try again shortly.")));
-    base::log_debug(late ? "a request came too late to its first token" : "a request was cancelled",
+    base::log_info(late ? "a request came too late to its first token" : "a request was cancelled",
                     {{"request", member.call->request.request_id}, {"base", base_.row.name}});
     return true;
   });
@@ -135,7 +135,7 @@ void Group::tell_done(const Member& member) const {
   for (const Choice& choice : member.choices) done.completion_tokens += choice.writer.tokens();
   done.model_fingerprint = options_.fingerprint;
   member.call->send(done);
-  base::log_debug("a request was answered",
+  base::log_info("a request was answered",
                   {{"request", member.call->request.request_id},
                    {"base", base_.row.name},
                    {"adapter", member.call->request.adapter ? member.call->request.adapter->weights.sha256 : "none"},

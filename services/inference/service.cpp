@@ -71,7 +71,7 @@ struct InferenceService::State {
     std::jthread thread;
   };
 
-  void converse(Connection& connection);
+  void converse(Connection& connection, std::string& request_id);
   void talk(Connection& connection);
   void accept_one();
   void advertise(const std::stop_token& stop);
@@ -93,10 +93,12 @@ InferenceService::~InferenceService() = default;
 const std::filesystem::path& InferenceService::socket() const { return state_->listener.path(); }
 std::int64_t InferenceService::base_reads() const { return state_->shelf.reads(); }
 
-void InferenceService::State::converse(Connection& connection) {
+/// `request_id`: the gateway's, once it is known.
+void InferenceService::State::converse(Connection& connection, std::string& request_id) {
   const std::optional<std::string> line = connection.read_line(kRequestLimit);
   if (!line) return;
   const auto call = std::make_shared<Call>(InferenceRequest::parse(*line));
+  request_id = call->request.request_id;
   auto base = bases.find(call->request.base);
   encode_prompts(*call, base->encoder, base->config);
   std::size_t tokens = 0;
@@ -110,12 +112,13 @@ void InferenceService::State::converse(Connection& connection) {
 
 /// One request, start to end, on its own thread.
 void InferenceService::State::talk(Connection& connection) {
+  std::string request_id;
   try {
-    converse(connection);
+    converse(connection, request_id);
   } catch (const base::ApiError& error) {
     connection.write(serialise(failure_of(error)), kRefusalLimit);
   } catch (const std::exception& error) {
-    base::log_error("a request for inference failed", {{"why", error.what()}});
+    base::log_error("a request for inference failed", {{"request", request_id}, {"why", error.what()}});
     connection.write(serialise(failure_of(base::unavailable("This worker cannot answer now. Try again shortly."))), kRefusalLimit);
   }
 }

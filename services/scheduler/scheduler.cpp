@@ -95,6 +95,8 @@ void Scheduler::relay_outbox() {
       });
       const bool all = refused == messages.end();
       messages.erase(refused, messages.end());
+      for (const auto& message : messages)
+        base::log_debug("relayed", {{"stream", message.stream}, {message.stream == storage::kJobsStream ? "job" : "file", message.payload}});
       if (!messages.empty()) outbox.sent(messages);
       return full && all;
     });
@@ -102,10 +104,10 @@ void Scheduler::relay_outbox() {
 }
 
 void Scheduler::admit_waiting() {
-  const std::size_t left = pool_.transact(Scope::system(), [](Transaction& tx) -> std::size_t {
-    return leads(tx, Duty::kAdmission) ? billing::admit_waiting_jobs(tx, kMostAdmitted) : 0;
+  const auto left = pool_.transact(Scope::system(), [](Transaction& tx) {
+    return leads(tx, Duty::kAdmission) ? billing::admit_waiting_jobs(tx, kMostAdmitted) : std::vector<std::string>();
   });
-  if (left > 0) base::log_info("waiting jobs were decided", {{"jobs", static_cast<std::int64_t>(left)}});
+  for (const std::string& job : left) base::log_info("a job's files are checked; it is queued, or refused", {{"job", job}});
 }
 
 void Scheduler::sweep_leases() {

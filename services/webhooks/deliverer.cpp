@@ -78,11 +78,11 @@ struct Deliverer::State {
     const bool written = pool.transact(
         Scope::system(), [&](Transaction& tx) { return WebhookLeases(tx).record(delivery, outcome); });
     if (!written)
-      base::log_warn("a delivery's lease was lost", {{"delivery", delivery.id}});
+      base::log_warn("a delivery's lease was lost", {{"about", delivery.about}, {"event", delivery.event_id}, {"delivery", delivery.id}});
     else if (outcome.delivered)
-      base::log_info("delivered", {{"delivery", delivery.id}, {"attempts", delivery.attempts}});
+      base::log_info("delivered", {{"about", delivery.about}, {"event", delivery.event_id}, {"delivery", delivery.id}, {"attempts", delivery.attempts}});
     else
-      base::log_info("a try failed", {{"delivery", delivery.id}, {"attempts", delivery.attempts}, {"why", *outcome.error}});
+      base::log_info("a try failed", {{"about", delivery.about}, {"event", delivery.event_id}, {"delivery", delivery.id}, {"attempts", delivery.attempts}, {"why", *outcome.error}});
   }
 
   postgres::Pool& pool;
@@ -126,7 +126,7 @@ void Deliverer::run(const std::stop_token& stop) {
       try {
         state_->deliver(delivery);
       } catch (const std::exception& error) {
-        base::log_error("a delivery broke off; its lease will end", {{"delivery", delivery.id}, {"why", error.what()}});
+        base::log_error("a delivery broke off; its lease will end", {{"about", delivery.about}, {"event", delivery.event_id}, {"delivery", delivery.id}, {"why", error.what()}});
       }
       --in_flight;
     });

@@ -114,11 +114,11 @@ void go_on_from(objects::ObjectStore& store, const storage::FineTunedModel& pare
 }
 
 /// A lost one costs the job the steps that it saved, not the job: the run refuses the file that is not there.
-void fetch_state(objects::ObjectStore& store, const storage::SavedState& saved, const fs::path& to) {
+void fetch_state(objects::ObjectStore& store, const storage::Job& job, const fs::path& to) {
   try {
-    objects::fetch_file(store, saved.object_id, to);
+    objects::fetch_file(store, job.saved->object_id, to);
   } catch (const objects::ObjectMissing& missing) {
-    base::log_error("a job's state is gone", {{"object", saved.object_id}, {"why", missing.what()}});
+    base::log_error("a job's state is gone", {{"job", job.id}, {"object", job.saved->object_id}, {"why", missing.what()}});
     fs::remove(to);
   }
 }
@@ -140,7 +140,7 @@ JobData load_job_data(postgres::Pool& pool, objects::ObjectStore& store, const s
   if (sources.parent) go_on_from(store, *sources.parent, scratch / "parent", data.config.run);
   if (job.saved) {
     data.config.run.resume_from = scratch / "saved";
-    fetch_state(store, *job.saved, data.config.run.resume_from);
+    fetch_state(store, job, data.config.run.resume_from);
   }
   const auto encoder = bases.encoder(sources.base.directory);
   data.training = read_rows(store, sources.training, "training_file", *encoder, data.config.supervised, scratch);

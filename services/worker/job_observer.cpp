@@ -142,7 +142,7 @@ void JobObserver::forget(const storage::NewCheckpoint& checkpoint) {
     try {
       store_.remove(object);
     } catch (const std::exception& error) {
-      base::log_warn("an unused checkpoint stays on disk", {{"object", object}, {"why", error.what()}});
+      base::log_warn("an unused checkpoint stays on disk", {{"job", link_.lease().job_id}, {"object", object}, {"why", error.what()}});
     }
   }
 }

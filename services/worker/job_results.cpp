@@ -23,7 +23,7 @@ constexpr const char* kResultNames[] = {"adapter_model.safetensors", "adapter_co
 /// Result objects, removed again unless the job's end names them.
 class StoredResults {
  public:
-  explicit StoredResults(objects::ObjectStore& store) : store_(store) {}
+  StoredResults(objects::ObjectStore& store, std::string job_id) : store_(store), job_id_(std::move(job_id)) {}
 
   void add(const storage::Job& job, const training::RunResult& result) {
     for (const char* name : kResultNames) {
@@ -46,7 +46,7 @@ class StoredResults {
       try {
         store_.remove(file.object_id);
       } catch (const std::exception& error) {
-        base::log_warn("an unused result stays on disk", {{"object", file.object_id}, {"why", error.what()}});
+        base::log_warn("an unused result stays on disk", {{"job", job_id_}, {"object", file.object_id}, {"why", error.what()}});
       }
     }
   }
@@ -63,6 +63,7 @@ class StoredResults {
 
  private:
   objects::ObjectStore& store_;
+  const std::string job_id_;
   std::vector<storage::NewFile> files_;
   bool kept_ = false;
 };
@@ -134,7 +135,7 @@ storage::NewEvent stop_message(storage::JobState state, StopCause cause, std::in
 
 void publish_success(JobLink& link, objects::ObjectStore& store, const storage::Job& job, const std::string& model_name,
                      const training::RunResult& result, std::span<const std::int64_t> tokens_after) {
-  StoredResults results(store);
+  StoredResults results(store, job.id);
   results.add(job, result);
   link.flush();
   storage::FineTunedModel model;

@@ -102,7 +102,7 @@ bool Worker::run_one(const std::stop_token& stop) {
   try {
     run_job(*claimed, link, stop);
   } catch (const LeaseLost& error) {
-    base::log_warn("job abandoned", {{"job", claimed->job.id}, {"why", error.what()}});
+    base::log_warn("job abandoned", {{"job", claimed->job.id}, {"epoch", claimed->lease.epoch}, {"why", error.what()}});
   } catch (const tensor::CudaFailed& error) {
     give_up(*claimed, link, error.what());
     throw;
@@ -129,12 +129,12 @@ double Worker::gemm_gflops() {
 }
 
 /// A run that fits no device is refused before anything is read for it; one that cannot go on from its state begins anew.
-training::RunResult Worker::train(JobData& data, const std::filesystem::path& scratch, JobObserver& observer) {
+training::RunResult Worker::train(const std::string& job_id, JobData& data, const std::filesystem::path& scratch, JobObserver& observer) {
   Ranks ranks{.devices = options_.devices, .program = options_.program, .memory_bytes = options_.memory_bytes,
               .base_fingerprint = {}, .peer_timeout = options_.peer_timeout};
   const RanksPlan planned = plan_by_ranks(data, static_cast<int>(ranks.devices.size()));
   ranks.devices.resize(static_cast<std::size_t>(planned.ranks));
-  if (planned.ranks > 1) base::log_info("the job takes several devices", {{"devices", planned.ranks}});
+  if (planned.ranks > 1) base::log_info("the job takes several devices", {{"job", job_id}, {"devices", planned.ranks}});
   std::uint64_t bytes = 0;
   for (const auto& line : planned.plan.memory) bytes += line.bytes;
   const double gflops = gemm_gflops() * static_cast<double>(ranks.devices.size());
@@ -150,7 +150,7 @@ training::RunResult Worker::train(JobData& data, const std::filesystem::path& sc
     try {
       return train_by_ranks(ranks, data, scratch / "order", observer, resources);
     } catch (const training::StateRefused& refused) {  // no doing of the job's owner
-      base::log_warn("a job begins anew", {{"why", refused.what()}});
+      base::log_warn("a job begins anew", {{"job", job_id}, {"why", refused.what()}});
       observer.begins_anew(refused.what());
       data.config.run.resume_from.clear();
       return train_by_ranks(ranks, data, scratch / "order", observer, resources);
@@ -184,7 +184,7 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
                                        .told_steps = data.told_steps,
                                        .early_stopping_patience = data.config.early_stopping_patience};
     JobObserver observer(link, store_, options, stop);
-    const training::RunResult result = train(data, scratch.path(), observer);
+    const training::RunResult result = train(job.id, data, scratch.path(), observer);
     if (link.lost()) throw LeaseLost(job.id);
     if (!result.stopped || observer.stopped_early()) {
       publish_success(link, store_, job, model_name, result, observer.tokens_after(result.last.step));

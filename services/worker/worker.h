@@ -67,7 +67,7 @@ class Worker {
  private:
   struct Waker;
 
-  training::RunResult train(JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
+  training::RunResult train(const std::string& job_id, JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
   double gemm_gflops();
   void say_goodbye();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);

@@ -164,7 +164,7 @@ Response Upload::finish() {
   file.sha256 = object.sha256;
   const auto shape = store(file);
   if (std::string(shape.at("id").as_string()) == file.id)
-    base::log_info("a file was uploaded", {{"file", file.id}, {"project", project_id_}, {"bytes", file.bytes}});
+    base::log_info("a file was uploaded", {{"request", request_.id}, {"file", file.id}, {"project", project_id_}, {"bytes", file.bytes}});
   return json_response(shape);
 }
 

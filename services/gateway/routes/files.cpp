@@ -41,7 +41,7 @@ Response delete_file(const Platform& platform, const Request& request) {
     try {
       platform.objects.remove(*removed->object_to_remove);
     } catch (const std::exception& error) {
-      base::log_warn("a deleted file's object stays", {{"object", *removed->object_to_remove}, {"error", error.what()}});
+      base::log_warn("a deleted file's object stays", {{"request", request.id}, {"file", id}, {"object", *removed->object_to_remove}, {"error", error.what()}});
     }
   }
   return json_response(deleted_shape(id, "file"));

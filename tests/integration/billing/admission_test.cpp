@@ -157,7 +157,7 @@ TEST_F(Admission, AnUncountedFileWaitsAndIsAdmittedByTheScheduler) {
   const auto job = create(tests::new_job(project, model, file));
   EXPECT_EQ(job.state, JobState::kValidatingFiles);
   EXPECT_EQ(balance().held.value, 0);
-  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10); }), 0u);
+  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10).size(); }), 0u);
   system([&](Transaction& tx) {
     tx.execute("UPDATE file SET intake_epoch = 9, intake_until = clock_timestamp() + interval '1 min' WHERE id = $1",
                {file.id});
@@ -172,7 +172,7 @@ TEST_F(Admission, AnUncountedFileWaitsAndIsAdmittedByTheScheduler) {
     EXPECT_TRUE(intake.put_counts({file.id, 9}, counts));
     EXPECT_TRUE(intake.finish({file.id, 9}, storage::FileStatus::kProcessed, std::nullopt, {}));
   });
-  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10); }), 1u);
+  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10).size(); }), 1u);
   EXPECT_EQ(find(job.id).state, JobState::kQueued);
   EXPECT_EQ(balance().held.value, 50 * kNanoPerToken);
 }
@@ -186,7 +186,7 @@ TEST_F(Admission, AJobWhoseFileExpiresWhileItWaitsIsAdmitted) {
     tx.execute("UPDATE file SET expires_at = clock_timestamp() - interval '1 h' WHERE id = $1", {file.id});
     EXPECT_TRUE(storage::FileStore(tx).remove_expired(100).empty());
   });
-  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10); }), 1u);
+  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10).size(); }), 1u);
   EXPECT_EQ(find(job.id).state, JobState::kQueued);
 }
 
@@ -204,7 +204,7 @@ TEST_F(Admission, JobsThatWaitForIntakeHoldUpNoOthers) {
                " VALUES ($1, $2, $3, 1, 9, 1, 9, 1, '\\x09000000')",
                {quick.id, model.tokenizer_fingerprint, project.id});
   });
-  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 2); }), 1u);
+  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 2).size(); }), 1u);
   EXPECT_EQ(find(job.id).state, JobState::kQueued);
 }
 
@@ -221,7 +221,7 @@ TEST_F(Admission, AWaitingJobFailsOnABadFileOrAnEmptyPurse) {
                " VALUES ($1, $2, $3, 1, 9, 1, 9, 1, '\\x09000000')",
                {good.id, model.tokenizer_fingerprint, project.id});
   });
-  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10); }), 2u);
+  EXPECT_EQ(system([](Transaction& tx) { return billing::admit_waiting_jobs(tx, 10).size(); }), 2u);
   EXPECT_EQ(find(of_bad.id).error->code, "invalid_training_file");
   EXPECT_EQ(find(of_good.id).error->code, "insufficient_quota");
   EXPECT_EQ(find(of_good.id).state, JobState::kFailed);
