@@ -25,6 +25,7 @@ using storage::NewEvent;
 
 constexpr std::chrono::milliseconds kRetryPause{500};
 constexpr std::size_t kLargestBatch = 1'000;
+constexpr char kRefused[] = "the database refused a write: the lease has passed on";
 
 bool same_event(const NewEvent& a, const NewEvent& b) { return a.message == b.message && a.data == b.data; }
 
@@ -65,12 +66,13 @@ struct JobLink::State {
   bool waits() const { return !pending.empty() || progress_is_new; }
 
   bool lost() {
-    if (!lease_lost && Clock::now().time_since_epoch() >= lease_end.load()) lose();
+    if (!lease_lost && Clock::now().time_since_epoch() >= lease_end.load()) lose("its lease is over by this machine's clock");
     return lease_lost;
   }
 
-  void lose() {
-    lease_lost = true;
+  void lose(const char* why) {
+    if (!lease_lost.exchange(true))
+      base::log_warn("nothing more is written for a job", {{"job", lease.job_id}, {"epoch", lease.epoch}, {"why", why}});
     const std::lock_guard lock(mutex);
     changed.notify_all();
   }
@@ -84,7 +86,7 @@ struct JobLink::State {
 };
 
 void JobLink::State::take(const JobLeases::Beat& beat, std::optional<Clock::time_point> renewed_at) {
-  if (!beat.held) return lose();
+  if (!beat.held) return lose(kRefused);
   if (beat.cancel_requested) cancelled = true;
   paused = beat.pause_requested;
   preempted = beat.preempt_requested;
@@ -133,7 +135,7 @@ void JobLink::State::commit_batch() {
     held = pool.transact(scope, [&](Transaction& tx) { return batch_is_there(tx, batch.back()); });
     if (!held) return;  // it did not happen: the same batch goes out again
   }
-  if (!held) return lose();
+  if (!held) return lose(kRefused);
   const std::lock_guard lock(mutex);
   pending.erase(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(batch.size()));
   committed += batch.size();
@@ -168,7 +170,7 @@ void JobLink::State::run(const std::stop_token& stop) {
       if (due) commit_batch();
     } catch (const postgres::SqlError& error) {
       base::log_error("the database refused a job's events", {{"job", lease.job_id}, {"why", error.what()}});
-      lose();
+      lose("the database refused its events");
     } catch (const std::exception& error) {
       base::log_warn("the database did not take a job's heartbeat or events; trying again",
                      {{"job", lease.job_id}, {"why", error.what()}});
@@ -233,7 +235,7 @@ void JobLink::write(const std::function<bool(Transaction&)>& work, const std::fu
       if (outcome_unknown && state_->pool.transact(state_->scope, committed)) return;
       outcome_unknown = false;
       if (state_->pool.transact(state_->scope, work)) return;
-      state_->lose();
+      state_->lose(kRefused);
     } catch (const postgres::CommitOutcomeUnknown&) {
       outcome_unknown = true;
     } catch (const postgres::DatabaseUnavailable& error) {

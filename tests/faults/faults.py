@@ -148,21 +148,55 @@ def worker_killed_at_every_call(stage, whole):
     return None
 
 
-def worker_stopped(stage, whole):
-    """SIGSTOP for longer than the lease, then SIGCONT: another has taken over, and the first one changes nothing more."""
-    stage.role("worker")
-    job = stage.in_mid_job()
-    pid = stage.sql(f"SELECT worker FROM job WHERE id = '{job}'")
-    process = int(pid.rsplit(":", 1)[-1])
+def stop_and_let_go(stage, whole, process, job, before=lambda seconds: None):
+    """SIGSTOP for longer than the lease, then SIGCONT: another has taken over, and the first one gives up what it had, without a
+    write that came through. (That no step was told twice, and what came out of the job, verify() looks at.) `before` is called with how long it was stopped, when it is about to go on. Returns how long
+    taking over took, and the lines in which the worker gave up."""
     epoch = stage.sql(f"SELECT lease_epoch FROM job WHERE id = '{job}'")
     os.kill(process, signal.SIGSTOP)
+    began = time.monotonic()
     try:
         took = stage.goes_on(job, 120)
         time.sleep(60 if whole else 4)
+        before(time.monotonic() - began)
     finally:
         os.kill(process, signal.SIGCONT)
-    stage.wait_ended(job)
-    assert stage.sql(f"SELECT lease_epoch FROM job WHERE id = '{job}'") != epoch, "nobody took over"
+    abandoned = ("job abandoned", f"job={job}", f"epoch={epoch} ")
+    eventually(lambda: stage.logged(*abandoned), 30, "the worker says that it abandons the job")
+    assert int(stage.sql(f"SELECT lease_epoch FROM job WHERE id = '{job}'")) > int(epoch), "nobody took over"
+    late = f"SELECT count(*) FROM usage u WHERE job_id = '{job}' AND lease_epoch = {epoch} AND seq > (SELECT min(seq) FROM usage o" \
+           f" WHERE o.job_id = u.job_id AND o.lease_epoch > {epoch})"
+    assert stage.sql(late) == "0", "it was paid for steps after another had taken over"
+    return took, stage.logged("nothing more is written for a job", f"job={job}", f"epoch={epoch} ")
+
+
+def worker_stopped(stage, whole):
+    stage.role("worker")
+    job = stage.in_mid_job()
+    process = int(stage.sql(f"SELECT worker FROM job WHERE id = '{job}'").rsplit(":", 1)[-1])
+    took, gave_up = stop_and_let_go(stage, whole, process, job)
+    assert len(gave_up) == 1, gave_up
+    return took
+
+
+def worker_suspended(stage, whole):
+    """As its machine was: its monotonic clock has stood still, so that it believes in its lease, and the database is what refuses."""
+    clock = os.path.join(stage.directory, "suspended")
+    library = os.path.join(stage.directory, "suspended_clock.so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, os.path.join(HERE, "suspended_clock.c"), "-ldl"], check=True)
+    with open(clock, "wb") as file:
+        file.write(bytes(8))
+
+    def wake(seconds):
+        with open(clock, "r+b") as file:
+            file.write(int(seconds * 1e9).to_bytes(8, "little"))
+
+    stage.kill_and_hold("worker")
+    suspended = stage.role("worker", {"LD_PRELOAD": library, "FINETUNED_TEST_SUSPENDED_FILE": clock})
+    job = stage.in_mid_job()
+    stage.role("worker")
+    took, gave_up = stop_and_let_go(stage, whole, suspended.pid, job, wake)
+    assert len(gave_up) == 1 and "the database refused a write" in gave_up[0], gave_up
     return took
 
 
@@ -418,6 +452,7 @@ FAULTS = [
     Fault("worker_killed_at_every_call", "worker", "SIGKILL at each write, fsync, rename", None, worker_killed_at_every_call),
     Fault("killed_runs", "worker", "SIGKILL at 20 points of runs and of their checkpoints", None, killed_runs.act),
     Fault("worker_stopped", "worker", "SIGSTOP beyond the lease, then SIGCONT", 45, worker_stopped),
+    Fault("worker_suspended", "worker", "its clock, too, stands still beyond the lease", 45, worker_suspended),
     Fault("worker_cut_off", "network", "no byte between worker and PostgreSQL", 45, worker_cut_off),
     Fault("postgres_restarts", "PostgreSQL", "immediate restart", None, postgres_restarts, tries=(1, 3)),
     Fault("postgres_away", "PostgreSQL", "away for a while", None, postgres_away),

@@ -234,6 +234,16 @@ class Stage(LivePlatform):
         self.held.clear()
         self.up()
 
+    def logged(self, *parts):
+        """The lines of all roles that have all of this in them."""
+        lines = []
+        for name in ("finetuned.log", "extra.log"):
+            path = os.path.join(self.directory, "log", name)
+            if os.path.exists(path):
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    lines += [line.rstrip() for line in file if all(part in line for part in parts)]
+        return lines
+
     def complaints(self, most=20):
         """The last lines in which a role warned, or erred."""
         with open(os.path.join(self.directory, "log", "finetuned.log"), encoding="utf-8", errors="replace") as file:
