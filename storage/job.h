@@ -93,10 +93,10 @@ struct NewEvent {
   std::string message;
   boost::json::value data;  ///< metrics' data object; null for messages
   bool is_metrics = false;  ///< type `metrics`, else `message`
+  std::string id = {};      ///< `ftevent-...`; one is made where it is empty. An event that is added again under its id is kept once
 };
 
 struct Event : NewEvent {
-  std::string id;  ///< `ftevent-...`
   std::int64_t seq = 0;  ///< grows with each commit of the job's events
   std::string job_id;
   std::int64_t created_at = 0;

@@ -134,7 +134,7 @@ void insert_events(postgres::Transaction& tx, const std::string& job_id, const s
   if (events.empty()) return;
   boost::json::array rows;
   for (const NewEvent& event : events)
-    rows.push_back(boost::json::object{{"id", base::make_id("ftevent")},
+    rows.push_back(boost::json::object{{"id", event.id.empty() ? base::make_id("ftevent") : event.id},
                                        {"type", event.is_metrics ? "metrics" : "message"},
                                        {"level", to_string(event.level)},
                                        {"message", event.message},
@@ -143,7 +143,8 @@ void insert_events(postgres::Transaction& tx, const std::string& job_id, const s
       "INSERT INTO job_event (id, job_id, project_id, type, level, message, data)"
       " SELECT e.row->>'id', $1, $2, e.row->>'type', e.row->>'level', e.row->>'message',"
       " nullif(e.row->'data', 'null'::jsonb)"
-      " FROM jsonb_array_elements($3::jsonb) WITH ORDINALITY AS e(row, place) ORDER BY place",
+      " FROM jsonb_array_elements($3::jsonb) WITH ORDINALITY AS e(row, place) ORDER BY place"
+      " ON CONFLICT (id) DO NOTHING",
       {job_id, project_id, boost::json::serialize(rows)});
 }
 

@@ -8,9 +8,9 @@
 #include <mutex>
 #include <thread>
 
+#include "base/ids.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "storage/job_store.h"
 #include "storage/postgres/errors.h"
 
 namespace finetuned::worker {
@@ -26,8 +26,6 @@ using storage::NewEvent;
 constexpr std::chrono::milliseconds kRetryPause{500};
 constexpr std::size_t kLargestBatch = 1'000;
 constexpr char kRefused[] = "the database refused a write: the lease has passed on";
-
-bool same_event(const NewEvent& a, const NewEvent& b) { return a.message == b.message && a.data == b.data; }
 
 }  // namespace
 
@@ -82,7 +80,6 @@ struct JobLink::State {
   void renew();
   void peek();
   void commit_batch();
-  bool batch_is_there(Transaction& tx, const NewEvent& last) const;
 };
 
 void JobLink::State::take(const JobLeases::Beat& beat, std::optional<Clock::time_point> renewed_at) {
@@ -103,12 +100,7 @@ void JobLink::State::peek() {
   take(pool.transact(scope, [&](Transaction& tx) { return JobLeases(tx).peek(lease); }), std::nullopt);
 }
 
-/// After a commit of unknown outcome: whether the job's newest event is the batch's last.
-bool JobLink::State::batch_is_there(Transaction& tx, const NewEvent& last) const {
-  const auto page = storage::JobStore(tx).list_events(lease.job_id, {.after = std::nullopt, .limit = 1, .ascending = false});
-  return !page.data.empty() && same_event(page.data.front(), last);
-}
-
+/// Where it throws, the batch may have been committed all the same; it goes out again, under the same ids.
 void JobLink::State::commit_batch() {
   std::vector<NewEvent> batch;
   std::optional<Progress> at;
@@ -120,21 +112,14 @@ void JobLink::State::commit_batch() {
     if (!waits()) return;
     progress_is_new = false;
   }
-  bool held = false;
-  try {
-    held = pool.transact(scope, [&](Transaction& tx) {
-      JobLeases leases(tx);
-      if (!leases.append_events(lease, batch)) return false;
-      if (!at) return true;
-      std::optional<std::int64_t> finish;
-      if (at->left) finish = std::time(nullptr) + static_cast<std::int64_t>(at->left->count() + 0.5);
-      return leases.set_progress(lease, at->step, at->total_steps, at->trained_tokens, finish);
-    });
-  } catch (const postgres::CommitOutcomeUnknown&) {
-    if (batch.empty()) return;  // the next progress tells as much
-    held = pool.transact(scope, [&](Transaction& tx) { return batch_is_there(tx, batch.back()); });
-    if (!held) return;  // it did not happen: the same batch goes out again
-  }
+  const bool held = pool.transact(scope, [&](Transaction& tx) {
+    JobLeases leases(tx);
+    if (!leases.append_events(lease, batch)) return false;
+    if (!at) return true;
+    std::optional<std::int64_t> finish;
+    if (at->left) finish = std::time(nullptr) + static_cast<std::int64_t>(at->left->count() + 0.5);
+    return leases.set_progress(lease, at->step, at->total_steps, at->trained_tokens, finish);
+  });
   if (!held) return lose(kRefused);
   const std::lock_guard lock(mutex);
   pending.erase(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(batch.size()));
@@ -201,6 +186,7 @@ void JobLink::post(NewEvent event) {
   state_->changed.wait(lock,
                        [&] { return state_->lease_lost || state_->pending.size() < state_->options.most_pending; });
   if (!state_->waits()) state_->oldest_pending = Clock::now();
+  event.id = base::make_id("ftevent");
   state_->pending.push_back(std::move(event));
   ++state_->posted;
   if (state_->pending.size() == kLargestBatch) state_->changed.notify_all();

@@ -215,6 +215,23 @@ TEST_F(Jobs, ACancelledJobWhoseWorkerDiesIsCancelledBySweep) {
   EXPECT_EQ(system([](Transaction& tx) { return JobLeases(tx).sweep(3, 100); })[0].state, JobState::kCancelled);
 }
 
+TEST_F(Jobs, AnEventThatIsAddedAgainUnderItsIdIsKeptOnce) {
+  const auto id = queue_job();
+  const auto lease = claim();
+  std::vector<storage::NewEvent> events(2);
+  for (auto& event : events) event.id = base::make_id("ftevent");
+  for (int tries = 0; tries < 2; ++tries)  // the first one's outcome was not known
+    system([&](Transaction& tx) { EXPECT_TRUE(JobLeases(tx).append_events(lease, events)); });
+  events.resize(3);
+  system([&](Transaction& tx) { EXPECT_TRUE(JobLeases(tx).append_events(lease, events)); });
+  pool().transact(Scope::project(project.id), [&](Transaction& tx) {
+    const auto page = JobStore(tx).list_events(id, {.after = std::nullopt, .limit = 10, .ascending = true});
+    ASSERT_EQ(page.data.size(), 3u);
+    EXPECT_EQ(page.data[0].id, events[0].id);
+    EXPECT_EQ(page.data[1].id, events[1].id);
+  });
+}
+
 TEST_F(Jobs, EventsCheckpointsAndResultsAreKeptInOrder) {
   const auto id = queue_job();
   const auto lease = claim();
