@@ -17,6 +17,10 @@ std::string select_jobs(const std::string& where) {
   return std::string("SELECT ") + kJobColumns + " FROM job WHERE " + where;
 }
 
+/// A row's place and the transaction that put it there are another one's with each change of the row. The result files, which
+/// a job's readers see too, come with a change of the row, in one transaction (JobLeases::succeed), and stay.
+#define JOB_VERSION "job.ctid || '/' || job.xmin AS version"
+
 /// At the end of its project's queue, in front of what was queued in the last hour for each step of priority.
 #define JOINS_QUEUE \
   "state = 'queued', queued_at = clock_timestamp(), turn_at = clock_timestamp() - priority * interval '1 hour'"
@@ -97,6 +101,16 @@ std::optional<Job> JobStore::find(const std::string& id) {
 
 std::vector<Job> JobStore::find_all(const std::vector<std::string>& ids) {
   return read_jobs(tx_.execute(select_jobs("id = ANY ($1::text[])"), {postgres::Value::texts(ids)}));
+}
+
+const char* const JobStore::kVersions = "SELECT id, " JOB_VERSION " FROM job WHERE id = ANY ($1::text[])";
+
+std::vector<VersionedJob> JobStore::find_versioned(const std::vector<std::string>& ids) {
+  const auto rows = tx_.execute(std::string("SELECT ") + kJobColumns + ", " JOB_VERSION " FROM job WHERE id = ANY ($1::text[])",
+                                {postgres::Value::texts(ids)});
+  std::vector<VersionedJob> jobs;
+  for (std::size_t i = 0; i < rows.size(); ++i) jobs.push_back({read_job_row(rows.row(i)), rows.row(i).text("version")});
+  return jobs;
 }
 
 std::optional<Job> JobStore::find_locked(const std::string& id) {

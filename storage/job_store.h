@@ -21,6 +21,12 @@ struct Admitted {
   std::optional<std::string> points_hold_id = std::nullopt, liquidity_hold_id = std::nullopt;
 };
 
+/// A job as it was read, and what tells this state of its row, and of what belongs to it, from every other.
+struct VersionedJob {
+  Job job;
+  std::string version;
+};
+
 /// Jobs as the API sees them, and the changes of state that are not a worker's (those are in job_leases.h).
 /// Money is billing's: admission.h and settlement.h call this in their own transactions.
 class JobStore {
@@ -36,6 +42,9 @@ class JobStore {
   std::optional<Job> find(const std::string& id);
   /// Those of `ids` that are there, in any order.
   std::vector<Job> find_all(const std::vector<std::string>& ids);
+  std::vector<VersionedJob> find_versioned(const std::vector<std::string>& ids);
+  /// A SELECT of the jobs of the ids `$1::text[]` that are there: id and version.
+  static const char* const kVersions;
   /// Locks the row until the transaction ends. Locks are taken in the order job, then accounts.
   std::optional<Job> find_locked(const std::string& id);
   /// `metadata`: only jobs whose metadata has these string pairs.

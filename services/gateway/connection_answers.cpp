@@ -65,7 +65,7 @@ std::string Connection::State::send_at_once(const Response& response, const Answ
   thread_local std::string text;  // most answers go out whole, and the next one finds its room
   text.clear();
   render_head(text, response, context);
-  if (with_body) text += response.body;
+  if (with_body) text += response.text();
   const std::size_t sent = stream.write_at_once(text);
   door.metrics.answered(found, response.status, context.processing, request.rates.refused);
   note(response, context.processing);

@@ -14,7 +14,7 @@ constexpr std::chrono::milliseconds kFresh{2'000}, kSearchPause{200}, kPatience{
 
 }  // namespace
 
-std::optional<billing::Forecast> Forecasts::of(postgres::Pool& database, const std::string& job_id) {
+Forecasts::Known Forecasts::of(postgres::Pool& database, const std::string& job_id) {
   const std::lock_guard lock(mutex_);
   const auto age = asked_ ? Clock::now() - *asked_ : Clock::duration::max();
   if (age >= kFresh || (age >= kSearchPause && !known_.contains(job_id))) {
@@ -28,11 +28,12 @@ std::optional<billing::Forecast> Forecasts::of(postgres::Pool& database, const s
     asked_ = Clock::now();
   }
   const auto found = known_.find(job_id);
-  if (found == known_.end()) return std::nullopt;
-  return found->second;
+  if (found == known_.end()) return {std::nullopt, *asked_ + kSearchPause};
+  return {found->second, *asked_ + kFresh};
 }
 
-void add_queue(json::object& shape, const storage::Job& job, postgres::Pool& database, Forecasts& forecasts) {
+Forecasts::Clock::time_point add_queue(json::object& shape, const storage::Job& job, postgres::Pool& database, Forecasts& forecasts) {
+  auto until = Forecasts::Clock::time_point::max();
   json::object queue;
   queue["position"] = nullptr;
   queue["priority"] = job.priority;
@@ -40,17 +41,19 @@ void add_queue(json::object& shape, const storage::Job& job, postgres::Pool& dat
   queue["message"] = "Its files are still being checked.";
   queue["estimated_start"] = nullptr;
   if (job.state == storage::JobState::kQueued) {
-    const auto forecast = forecasts.of(database, job.id);
-    if (!forecast) return;
+    const auto [forecast, known_until] = forecasts.of(database, job.id);
+    until = known_until;
+    if (!forecast) return until;
     queue["position"] = forecast->position;
     queue["reason"] = to_string(forecast->reason);
     queue["message"] = forecast->message();
     queue["estimated_start"] = or_null(forecast->start);
     shape["estimated_finish"] = or_null(forecast->finish);
   } else if (job.state != storage::JobState::kValidatingFiles) {
-    return;
+    return until;
   }
   shape["queue"] = std::move(queue);
+  return until;
 }
 
 }  // namespace finetuned::gateway

@@ -20,17 +20,23 @@ namespace finetuned::gateway {
 /// was queued since is looked for again at once, five times a second at most. Thread-safe.
 class Forecasts {
  public:
-  /// Nothing for a job that is not queued, and where the queue cannot be read. `database` of any scope.
-  std::optional<billing::Forecast> of(postgres::Pool& database, const std::string& job_id);
+  using Clock = std::chrono::steady_clock;
+
+  struct Known {
+    std::optional<billing::Forecast> forecast;  ///< nothing for a job that is not queued, and where the queue cannot be read
+    Clock::time_point until;                    ///< when it is looked for again
+  };
+  /// `database` of any scope.
+  Known of(postgres::Pool& database, const std::string& job_id);
 
  private:
-  using Clock = std::chrono::steady_clock;
   std::mutex mutex_;  ///< held while the database is asked, so that one asks for all who wait
   std::unordered_map<std::string, billing::Forecast> known_;
   std::optional<Clock::time_point> asked_;
 };
 
-/// Adds to a waiting job's shape `queue` and, where it can be told, `estimated_finish`; to others nothing.
-void add_queue(base::json::object& shape, const storage::Job& job, postgres::Pool& database, Forecasts& forecasts);
+/// Adds to a waiting job's shape `queue` and, where it can be told, `estimated_finish`; to others nothing. Returns until when
+/// that may be shown of the job as it is.
+Forecasts::Clock::time_point add_queue(base::json::object& shape, const storage::Job& job, postgres::Pool& database, Forecasts& forecasts);
 
 }  // namespace finetuned::gateway

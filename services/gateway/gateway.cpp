@@ -97,15 +97,15 @@ std::size_t remove_leftovers(objects::ObjectStore& store) {
   }
 }
 
-/// In the order of who outlives whom: the pool goes first, finishing the work that uses the door and the stores; then
-/// `io` destroys the coroutines that are left over, whose uploads still reach the object store.
+/// In the order of who outlives whom: the pool goes first, finishing the work that uses the door and the stores; then what has
+/// sessions on `io`, which then destroys the coroutines that are left over, whose uploads still reach the object store.
 struct Gateway::State {
   explicit State(const base::Settings& all)
       : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(objects::open_store(all)),
         webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
-        job_reads(database, forecasts, pool), job_creations(platform, pool),
+        job_creations(platform, pool),
         platform{database, redis, *objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
                  door_rates(all.gateway), metrics, forecasts, job_reads, job_creations},
         router(make_router(platform, static_cast<std::uint64_t>(settings.max_json_bytes))),
@@ -113,7 +113,8 @@ struct Gateway::State {
         door{router, [this](Request& request, Access access) { admit(request, access); },
              [this](Request& request, Access access) { return admit_at_once(request, access); }, pool, metrics, door_limits(settings),
              tls.get(), false},
-        io(static_cast<std::size_t>(settings.io_threads)), pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
+        io(static_cast<std::size_t>(settings.io_threads)), job_reads(database, all.database.url, forecasts, pool, io),
+        pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
         server(io, door, settings.address, settings.port, most_connections(settings)) {}
 
   void admit(Request& request, Access access) {
@@ -137,13 +138,13 @@ struct Gateway::State {
   Generations generations;
   Metrics metrics;
   Forecasts forecasts;
-  JobReads job_reads;
   JobCreations job_creations;
   Platform platform;
   Router router;
   std::unique_ptr<Tls> tls;
   Door door;
   SocketThreads io;
+  JobReads job_reads;
   base::BlockingPool pool;
   Server server;
 };

@@ -40,6 +40,12 @@ Response json_text_response(std::string text, int status) {
   return response;
 }
 
+Response json_text_response(std::shared_ptr<const std::string> text) {
+  Response response = json_text_response(std::string());
+  response.kept_body = std::move(text);
+  return response;
+}
+
 std::string_view reason_phrase(int status) {
   switch (status) {
     case 200: return "OK";

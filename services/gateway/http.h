@@ -82,10 +82,14 @@ struct Response {
   int status = 200;
   StringPairs headers;                 ///< names in lower case
   std::string body;
+  std::shared_ptr<const std::string> kept_body;  ///< where set, the body, which others are answered with as well
   std::unique_ptr<BodySource> source;  ///< where set, the body is `source_bytes` bytes from here
   std::uint64_t source_bytes = 0;
   std::unique_ptr<LiveBody> live;         ///< where set, the body comes from here, in chunks
   std::unique_ptr<PendingAnswer> pending; ///< where set, this gives the whole answer, later
+
+  /// The body, where it is at hand.
+  std::string_view text() const { return kept_body ? *kept_body : body; }
 };
 
 /// An answer that another process works on. Waited for, called and destroyed as a LiveBody is.
@@ -113,6 +117,7 @@ class BodyConsumer {
 Response json_response(const base::json::value& body, int status = 200);
 /// `text` is JSON already.
 Response json_text_response(std::string text, int status = 200);
+Response json_text_response(std::shared_ptr<const std::string> text);
 
 /// The standard phrase: 404 is `Not Found`.
 std::string_view reason_phrase(int status);

@@ -114,7 +114,7 @@ void render_head(std::string& head, const Response& response, const AnswerContex
   head.append("HTTP/1.1 ").append(std::to_string(response.status)).append(" ").append(reason_phrase(response.status)).append("\r\n");
   const auto add = [&head](std::string_view name, const auto& value) { append_field(head, name, value); };
   for (const auto& [name, value] : response.headers) add(name, value);
-  const std::uint64_t bytes = response.source ? response.source_bytes : response.body.size();
+  const std::uint64_t bytes = response.source ? response.source_bytes : response.text().size();
   if (response.live) {
     if (context.chunks) add("transfer-encoding", "chunked");
   } else if (response.status != 304) {

@@ -21,6 +21,11 @@ class SocketThreads {
   /// By turns. One thread at a time.
   boost::asio::io_context& next();
 
+  std::size_t size() const { return turns_.size(); }
+  boost::asio::io_context& context(std::size_t index) { return turns_.at(index)->io; }
+  /// The index of the one that this is called on; on another thread it aborts.
+  std::size_t here() const;
+
   void start();
   /// Leaves what is under way where it is and joins the threads; coroutines go with their io_context.
   void stop();

@@ -108,6 +108,51 @@ TEST_F(JobsTest, WhoeverReadsTogetherSeesWhatWasCommittedBefore) {
   over = true;
 }
 
+/// Each is of the sessions by which threads for sockets look whether jobs have changed.
+constexpr const char* kReadingSessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'finetuned gateway reads'";
+
+TEST_F(JobsTest, AnAnswerThatIsKeptGoesWithAnyChangeOfItsJob) {
+  const std::string id = create(), path = "/v1/fine_tuning/jobs/" + id;
+  const auto change = [&](const std::string& what) {
+    pool().transact(Scope::system(), [&](Transaction& tx) { tx.execute("UPDATE job SET " + what + " WHERE id = $1", {id}); });
+  };
+  const auto read_often = [&] {
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(get(path).status, 200);
+    return get(path).json();
+  };
+  EXPECT_EQ(read_often().at("status"), "queued");
+  change("metadata = '{\"a\": \"b\"}'");
+  EXPECT_EQ(read_often().at("metadata").at("a"), "b");
+  change("state = 'running', started_at = clock_timestamp(), worker = 'w', lease_epoch = 1, lease_until = clock_timestamp() + interval '1 hour'");
+  EXPECT_EQ(read_often().at("status"), "running");
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    storage::JobLeases leases(tx);
+    ASSERT_TRUE(leases.succeed({id, 1}, "ft:made", {file_.id}, 200));
+  });
+  const json::value done = read_often();
+  EXPECT_EQ(done.at("status"), "succeeded");
+  EXPECT_EQ(text(done.at("result_files").at(0)), file_.id);
+  const auto looked = pool().transact(Scope::system(), [&](Transaction& tx) {
+    return tx.execute(std::string("SELECT pid ") + kReadingSessions + " AND query LIKE '%EXECUTE reading%'").size();
+  });
+  EXPECT_GE(looked, 1u) << "nobody looks whether jobs have changed";
+}
+
+TEST_F(JobsTest, ReadsGoOnWhereTheirSessionsEnd) {
+  const std::string id = create(), path = "/v1/fine_tuning/jobs/" + id;
+  std::size_t ended = 0;
+  for (int n = 0; n < 20; ++n) {
+    pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("UPDATE job SET metadata = jsonb_build_object('n', $2::text) WHERE id = $1", {id, std::to_string(n)});
+      ended += tx.execute(std::string("SELECT pg_terminate_backend(pid, 5000) ") + kReadingSessions).size();
+    });
+    ASSERT_EQ(text(get(path).json().at("metadata").at("n")), std::to_string(n));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // some come back
+    ASSERT_EQ(text(get(path).json().at("metadata").at("n")), std::to_string(n));
+  }
+  EXPECT_GE(ended, 2u);
+}
+
 TEST_F(JobsTest, AFailedJobCannotBeCancelledAndShowsItsError) {
   const std::string id = create();
   pool().transact(Scope::system(), [&](Transaction& tx) {

@@ -20,6 +20,7 @@
 #include "services/gateway/openapi_schemas.h"
 #include "services/gateway/rate_limiter.h"
 #include "services/gateway/routes/routes.h"
+#include "services/gateway/socket_threads.h"
 #include "storage/objects/local_store.h"
 #include "storage/postgres/pool.h"
 #include "storage/redis/client.h"
@@ -61,7 +62,8 @@ class OpenApiTest : public testing::Test {
   Metrics metrics_;
   base::BlockingPool pool_{1, 1};  // begins nothing
   Forecasts forecasts_;
-  JobReads job_reads_{database_, forecasts_, pool_};
+  SocketThreads threads_{1};
+  JobReads job_reads_{database_, "", forecasts_, pool_, threads_};
   JobCreations job_creations_{platform_, pool_};
   Platform platform_{database_, redis_, objects_, 1 << 20, webhooks_key_, generations_, keys_, limiter_, {}, metrics_, forecasts_,
                      job_reads_, job_creations_};
