@@ -2,11 +2,11 @@
 #include <vector>
 
 #include "base/errors.h"
-#include "base/ids.h"
 #include "base/log.h"
 #include "services/gateway/beside.h"
 #include "services/gateway/connection_state.h"
 #include "services/gateway/render.h"
+#include "services/gateway/request_ids.h"
 #include "services/gateway/tls_context.h"
 #include "services/gateway/uri.h"
 
@@ -97,7 +97,7 @@ asio::awaitable<bool> Connection::State::begin_tls() {
 asio::awaitable<void> Connection::State::refuse_plain_http() {
   const Response response = render_error(base::bad_request("tls_required", "This port speaks TLS: use an https:// URL."));
   AnswerContext context;
-  context.request_id = base::make_id("req");
+  context.request_id = make_request_id();
   context.keep_alive = false;
   const std::string text = render_head(response, context) + response.body;
   error_code ec;
@@ -108,7 +108,7 @@ asio::awaitable<void> Connection::State::refuse_plain_http() {
 
 void Connection::State::begin_request() {
   request = Request();
-  request.id = base::make_id("req");
+  request.id = make_request_id();
   head = Head();
   head.keep_alive = false;
   request.from_loopback = from_loopback;

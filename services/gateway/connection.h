@@ -41,6 +41,7 @@ struct Door {
   Metrics& metrics;
   DoorLimits limits;
   const Tls* tls = nullptr;  ///< where it is null, connections are plain
+  bool notes_all = false;    ///< the log takes answers to GET and HEAD, too, that are no fault of ours
   std::atomic<bool> draining{false};
 };
 

@@ -196,6 +196,7 @@ asio::awaitable<void> Connection::State::linger() {
 void Connection::State::note(const Response& response, Steady::duration spent) const {
   const auto path = std::string_view(head.target).substr(0, head.target.find('?'));
   const bool looks = head.method == "GET" || head.method == "HEAD";
+  if (looks && response.status < 500 && !door.notes_all) return;
   const auto level = response.status >= 500 ? base::LogLevel::kWarn : looks ? base::LogLevel::kDebug : base::LogLevel::kInfo;
   base::log(level, "request",
             {{"request", request.id}, {"method", head.method}, {"path", path}, {"status", response.status},

@@ -112,7 +112,7 @@ struct Gateway::State {
         tls(make_tls(settings, metrics)),
         door{router, [this](Request& request, Access access) { admit(request, access); },
              [this](Request& request, Access access) { return admit_at_once(request, access); }, pool, metrics, door_limits(settings),
-             tls.get(), false},
+             tls.get(), all.log_level == base::LogLevel::kDebug, false},
         io(static_cast<std::size_t>(settings.io_threads)), job_reads(database, all.database.url, forecasts, pool, io),
         pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
         server(io, door, settings.address, settings.port, most_connections(settings)) {}

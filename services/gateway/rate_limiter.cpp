@@ -29,6 +29,7 @@ RateView view_of(const TokenBucket& pool, std::int64_t leased, TokenBucket::Time
 /// The rules' buckets; one whose size is not what it was starts with what is known of it, within the new size.
 std::vector<RateLimiter::Entry*> RateLimiter::entries_of(const std::vector<RateLimitRule>& rules, Time now) {
   std::vector<Entry*> entries;
+  entries.reserve(rules.size());
   for (const RateLimitRule& rule : rules) {
     auto found = entries_.find(rule.name);
     if (found == entries_.end()) {
@@ -153,6 +154,7 @@ RateLimiter::Local RateLimiter::take_here(const std::vector<RateLimitRule>& rule
     done = spend_leases(entries, amount, now);
   if (done == Local::kRefused) refuse_empty(entries, amount, now, outcome);
   outcome.views.clear();
+  outcome.views.reserve(entries.size());
   for (const Entry* entry : entries) outcome.views.push_back(view_of(entry->pool, entry->leased, now));
   return done;
 }

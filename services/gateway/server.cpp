@@ -6,9 +6,9 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "base/errors.h"
-#include "base/ids.h"
 #include "base/log.h"
 #include "services/gateway/render.h"
+#include "services/gateway/request_ids.h"
 
 namespace finetuned::gateway {
 
@@ -25,7 +25,7 @@ std::string full_answer() {
   Response response = render_error(base::ApiError(503, "server_error", "overloaded",
                                                   "Too many connections; try again shortly.", std::nullopt, true));
   AnswerContext context;
-  context.request_id = base::make_id("req");
+  context.request_id = make_request_id();
   context.keep_alive = false;
   return render_head(response, context) + response.body;
 }

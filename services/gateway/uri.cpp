@@ -7,6 +7,7 @@ namespace finetuned::gateway {
 namespace {
 
 constexpr std::size_t kMaxQueryParameters = 64;
+constexpr std::size_t kUsualSegments = 8;
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -56,6 +57,7 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
 std::optional<Target> parse_target(std::string_view target) {
   if (target.empty() || target.front() != '/' || target.find('#') != std::string_view::npos) return std::nullopt;
   Target parsed;
+  parsed.segments.reserve(kUsualSegments);
   const auto question = target.find('?');
   auto path = target.substr(1, question == std::string_view::npos ? question : question - 1);
   if (question != std::string_view::npos && !parse_query(target.substr(question + 1), parsed.query))
