@@ -52,6 +52,7 @@ void Connection::close_now() {
 }
 
 asio::awaitable<void> Connection::serve() {
+  state_->self = weak_from_this();
   try {
     bool open = true;
     if (state_->door.tls) open = co_await state_->begin_tls();
@@ -134,8 +135,10 @@ asio::awaitable<bool> Connection::State::serve_one() {
       if (silent && door.draining) co_return false;
       error_code ec;
       const auto space = buffer.prepare(silent ? kKeptBytes : 4096);
-      idle = silent;
-      stream.expires_at(head_deadline(silent));
+      if (silent)
+        begin_silence();
+      else
+        stream.expires_at(started + door.limits.head);
       const std::size_t bytes = co_await stream.read_some(space, ec);
       idle = false;
       if (ec) co_return false;  // gone, or past the deadline: the socket is closed then, so there is no answering it
@@ -185,10 +188,25 @@ bool Connection::State::take_head(std::size_t& checked) {
   return false;
 }
 
-/// Until when the next bytes of a head must come; `silent`: none has yet.
-Steady::time_point Connection::State::head_deadline(bool silent) const {
-  if (!silent) return started + door.limits.head;
-  return first ? opened + door.limits.head : Steady::now() + door.limits.idle;
+/// Before the first byte of a request: sets until when it must come. What watches over that is a timer that outlasts many
+/// requests, since it is far longer than they mostly take.
+void Connection::State::begin_silence() {
+  idle = true;
+  idle_until = first ? opened + door.limits.head : Steady::now() + door.limits.idle;
+  stream.expires_never();
+  if (!watched || idle_until < watch.expiry()) watch_silence();
+}
+
+void Connection::State::watch_silence() {
+  watched = true;
+  watch.expires_at(idle_until);
+  watch.async_wait([this, weak = self](error_code ec) {
+    const auto alive = weak.lock();
+    if (ec || !alive) return;
+    watched = false;
+    if (idle && Steady::now() >= idle_until) return stream.close();
+    if (idle) watch_silence();  // else the next silence begins it
+  });
 }
 
 /// Checks the head, and from it how the body is framed.

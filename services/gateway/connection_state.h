@@ -1,5 +1,6 @@
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <optional>
 #include <string>
@@ -41,7 +42,8 @@ struct Connection::State {
   asio::awaitable<bool> serve_one();
   void begin_request();
   bool take_head(std::size_t& checked);
-  Steady::time_point head_deadline(bool silent) const;
+  void begin_silence();
+  void watch_silence();
   void begin_body(std::string_view head_text);
   bool find_route();
   asio::awaitable<Response> answer(const Route& route, bool admitted);
@@ -73,7 +75,11 @@ struct Connection::State {
   beast::flat_buffer buffer;
   const bool from_loopback = is_loopback(stream.socket());
   bool first = true;  // no request has been answered on this connection yet
-  bool idle = false;
+  bool idle = false;   // it waits for the first byte of a request
+  Steady::time_point idle_until;
+  asio::steady_timer watch{stream.get_executor()};  // of that; pending while `watched`
+  bool watched = false;
+  std::weak_ptr<Connection> self;
   const Steady::time_point opened = Steady::now();
 
   // Of the request at hand:

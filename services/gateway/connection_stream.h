@@ -7,6 +7,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <memory>
+#include <utility>
 
 #include "services/gateway/tls_session.h"
 
@@ -38,8 +39,9 @@ class ConnectionStream {
 
   /// Some bytes; 0 only with `ec`.
   asio::awaitable<std::size_t> read_some(asio::mutable_buffer space, error_code& ec) {
-    if (!tls_) return tcp_.async_read_some(space, into(ec));
-    return read_decrypted(space, ec);
+    if (tls_) return read_decrypted(space, ec);
+    if (!timed_) return socket().async_read_some(space, into(ec));  // a deadline has its price, also where it is far
+    return tcp_.async_read_some(space, into(ec));
   }
   /// All of `bytes`; fewer only with `ec`.
   asio::awaitable<std::size_t> write(asio::const_buffer bytes, error_code& ec);
@@ -60,9 +62,14 @@ class ConnectionStream {
   /// What is held for no byte at hand, before a wait that may be long.
   void release_memory();
 
-  void expires_at(Steady::time_point deadline) { tcp_.expires_at(deadline); }
-  void expires_after(Steady::duration patience) { tcp_.expires_after(patience); }
-  void expires_never() { tcp_.expires_never(); }
+  void expires_at(Steady::time_point deadline) {
+    tcp_.expires_at(deadline);
+    timed_ = true;
+  }
+  void expires_after(Steady::duration patience) { expires_at(Steady::now() + patience); }
+  void expires_never() {
+    if (std::exchange(timed_, false)) tcp_.expires_never();
+  }
   auto get_executor() { return tcp_.get_executor(); }
   beast::tcp_stream& tcp() { return tcp_; }
   asio::ip::tcp::socket& socket() { return tcp_.socket(); }
@@ -82,6 +89,7 @@ class ConnectionStream {
   std::string_view arrived() const;
 
   beast::tcp_stream tcp_;
+  bool timed_ = false;  // it has a deadline
   std::unique_ptr<Tls> tls_;
 };
 
