@@ -179,6 +179,26 @@ TEST(DoorLimitsTest, SlowAndIdleClientsAreClosed) {
   EXPECT_TRUE(idle.closes_within(milliseconds(3000)));
 }
 
+/// One timer watches over a connection's silences, of which the first may last as long as a head.
+TEST(DoorLimitsTest, ASilenceEndsInItsOwnTimeWhateverTheOneBeforeHad) {
+  const auto served = [](int header_seconds, int idle_seconds) {
+    return [=](base::Settings& settings) {
+      settings.gateway.header_timeout_seconds = header_seconds;
+      settings.gateway.idle_timeout_seconds = idle_seconds;
+    };
+  };
+  RunningGateway soon(served(60, 1)), late(served(1, 60));
+  Wire closed(soon.port()), open(late.port());
+  for (Wire* wire : {&closed, &open}) {
+    wire->send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
+    EXPECT_EQ(wire->read().value_or(Answer{}).status, 200);
+  }
+  EXPECT_TRUE(closed.closes_within(milliseconds(5000)));
+  EXPECT_FALSE(open.closes_within(milliseconds(2500)));
+  open.send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
+  EXPECT_EQ(open.read().value_or(Answer{}).status, 200);
+}
+
 TEST(DoorLimitsTest, ConnectionsBeyondTheLimitAreTold) {
   RunningGateway gateway([](base::Settings& settings) { settings.gateway.max_connections = 2; });
   Wire first(gateway.port()), second(gateway.port());
