@@ -160,6 +160,7 @@ asio::awaitable<bool> Connection::State::serve_one() {
     failure = std::current_exception();
   }
   if (failure) response = render_error(as_api_error(failure, request.id));
+  if (response.status == 405) response.headers.emplace_back("allow", door.router.allowed(request.segments));
   if (!is_simple(response)) {
     const bool go_on = co_await send(std::move(response));
     co_return go_on;

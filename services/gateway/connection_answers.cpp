@@ -51,7 +51,10 @@ asio::awaitable<bool> Connection::State::send(Response response) {
   bool sent = rest.empty();
   if (!sent) sent = co_await write(std::move(rest));
   if (sent && response.source && !bodiless) sent = co_await send_source(*response.source, response.source_bytes);
-  if (response.live) sent = co_await send_live(std::move(response.live), context.chunks, sent && !bodiless);
+  if (response.live) {
+    const bool whole = co_await send_live(std::move(response.live), context.chunks, sent && !bodiless);
+    sent = sent && (whole || bodiless);
+  }
   if (!sent) co_return false;
   if (context.keep_alive) co_return true;
   stream.expires_after(kLingerTime);

@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::string_view kDescription =
     "Fine-tuning as a service, in OpenAI's wire format. Project keys open a project, admin keys an organization. "
-    "A client should ignore fields of answers that it does not know: there may be more of them one day.";
+    "A client should ignore fields of answers that it does not know: there may be more of them one day. "
+    "Where GET is answered so is HEAD, with the same head and no body.";
 
 struct Header {
   const char* name;

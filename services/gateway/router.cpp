@@ -59,20 +59,28 @@ void Router::insert(Route route) {
 }
 
 const Route& Router::find(Request& request) const {
-  std::string allowed;
+  const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
   for (const auto& route : routes_) {
-    if (!matches(*route, request.segments)) continue;
-    if (route->method == request.method) {
-      for (std::size_t i = 0; i < route->path.size(); ++i)
-        if (is_parameter(route->path[i])) request.params.push_back(request.segments[i]);
-      return *route;
-    }
-    allowed += (allowed.empty() ? "" : ", ") + route->method;
+    if (route->method != method || !matches(*route, request.segments)) continue;
+    for (std::size_t i = 0; i < route->path.size(); ++i)
+      if (is_parameter(route->path[i])) request.params.push_back(request.segments[i]);
+    return *route;
   }
-  if (allowed.empty())
+  const std::string methods = allowed(request.segments);
+  if (methods.empty())
     throw base::ApiError(404, "invalid_request_error", "unknown_url", "There is nothing at this URL (" + request.method + ").");
   throw base::ApiError(405, "invalid_request_error", "method_not_allowed",
-                       "This URL does not take " + request.method + "; it takes " + allowed + ".");
+                       "This URL does not take " + request.method + "; it takes " + methods + ".");
+}
+
+std::string Router::allowed(const std::vector<std::string>& segments) const {
+  std::string methods;
+  for (const auto& route : routes_) {
+    if (!matches(*route, segments)) continue;
+    methods += (methods.empty() ? "" : ", ") + route->method;
+    if (route->method == "GET") methods += ", HEAD";
+  }
+  return methods;
 }
 
 }  // namespace finetuned::gateway

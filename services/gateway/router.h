@@ -47,9 +47,12 @@ class Router {
                   StreamHandler handler);
   void add_async(std::string method, std::string_view path, Access access, AsyncHandler handler);
 
-  /// The route, with request.params filled. Throws ApiError 404 `unknown_url`, or 405 `method_not_allowed` naming the
-  /// methods that the path has.
+  /// The route, with request.params filled; for HEAD the one of GET. Throws ApiError 404 `unknown_url`, or 405
+  /// `method_not_allowed` naming the methods that the path has.
   const Route& find(Request& request) const;
+
+  /// The methods that a path takes, as `Allow` lists them: `GET, HEAD, DELETE`. Empty where there is nothing.
+  std::string allowed(const std::vector<std::string>& segments) const;
 
   /// All of them, those with fewer parameters first, else as they were added.
   const std::vector<std::unique_ptr<Route>>& routes() const { return routes_; }

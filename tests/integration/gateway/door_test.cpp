@@ -99,12 +99,51 @@ TEST_F(DoorTest, AConnectionServesManyRequests) {
   EXPECT_EQ(last->header("connection"), "keep-alive");
 }
 
+/// HEAD was answered with 405 everywhere.
+TEST_F(DoorTest, HeadHasTheHeadOfGetAndNoBody) {
+  const std::string id = upload("{}\n");
+  Call request;
+  request.key = tenant_.key;
+  Wire wire(gateway_->port());
+  for (const std::string& path : {std::string("/healthz"), std::string("/v1/models"), "/v1/files/" + id, "/v1/files/" + id + "/content",
+                                  std::string("/v1/files/file-nothing"), std::string("/openapi.json")}) {
+    request.path = path;
+    request.method = "GET";
+    const Answer whole = call(gateway_->port(), request);
+    request.method = "HEAD";
+    ASSERT_TRUE(wire.send(to_bytes(request)));
+    const auto head = wire.read(true);
+    ASSERT_TRUE(head) << path;
+    EXPECT_EQ(head->status, whole.status) << path;
+    for (const char* name : {"content-length", "content-type", "etag", "accept-ranges", "content-disposition"})
+      EXPECT_EQ(head->header(name), whole.header(name)) << path << " " << name;
+    EXPECT_EQ(head->header("connection"), "keep-alive") << path;  // and the next one is answered on it
+  }
+  request.path = "/v1/files/" + id + "/content";
+  request.headers = {"Range: bytes=1-1"};
+  wire.send(to_bytes(request));
+  const auto part = wire.read(true);
+  ASSERT_TRUE(part);
+  EXPECT_EQ(part->status, 206);
+  EXPECT_EQ(part->header("content-length"), "1");
+}
+
+TEST_F(DoorTest, AMethodThatIsNotTakenIsToldWhichAre) {
+  const Answer collection = send("PUT", "/v1/files");
+  EXPECT_EQ(collection.status, 405);
+  EXPECT_EQ(collection.code(), "method_not_allowed");
+  EXPECT_EQ(collection.header("allow"), "GET, HEAD, POST");
+  EXPECT_EQ(send("DELETE", "/v1/chat/completions").header("allow"), "POST");
+  EXPECT_EQ(send("OPTIONS", "/v1/models/m").header("allow"), "GET, HEAD, DELETE");
+}
+
 TEST_F(DoorTest, AnswersToHeadHaveNoBody) {
   Wire wire(gateway_->port());
-  wire.send("HEAD /v1/files HTTP/1.1\r\nHost: t\r\n\r\nGET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+  wire.send("HEAD /v1/chat/completions HTTP/1.1\r\nHost: t\r\n\r\nGET /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
   const auto head = wire.read(true);
   ASSERT_TRUE(head);
   EXPECT_EQ(head->status, 405);
+  EXPECT_EQ(head->header("allow"), "POST");
   EXPECT_NE(head->header("content-length"), "0");
   const auto next = wire.read();
   ASSERT_TRUE(next);

@@ -56,6 +56,18 @@ TEST_F(RouterTest, LiteralSegmentsWin) {
   EXPECT_EQ(status_of("GET", {"v1", "jobs", "quote"}), 1);
 }
 
+TEST_F(RouterTest, HeadIsAnsweredWhereGetIs) {
+  EXPECT_EQ(status_of("HEAD", {"v1", "jobs"}), 3);
+  EXPECT_EQ(status_of("HEAD", {"v1", "jobs", "a"}), 1);
+  EXPECT_THAT(request_.params, testing::ElementsAre("a"));
+  EXPECT_EQ(status_of("HEAD", {"v1", "nothing"}), 404);
+  router_.add("POST", "/v1/files", Access::kProject, answering(6));
+  EXPECT_EQ(status_of("HEAD", {"v1", "files"}), 405);
+  EXPECT_EQ(router_.allowed({"v1", "jobs", "a"}), "GET, HEAD, DELETE");
+  EXPECT_EQ(router_.allowed({"v1", "files"}), "POST");
+  EXPECT_EQ(router_.allowed({"v1", "nothing"}), "");
+}
+
 TEST_F(RouterTest, TellsItsRoutes) {
   std::vector<std::string> told;
   for (const auto& route : router_.routes()) told.push_back(route->method + " " + route->path_template);
