@@ -9,6 +9,7 @@
 #include "services/gateway/request_ids.h"
 #include "services/gateway/tls_context.h"
 #include "services/gateway/uri.h"
+#include "services/gateway/utf8.h"
 
 namespace finetuned::gateway {
 
@@ -26,6 +27,16 @@ base::ApiError too_slow() {
 base::ApiError too_large(std::uint64_t most) {
   return {413, "invalid_request_error", "request_too_large",
           "The request body is larger than the " + std::to_string(most) + " bytes that this URL takes."};
+}
+
+/// Bytes that are compressed would be taken for the thing itself. Throws ApiError 415.
+void refuse_encoded(const Request& request) {
+  for (const auto& [name, value] : request.headers) {
+    if (name != "content-encoding" || value.empty() || value == "identity") continue;
+    throw base::ApiError(415, "invalid_request_error", "unsupported_content_encoding",
+                         "A body with `Content-Encoding: " + (is_utf8(value) ? value : "?") +
+                             "` is not decoded here. Send it as it is, without that header.", "Content-Encoding");
+  }
 }
 
 }  // namespace
@@ -249,6 +260,7 @@ asio::awaitable<Response> Connection::State::answer(const Route& route, bool adm
     auto check = [this, &route] { door.authenticate(request, route.access); };
     co_await base::offload(door.pool, std::move(check));
   }
+  if (head.has_body()) refuse_encoded(request);
   if (head.content_length.value_or(0) > route.most_body_bytes) throw too_large(route.most_body_bytes);
   if (route.stream_handler) {
     Response streamed = co_await answer_stream(route);

@@ -192,6 +192,30 @@ TEST_F(DoorTest, EndlessChunkExtensionsAndTrailersAreRefused) {
   }
 }
 
+/// The header was ignored: a compressed dataset was kept as it came, and its rows were called broken.
+TEST_F(DoorTest, EncodedBodiesAreRefused) {
+  const std::string form = multipart({field_part("purpose", "fine-tune"), file_part("a.jsonl", "{}\n")});
+  for (const char* encoding : {"gzip", "br", "identity, gzip", "deflate\r\nContent-Encoding: identity", "identity\r\ncontent-encoding: zstd"}) {
+    Call request;
+    request.method = "POST";
+    request.key = tenant_.key;
+    request.headers = {std::string("Content-Encoding: ") + encoding};
+    request.path = "/v1/files";
+    request.body = form;
+    request.content_type = kMultipart;
+    const Answer file = call(gateway_->port(), request);
+    EXPECT_EQ(file.status, 415) << encoding << ": " << file.body;
+    EXPECT_EQ(file.code(), "unsupported_content_encoding");
+    EXPECT_EQ(file.param(), "Content-Encoding");
+    request.path = "/v1/fine_tuning/jobs";
+    request.body = "{}";
+    request.content_type = "application/json";
+    EXPECT_EQ(call(gateway_->port(), request).status, 415) << encoding;
+  }
+  EXPECT_EQ(send("POST", "/v1/fine_tuning/jobs", "{}", {"Content-Encoding: identity"}).code(), "missing_required_parameter");
+  EXPECT_EQ(send("GET", "/v1/models", "", {"Content-Encoding: gzip"}).status, 200);  // there is no body
+}
+
 TEST_F(DoorTest, HeadsAreBounded) {
   Wire wire(gateway_->port());
   wire.send("GET /healthz HTTP/1.1\r\nHost: t\r\nX: " + std::string(9000, 'a') + "\r\n\r\n");
