@@ -1,29 +1,45 @@
 #include "services/gateway/http.h"
 
+#include <algorithm>
 #include <boost/json/serialize.hpp>
+
+#include "base/errors.h"
 
 namespace finetuned::gateway {
 
 namespace {
 
-std::optional<std::string_view> first_of(const StringPairs& pairs, std::string_view name) {
-  for (const auto& [key, value] : pairs)
-    if (key == name) return value;
-  return std::nullopt;
+/// Readers in front of this one may see the other value.
+[[noreturn]] void refuse_repeated(const std::string& name) {
+  throw base::bad_request("repeated_parameter", "The query has " + name + " more than once: give it once.", name);
 }
 
 }  // namespace
 
-std::optional<std::string_view> Request::header(std::string_view name) const { return first_of(headers, name); }
+std::optional<std::string_view> Request::header(std::string_view name) const {
+  for (const auto& [key, value] : headers)
+    if (key == name) return value;
+  return std::nullopt;
+}
 
-std::optional<std::string_view> Request::query_value(std::string_view name) const { return first_of(query, name); }
+std::optional<std::string_view> Request::query_value(std::string_view name) const {
+  std::optional<std::string_view> found;
+  for (const auto& [key, value] : query) {
+    if (key != name) continue;
+    if (found) refuse_repeated(key);
+    found = value;
+  }
+  return found;
+}
 
 StringPairs Request::query_map(std::string_view name) const {
   StringPairs map;
   for (const auto& [key, value] : query) {
     const std::string_view text = key;
-    if (text.size() > name.size() + 2 && text.starts_with(name) && text[name.size()] == '[' && text.back() == ']')
-      map.emplace_back(text.substr(name.size() + 1, text.size() - name.size() - 2), value);
+    if (text.size() <= name.size() + 2 || !text.starts_with(name) || text[name.size()] != '[' || text.back() != ']') continue;
+    const std::string_view inner = text.substr(name.size() + 1, text.size() - name.size() - 2);
+    if (std::any_of(map.begin(), map.end(), [inner](const auto& pair) { return pair.first == inner; })) refuse_repeated(key);
+    map.emplace_back(inner, value);
   }
   return map;
 }

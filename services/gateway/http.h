@@ -42,9 +42,9 @@ struct Request {
 
   /// The first field of that (lower-case) name.
   std::optional<std::string_view> header(std::string_view name) const;
-  /// The first query value of that name.
+  /// The query value of that name. Throws ApiError 400 `repeated_parameter` where there are two.
   std::optional<std::string_view> query_value(std::string_view name) const;
-  /// `metadata[a]=1&metadata[b]=2` for `metadata` gives {{"a","1"},{"b","2"}}.
+  /// `metadata[a]=1&metadata[b]=2` for `metadata` gives {{"a","1"},{"b","2"}}. Throws as query_value does.
   StringPairs query_map(std::string_view name) const;
 };
 

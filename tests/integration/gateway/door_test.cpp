@@ -216,6 +216,21 @@ TEST_F(DoorTest, EncodedBodiesAreRefused) {
   EXPECT_EQ(send("GET", "/v1/models", "", {"Content-Encoding: gzip"}).status, 200);  // there is no body
 }
 
+/// The first one counted, and nobody was told.
+TEST_F(DoorTest, AParameterThatIsGivenTwiceIsNamed) {
+  for (const auto& [query, name] : {std::pair{"limit=1&limit=2", "limit"}, {"order=asc&limit=3&order=asc", "order"},
+                                    {"after=&after=ftjob-a", "after"}, {"metadata[a]=1&metadata%5Ba%5D=2", "metadata[a]"}}) {
+    const Answer answer = get("/v1/fine_tuning/jobs?" + std::string(query));
+    EXPECT_EQ(answer.status, 400) << query;
+    EXPECT_EQ(answer.code(), "repeated_parameter") << answer.body;
+    EXPECT_EQ(answer.param(), name);
+  }
+  EXPECT_EQ(get("/v1/fine_tuning/jobs?metadata[a]=1&metadata[b]=1&limit=2").status, 200);
+  EXPECT_EQ(get("/v1/fine_tuning/jobs?colour=red&colour=blue").status, 200);  // what means nothing is ignored
+  const std::string lists = "?project_ids[]=a&project_ids[]=b&event_types=a&event_types=b";
+  EXPECT_EQ(send_as(tenant_.admin_key, "GET", "/v1/organization/audit_logs" + lists).status, 200);
+}
+
 TEST_F(DoorTest, HeadsAreBounded) {
   Wire wire(gateway_->port());
   wire.send("GET /healthz HTTP/1.1\r\nHost: t\r\nX: " + std::string(9000, 'a') + "\r\n\r\n");

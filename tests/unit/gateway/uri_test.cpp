@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/errors.h"
+
 namespace finetuned::gateway {
 namespace {
 
@@ -47,6 +49,10 @@ TEST(ParseTarget, ReadsQueriesInOrder) {
   EXPECT_THAT(request.query_map("metadata"), ElementsAre(Pair("team", "a b")));
   EXPECT_EQ(request.query_value("limit"), "2");
   EXPECT_EQ(request.query_value("order"), std::nullopt);
+  request.query.emplace_back("limit", "2");
+  request.query.emplace_back("metadata[team]", "c");
+  EXPECT_THROW((void)request.query_value("limit"), base::ApiError);
+  EXPECT_THROW((void)request.query_map("metadata"), base::ApiError);
 }
 
 TEST(ParseTarget, RefusesWhatIsNoPlainPath) {
