@@ -20,8 +20,9 @@ constexpr std::chrono::seconds kDiscardTime{2};
 constexpr std::size_t kKeptBytes = 512;          // a connection keeps so much room while it waits for a request
 constexpr std::size_t kPieceBytes = 512 * 1024;  // of a streamed body
 
-base::ApiError too_slow() {
-  return {408, "invalid_request_error", "request_timeout", "The request arrived too slowly.", std::nullopt, true};
+base::ApiError too_slow(const std::string& why) {
+  return {408, "invalid_request_error", "request_timeout", "The request's body came too slowly: " + why + ". Send it again, whole.",
+          std::nullopt, true};
 }
 
 base::ApiError too_large(std::uint64_t most) {
@@ -128,6 +129,7 @@ void Connection::State::begin_request() {
   found = nullptr;
   body_reader.reset();
   continue_owed = false;
+  stalled = false;
   if (buffer.size() == 0 && buffer.capacity() > kKeptBytes) buffer.shrink_to_fit();
   stream.release_memory();
   started = Steady::now();
@@ -320,14 +322,15 @@ asio::awaitable<void> Connection::State::read_pieces(const Route& route, BodyCon
   Steady::duration waited{};
   while (!body_reader->done()) {
     const auto before = Steady::now();
-    stream.expires_after(door.limits.stall);
+    body_deadline = before + door.limits.stall;
     const std::size_t bytes = co_await read_body_some(pieces.next.get() + pieces.filled, kPieceBytes - pieces.filled);
     waited += Steady::now() - before;
     total += bytes;
     pieces.filled += bytes;
     if (total > route.most_body_bytes) throw too_large(route.most_body_bytes);
     const auto seconds = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(waited).count());
-    if (waited > door.limits.stall && total < seconds * door.limits.body_bytes_per_second) throw too_slow();
+    if (waited > door.limits.stall && total < seconds * door.limits.body_bytes_per_second)
+      throw too_slow(std::to_string(total) + " bytes in " + std::to_string(seconds) + " seconds");
     if (pieces.filled == kPieceBytes || !more_at_hand()) co_await consuming.wait();
     consuming.check();
     if (pieces.filled == 0 || consuming.busy()) continue;
@@ -341,7 +344,7 @@ asio::awaitable<void> Connection::State::read_pieces(const Route& route, BodyCon
 
 asio::awaitable<void> Connection::State::read_whole_body(const Route& route) {
   co_await send_continue();
-  stream.expires_after(door.limits.request);
+  body_deadline = Steady::now() + door.limits.request;
   const std::size_t piece = 16 * 1024;
   buffer.reserve(piece);
   while (!body_reader->done()) {
@@ -363,21 +366,21 @@ asio::awaitable<void> Connection::State::send_continue() {
   if (ec) throw ClientGone();
 }
 
-/// Reads a piece of the body, by the deadline set on the stream. May be 0 before the end.
+/// Reads a piece of the body, by body_deadline, past which the client is told. May be 0 before the end.
 asio::awaitable<std::size_t> Connection::State::read_body_some(char* into_begin, std::size_t size) {
   error_code ec;
   const std::uint64_t plain = body_reader->plain_bytes();
   if (buffer.size() == 0 && plain > 0) {
     const auto space = asio::buffer(into_begin, static_cast<std::size_t>(std::min<std::uint64_t>(size, plain)));
-    const std::size_t bytes = co_await stream.read_some(space, ec);
-    if (ec) throw ClientGone();  // or closed for being too slow
+    const std::size_t bytes = co_await stream.read_some_by(body_deadline, space, ec);
+    if (ec) cut_off(ec);
     body_reader->took(bytes);
     co_return bytes;
   }
   if (buffer.size() == 0) {
     const auto space = buffer.prepare(std::max(buffer.capacity(), kLeastReceiveBytes));
-    const std::size_t bytes = co_await stream.read_some(space, ec);
-    if (ec) throw ClientGone();
+    const std::size_t bytes = co_await stream.read_some_by(body_deadline, space, ec);
+    if (ec) cut_off(ec);
     buffer.commit(bytes);
   }
   const std::string_view arrived(static_cast<const char*>(buffer.data().data()), buffer.size());
@@ -386,15 +389,25 @@ asio::awaitable<std::size_t> Connection::State::read_body_some(char* into_begin,
   co_return progress.written;
 }
 
-/// Reads what is left of a small body, so that the next request can follow. False when it is too much.
+/// Of a body that does not come any more.
+void Connection::State::cut_off(const error_code& ec) {
+  if (ec != asio::error::timed_out) throw ClientGone();
+  stalled = true;
+  throw too_slow("it stopped before its end");
+}
+
+/// Reads what is left of a small body, so that the next request can follow. False when it is too much, or does not come.
 asio::awaitable<bool> Connection::State::discard_body() {
   if (!body_reader) co_return false;
   if (body_reader->done() || !head.has_body()) co_return true;
-  if (continue_owed || head.chunked || head.content_length.value_or(0) > kMostDiscardedBytes) co_return false;
+  if (stalled || continue_owed || head.chunked || head.content_length.value_or(0) > kMostDiscardedBytes) co_return false;
   std::vector<char> scrap(16 * 1024);
-  stream.expires_after(kDiscardTime);
-  while (!body_reader->done()) co_await read_body_some(scrap.data(), scrap.size());
-  co_return true;
+  body_deadline = Steady::now() + kDiscardTime;
+  try {
+    while (!body_reader->done()) co_await read_body_some(scrap.data(), scrap.size());
+  } catch (const base::ApiError&) {  // too slow: the answer goes out all the same
+  }
+  co_return body_reader->done();
 }
 
 }  // namespace finetuned::gateway

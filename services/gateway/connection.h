@@ -24,7 +24,7 @@ struct DoorLimits {
   std::chrono::seconds head{10};     ///< from the first byte of a request (or the connection's start, with TLS's handshake) to its head's end
   std::chrono::seconds idle{75};     ///< between two requests of a connection
   std::chrono::seconds request{30};  ///< for a whole JSON body
-  std::chrono::seconds stall{10};    ///< without any byte of a body, or of an answer taken
+  std::chrono::seconds stall{10};    ///< without any byte of a streamed body
   std::uint64_t body_bytes_per_second = 1024;  ///< a streamed body slower than this, after `stall`, is cut off
 };
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kKeptAnswerBytes = 16 * 1024;
 constexpr std::chrono::seconds kLingerTime{5};  // so that a client still sending can read its error
+constexpr std::chrono::seconds kStalledLingerTime{1};
 
 /// Of the chunked coding; an empty piece is its end.
 std::string as_chunk(const std::string& piece) {
@@ -190,7 +191,7 @@ asio::awaitable<void> Connection::State::linger() {
   error_code ec;
   stream.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ec);
   std::vector<char> scrap(64 * 1024);
-  stream.expires_after(kLingerTime);
+  stream.expires_after(stalled ? kStalledLingerTime : kLingerTime);
   const auto space = asio::buffer(scrap.data(), scrap.size());
   while (!ec) co_await stream.tcp().async_read_some(space, into(ec));
 }

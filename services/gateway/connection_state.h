@@ -54,6 +54,7 @@ struct Connection::State {
   asio::awaitable<void> read_whole_body(const Route& route);
   asio::awaitable<void> send_continue();
   asio::awaitable<std::size_t> read_body_some(char* into_begin, std::size_t size);
+  [[noreturn]] void cut_off(const error_code& ec);
   asio::awaitable<bool> discard_body();
   asio::awaitable<Response> settled(Response response);
   asio::awaitable<bool> pause(Wait wait);
@@ -88,6 +89,8 @@ struct Connection::State {
   const Route* found = nullptr;  // the route, once it is known
   std::optional<BodyReader> body_reader;
   bool continue_owed = false;
+  bool stalled = false;  // the body: there is no waiting for more of it
+  Steady::time_point body_deadline;
   Steady::time_point started;
 };
 

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <algorithm>
 #include <cerrno>
@@ -23,6 +24,47 @@ bool looks_like_http(std::string_view arrived) { return !arrived.empty() && arri
 bool would_block(ssize_t result) { return result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK); }
 
 }  // namespace
+
+/// Cancels the read that is under way at its deadline. One wait serves many reads: it looks at the deadline when it ends.
+struct ConnectionStream::Alarm : std::enable_shared_from_this<Alarm> {
+  explicit Alarm(beast::tcp_stream& watched) : stream(watched), timer(watched.get_executor()) {}
+
+  void set(Steady::time_point at) {
+    deadline = at;
+    reading = true;
+    rang = false;
+    if (!waiting || timer.expiry() > at) wait();
+  }
+
+  void wait() {
+    waiting = true;
+    timer.expires_at(deadline);
+    timer.async_wait([self = shared_from_this()](error_code ec) {
+      if (ec) return;  // a sooner one took its place
+      self->waiting = false;
+      if (!self->reading) return;  // and `stream` may be gone
+      if (Steady::now() < self->deadline) return self->wait();
+      self->rang = true;
+      self->stream.cancel();
+    });
+  }
+
+  beast::tcp_stream& stream;  // outlives what reads it
+  asio::steady_timer timer;
+  Steady::time_point deadline;
+  bool reading = false, waiting = false, rang = false;
+};
+
+asio::awaitable<std::size_t> ConnectionStream::read_some_by(Steady::time_point deadline, asio::mutable_buffer space,
+                                                            error_code& ec) {
+  if (!alarm_) alarm_ = std::make_shared<Alarm>(tcp_);
+  tcp_.expires_never();
+  alarm_->set(deadline);
+  const std::size_t bytes = co_await read_some(space, ec);
+  alarm_->reading = false;
+  if (alarm_->rang && ec == asio::error::operation_aborted) ec = asio::error::timed_out;
+  co_return bytes;
+}
 
 std::string_view ConnectionStream::arrived() const {
   const auto bytes = tls_->arrived.data();

@@ -43,6 +43,8 @@ class ConnectionStream {
     if (!timed_) return socket().async_read_some(space, into(ec));  // a deadline has its price, also where it is far
     return tcp_.async_read_some(space, into(ec));
   }
+  /// The same by a deadline of its own, past which `ec` is error::timed_out and nothing is closed: the client can be told.
+  asio::awaitable<std::size_t> read_some_by(Steady::time_point deadline, asio::mutable_buffer space, error_code& ec);
   /// All of `bytes`; fewer only with `ec`.
   asio::awaitable<std::size_t> write(asio::const_buffer bytes, error_code& ec);
   /// What the socket takes of `bytes` without waiting, which of most answers is all; what fails here fails in write() as
@@ -82,6 +84,8 @@ class ConnectionStream {
     bool open = false;           // between the handshake's end and a failure
   };
 
+  struct Alarm;
+
   asio::awaitable<std::size_t> read_decrypted(asio::mutable_buffer space, error_code& ec);
   asio::awaitable<std::size_t> write_encrypted(asio::const_buffer bytes, error_code& ec);
   asio::awaitable<void> receive(std::size_t wanted, error_code& ec);
@@ -91,6 +95,7 @@ class ConnectionStream {
   beast::tcp_stream tcp_;
   bool timed_ = false;  // it has a deadline
   std::unique_ptr<Tls> tls_;
+  std::shared_ptr<Alarm> alarm_;  // shared with its timer; none before the first read_some_by
 };
 
 }  // namespace finetuned::gateway

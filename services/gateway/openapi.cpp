@@ -64,6 +64,7 @@ constexpr Refusal kRefusals[] = {
     {401, "NoSuchKey", "There is no key, or it opens nothing"},
     {403, "Forbidden", "This key does not open this"},
     {404, "NotFound", "There is no such thing, or it belongs to another"},
+    {408, "TooSlow", "The body did not come in time: send it again"},
     {409, "Conflict", "Something else is in the way"},
     {413, "TooLarge", "The body is larger than this URL takes"},
     {415, "WrongMediaType", "The body has a Content-Encoding, or is no multipart form where one is taken"},
@@ -181,7 +182,7 @@ class OperationWriter {
     if (route_.access != Access::kOpen) refusals.insert(refusals.end(), {401, 403, 429});
     if (std::any_of(route_.path.begin(), route_.path.end(), [](const std::string& one) { return one.starts_with('{'); }))
       refusals.push_back(404);
-    if (!exchange_.body.empty() || !exchange_.form.empty()) refusals.insert(refusals.end(), {413, 415});
+    if (!exchange_.body.empty() || !exchange_.form.empty()) refusals.insert(refusals.end(), {408, 413, 415});
     std::sort(refusals.begin(), refusals.end());
     for (const Refusal& refusal : kRefusals)
       if (std::binary_search(refusals.begin(), refusals.end(), refusal.status))

@@ -277,6 +277,48 @@ TEST(DoorLimitsTest, ASilenceEndsInItsOwnTimeWhateverTheOneBeforeHad) {
   EXPECT_EQ(open.read().value_or(Answer{}).status, 200);
 }
 
+/// The connection was closed without a word, which clients take for a broken network.
+TEST(DoorLimitsTest, ABodyThatStopsIsAnswered) {
+  RunningGateway gateway([](base::Settings& settings) { settings.gateway.request_timeout_seconds = 1; });
+  const Tenant tenant = make_tenant();
+  const std::string key = "Host: t\r\nAuthorization: Bearer " + tenant.key + "\r\n";
+  const std::string half = multipart({field_part("purpose", "fine-tune"), file_part("a.jsonl", "{}\n")}).substr(0, 150);
+  Wire counted(gateway.port()), chunked(gateway.port()), form(gateway.port()), unread(gateway.port());
+  counted.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\n" + key + "Content-Length: 10\r\n\r\n{");
+  chunked.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\n" + key + "Transfer-Encoding: chunked\r\n\r\n5\r\n{");
+  form.send("POST /v1/files HTTP/1.1\r\n" + key + "Content-Type: " + kMultipart + "\r\nContent-Length: 1000\r\n\r\n" + half);
+  unread.send("POST /v1/nothing HTTP/1.1\r\n" + key + "Content-Length: 10\r\n\r\n{");
+  const auto not_found = unread.read();  // after two seconds for the rest
+  ASSERT_TRUE(not_found);
+  EXPECT_EQ(not_found->status, 404);
+  EXPECT_EQ(not_found->header("connection"), "close");
+  for (Wire* wire : {&counted, &chunked, &form}) {
+    const auto answer = wire->read();
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->status, 408);
+    EXPECT_EQ(answer->code(), "request_timeout") << answer->body;
+    EXPECT_EQ(answer->header("x-should-retry"), "true");
+    EXPECT_EQ(answer->header("connection"), "close");
+    EXPECT_TRUE(wire->closes_within(milliseconds(3000)));
+  }
+  EXPECT_EQ(gateway.stored_objects(), 0u);
+}
+
+/// Every wait begins anew with each byte: what is slow but comes is taken.
+TEST(DoorLimitsTest, ASlowBodyIsTakenWithinItsTime) {
+  RunningGateway gateway([](base::Settings& settings) { settings.gateway.request_timeout_seconds = 3; });
+  const Tenant tenant = make_tenant();
+  Wire wire(gateway.port());
+  wire.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer " + tenant.key + "\r\nContent-Length: 6\r\n\r\n");
+  for (const char byte : std::string("{    }")) {
+    std::this_thread::sleep_for(milliseconds(200));
+    ASSERT_TRUE(wire.send(std::string(1, byte)));
+  }
+  const auto answer = wire.read();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->code(), "missing_required_parameter") << answer->body;
+}
+
 TEST(DoorLimitsTest, ConnectionsBeyondTheLimitAreTold) {
   RunningGateway gateway([](base::Settings& settings) { settings.gateway.max_connections = 2; });
   Wire first(gateway.port()), second(gateway.port());
