@@ -80,6 +80,17 @@ std::string read_length(const std::string& value, Head& head) {
   return {};
 }
 
+/// A list of options, which may be in several fields.
+void read_connection(std::string_view options, Head& head) {
+  while (!options.empty()) {
+    const auto comma = options.find(',');
+    const std::string option = lower(trim(options.substr(0, comma)));
+    options = comma == std::string_view::npos ? std::string_view() : options.substr(comma + 1);
+    if (option == "close") head.keep_alive = false;
+    if (option == "keep-alive" && head.minor_version == 0) head.keep_alive = true;
+  }
+}
+
 /// What one field says of the framing. `seen` counts those that may stand once.
 std::string read_field(const std::string& name, const std::string& value, Head& head, FieldCounts& seen) {
   std::string dashed = name;
@@ -98,12 +109,10 @@ std::string read_field(const std::string& name, const std::string& value, Head& 
       return "Transfer-Encoding is accepted only as exactly `chunked`, once, on HTTP/1.1";
     head.chunked = true;
   } else if (name == "connection") {
-    const auto option = lower(value);
-    if (option == "close") head.keep_alive = false;
-    if (option == "keep-alive" && head.minor_version == 0) head.keep_alive = true;
+    read_connection(value, head);
   } else if (name == "expect") {
     if (lower(value) != "100-continue") return "the only expectation understood is 100-continue";
-    head.expects_continue = true;
+    head.expects_continue = head.minor_version > 0;  // an older client takes the 100 for its answer
   }
   return {};
 }

@@ -30,6 +30,17 @@ TEST(ParseHead, FollowsTheConnectionOption) {
   EXPECT_FALSE(parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")->keep_alive);
   EXPECT_FALSE(parse("GET / HTTP/1.0\r\nHost: a\r\n\r\n")->keep_alive);
   EXPECT_TRUE(parse("GET / HTTP/1.0\r\nHost: a\r\nConnection: Keep-Alive\r\n\r\n")->keep_alive);
+  EXPECT_TRUE(parse("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, TE\r\n\r\n")->keep_alive);
+}
+
+/// A list was taken for one option that nobody knows.
+TEST(ParseHead, FindsCloseAmongOtherOptions) {
+  for (const char* line : {"Connection: te, close", "Connection: CLOSE , upgrade", "Connection: te\r\nConnection: ,close,"})
+    EXPECT_FALSE(parse(std::string("GET / HTTP/1.1\r\nHost: a\r\n") + line + "\r\n\r\n")->keep_alive) << line;
+}
+
+TEST(ParseHead, AnOlderClientIsNotToldToContinue) {
+  EXPECT_FALSE(parse("POST / HTTP/1.0\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")->expects_continue);
 }
 
 TEST(ParseHead, AcceptsChunkedAlone) {
