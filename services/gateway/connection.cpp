@@ -238,8 +238,9 @@ void Connection::State::begin_body(std::string_view head_text) {
 
 /// Finds who answers, and looks whether the client may ask. False: that takes waiting to know.
 bool Connection::State::find_route() {
-  auto target = parse_target(head.target);
-  if (!target) throw base::bad_request("invalid_url", "The URL has a broken escape, bytes that are not UTF-8, an empty path segment, or more than 64 parameters.");
+  std::string fault;
+  auto target = parse_target(head.target, fault);
+  if (!target) throw base::bad_request("invalid_url", "The URL " + fault + ".");
   request.method = head.method;
   request.segments = std::move(target->segments);
   request.query = std::move(target->query);

@@ -58,7 +58,7 @@ struct ConnectionStream::Alarm : std::enable_shared_from_this<Alarm> {
 asio::awaitable<std::size_t> ConnectionStream::read_some_by(Steady::time_point deadline, asio::mutable_buffer space,
                                                             error_code& ec) {
   if (!alarm_) alarm_ = std::make_shared<Alarm>(tcp_);
-  tcp_.expires_never();
+  expires_never();
   alarm_->set(deadline);
   const std::size_t bytes = co_await read_some(space, ec);
   alarm_->reading = false;

@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t kMaxQueryParameters = 64;
 constexpr std::size_t kUsualSegments = 8;
+constexpr const char* kUnreadable = "has an escape (%XX) that is broken, of a control character, or not of UTF-8";
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -16,7 +17,8 @@ int hex_digit(char c) {
   return -1;
 }
 
-bool parse_query(std::string_view text, StringPairs& query) {
+/// The fault; empty where there is none.
+std::string parse_query(std::string_view text, StringPairs& query) {
   while (!text.empty()) {
     const auto end = text.find('&');
     const auto pair = text.substr(0, end);
@@ -25,10 +27,27 @@ bool parse_query(std::string_view text, StringPairs& query) {
     const auto equals = pair.find('=');
     auto key = percent_decode(pair.substr(0, equals), true);
     auto value = percent_decode(equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1), true);
-    if (!key || !value || !is_utf8(*key) || !is_utf8(*value) || query.size() == kMaxQueryParameters) return false;
+    if (!key || !value || !is_utf8(*key) || !is_utf8(*value)) return kUnreadable;
+    if (query.size() == kMaxQueryParameters) return "has more than " + std::to_string(kMaxQueryParameters) + " parameters";
     query.emplace_back(std::move(*key), std::move(*value));
   }
-  return true;
+  return {};
+}
+
+std::string parse_path(std::string_view path, std::vector<std::string>& segments) {
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  while (!path.empty()) {
+    const auto slash = path.find('/');
+    auto segment = percent_decode(path.substr(0, slash), false);
+    if (!segment || !is_utf8(*segment)) return kUnreadable;
+    const bool ends_in_slash = slash != std::string_view::npos && slash + 1 == path.size();
+    if (segment->empty() || ends_in_slash) return "has an empty path segment (//)";
+    if (*segment == "." || *segment == "..") return "has the path segment `" + *segment + "`";
+    segments.push_back(std::move(*segment));
+    if (slash == std::string_view::npos) break;
+    path.remove_prefix(slash + 1);
+  }
+  return {};
 }
 
 }  // namespace
@@ -54,24 +73,15 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
   return out;
 }
 
-std::optional<Target> parse_target(std::string_view target) {
-  if (target.empty() || target.front() != '/' || target.find('#') != std::string_view::npos) return std::nullopt;
+std::optional<Target> parse_target(std::string_view target, std::string& fault) {
   Target parsed;
   parsed.segments.reserve(kUsualSegments);
   const auto question = target.find('?');
-  auto path = target.substr(1, question == std::string_view::npos ? question : question - 1);
-  if (question != std::string_view::npos && !parse_query(target.substr(question + 1), parsed.query))
-    return std::nullopt;
-  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  while (!path.empty()) {
-    const auto slash = path.find('/');
-    auto segment = percent_decode(path.substr(0, slash), false);
-    if (!segment || segment->empty() || *segment == "." || *segment == ".." || !is_utf8(*segment)) return std::nullopt;
-    parsed.segments.push_back(std::move(*segment));
-    if (slash == std::string_view::npos) break;
-    path.remove_prefix(slash + 1);
-    if (path.empty()) return std::nullopt;
-  }
+  if (!target.starts_with('/')) fault = "does not begin with /";
+  else if (target.find('#') != std::string_view::npos) fault = "has a fragment (#)";
+  else fault = parse_path(target.substr(1, question == std::string_view::npos ? question : question - 1), parsed.segments);
+  if (fault.empty() && question != std::string_view::npos) fault = parse_query(target.substr(question + 1), parsed.query);
+  if (!fault.empty()) return std::nullopt;
   return parsed;
 }
 

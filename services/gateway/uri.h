@@ -19,8 +19,9 @@ struct Target {
   StringPairs query;
 };
 
-/// nullopt where the target does not begin with `/`, has a fragment, an empty, `.` or `..` segment, a broken escape,
-/// bytes that are not UTF-8, or more than 64 query parameters. One trailing `/` is forgiven.
-std::optional<Target> parse_target(std::string_view target);
+/// nullopt where the target does not begin with `/`, has a fragment, an empty, `.` or `..` segment, a broken escape, a control
+/// character, bytes that are not UTF-8, or more than 64 query parameters; `fault` then says which, as the end of a sentence
+/// that begins with "The URL". One trailing `/` is forgiven.
+std::optional<Target> parse_target(std::string_view target, std::string& fault);
 
 }  // namespace finetuned::gateway

@@ -58,7 +58,8 @@ void check_accepted(std::string_view text, const Head& head) {
   expect(std::none_of(text.begin(), text.end(), [](char c) { return c == '\0' || c == '\x0b' || c == '\x7f'; }),
          "an accepted head holds no control character");
   expect(!gateway::has_bare_line_end(text), "an accepted head's lines end in CRLF");
-  if (const auto target = gateway::parse_target(head.target))
+  std::string fault;
+  if (const auto target = gateway::parse_target(head.target, fault))
     for (const auto& segment : target->segments)
       expect(segment != ".." && segment != "." && !segment.empty(), "a path has no empty or relative segment");
 }
