@@ -124,7 +124,8 @@ Page<Job> JobStore::list(const std::string& project_id, const PageRequest& reque
   std::optional<std::string> pairs;
   if (metadata) pairs = boost::json::serialize(*metadata);
   return read_page(tx_, request, "job", "id", "project_id",
-                   select_jobs("project_id = $1 AND ($2::jsonb IS NULL OR metadata @> $2::jsonb)"),
+                   select_jobs("project_id = $1 AND ($2::jsonb IS NULL OR CASE WHEN $2::jsonb = '{}' THEN"
+                               " coalesce(metadata, '{}') = '{}' ELSE metadata @> $2::jsonb END)"),
                    {project_id, pairs}, read_job_row);
 }
 

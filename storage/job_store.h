@@ -47,7 +47,7 @@ class JobStore {
   static const char* const kVersions;
   /// Locks the row until the transaction ends. Locks are taken in the order job, then accounts.
   std::optional<Job> find_locked(const std::string& id);
-  /// `metadata`: only jobs whose metadata has these string pairs.
+  /// `metadata`: only jobs whose metadata has these string pairs; where it is empty, those without any.
   Page<Job> list(const std::string& project_id, const PageRequest& request,
                  const std::optional<boost::json::object>& metadata = std::nullopt);
 

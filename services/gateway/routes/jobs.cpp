@@ -35,12 +35,13 @@ base::ApiError cancelling(const std::string& id, const char* what) {
                            "fine_tuning_job_id");
 }
 
-/// `metadata[k]=v` pairs; nullopt where there are none.
+/// `metadata[k]=v` pairs; none where `metadata=null`, which clients write `metadata=` as well; nullopt without either.
 std::optional<json::object> metadata_filter(const Request& request) {
-  if (request.query_value("metadata"))
-    throw base::bad_request("invalid_value", "Filter by pairs: metadata[key]=value.", "metadata");
+  const auto whole = request.query_value("metadata");
   const auto pairs = request.query_map("metadata");
-  if (pairs.empty()) return std::nullopt;
+  if (whole && ((!whole->empty() && *whole != "null") || !pairs.empty()))
+    throw base::bad_request("invalid_value", "Filter by pairs, metadata[key]=value, or by metadata=null for jobs without any.", "metadata");
+  if (!whole && pairs.empty()) return std::nullopt;
   json::object filter;
   for (const auto& [key, value] : pairs) filter[key] = value;
   return filter;

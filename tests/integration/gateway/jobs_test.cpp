@@ -53,6 +53,23 @@ TEST_F(JobsTest, ListsPageAndFilterByMetadata) {
   EXPECT_EQ(get("/v1/fine_tuning/jobs?limit=101").param(), "limit");
 }
 
+/// OpenAI's specification has it; it was refused.
+TEST_F(JobsTest, MetadataNullListsJobsWithoutAny) {
+  create(R"(,"metadata":{"team":"a"})");
+  const std::string without = create(), empty = create(R"(,"metadata":{})");
+  for (const char* query : {"metadata=null", "metadata="}) {
+    const json::value list = get("/v1/fine_tuning/jobs?" + std::string(query)).json();
+    ASSERT_EQ(list.at("data").as_array().size(), 2u) << query;
+    EXPECT_EQ(text(list.at("first_id")), empty);
+    EXPECT_EQ(text(list.at("last_id")), without);
+  }
+  for (const char* query : {"metadata=team", "metadata=null&metadata[team]=a"}) {
+    const Answer refused = get("/v1/fine_tuning/jobs?" + std::string(query));
+    EXPECT_EQ(refused.status, 400) << query;
+    EXPECT_EQ(refused.param(), "metadata");
+  }
+}
+
 TEST_F(JobsTest, AnotherJobsEventIsNoPlaceInTheListAndInTheStream) {
   const auto events = [](const std::string& id) { return "/v1/fine_tuning/jobs/" + id + "/events"; };
   const std::string mine = create(), other = create();
