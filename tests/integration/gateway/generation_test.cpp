@@ -3,6 +3,7 @@
 #include "storage/inference_usage_store.h"
 #include "tests/integration/gateway/running_gateway.h"
 #include "tests/integration/gateway/scripted_worker.h"
+#include "tests/integration/gateway/unread_wire.h"
 #include "tests/integration/platform/eventually.h"
 #include "tests/integration/support/services.h"
 
@@ -292,6 +293,44 @@ TEST_F(GenerationTest, AClientThatGoesAwayBeforeTheFirstTokenPaysForItsPrompt) {
   EXPECT_EQ(rows[0].prompt, 5000);
   EXPECT_EQ(rows[0].completion, 0);
   EXPECT_FALSE(rows[0].whole);
+}
+
+/// Its worker is held back by what the sockets take, and cancelled when the client has taken nothing for the time of a write.
+TEST_F(GenerationTest, AClientThatNeverReadsItsStreamIsCutOffAndItsPlaceIsFree) {
+  RunningGateway strict([](base::Settings& settings) {
+    settings.gateway.request_timeout_seconds = 1;
+    settings.gateway.max_generations = 4;  // one of the project
+    settings.gateway.generation_seconds = 60;
+  });
+  constexpr std::size_t kOffered = 64u << 20;
+  std::atomic<std::size_t> taken{0};
+  std::atomic<int> cancelled{0};
+  ScriptedWorker worker(base_.name, 1, [&](WorkerSide& side) {
+    side.request();
+    side.send(Begun{3});
+    const TextPiece piece{0, std::string(16 * 1024, 'a'), {}, 1};
+    while (taken < kOffered && side.send(piece)) taken += piece.text.size();
+    cancelled += taken < kOffered;
+  });
+  Call request;
+  request.method = "POST";
+  request.path = "/v1/chat/completions";
+  request.key = tenant_.key;
+  request.body = chat(base_.name, R"(,"stream":true)");
+  UnreadWire unread(strict.port());
+  unread.send(to_bytes(request));
+  EXPECT_TRUE(eventually([&] { return cancelled == 1; }, 10));
+  EXPECT_LT(taken, 16u << 20) << "what is not read is not kept";
+  EXPECT_GT(taken, 0u);
+  const auto rows = usage(1);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_FALSE(rows[0].whole);
+  EXPECT_TRUE(eventually([&] {
+    Wire next(strict.port());
+    next.send(to_bytes(request));
+    const auto head = next.read(true);
+    return head && head->status == 200;
+  }, 10)) << "the place is given back";
 }
 
 TEST_F(GenerationTest, WhatAWorkerDidBeforeItWasLostIsNotTheProjects) {

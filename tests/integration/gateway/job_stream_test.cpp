@@ -3,6 +3,8 @@
 #include "storage/job_store.h"
 #include "storage/key_store.h"
 #include "tests/integration/gateway/running_gateway.h"
+#include "tests/integration/gateway/unread_wire.h"
+#include "tests/integration/platform/eventually.h"
 #include "tests/integration/support/services.h"
 
 namespace finetuned::tests {
@@ -133,6 +135,40 @@ TEST_F(JobStreamTest, AProjectHasSoManyStreamsAndAPlaceIsFreeWhenItsClientGoes) 
     status = wire.read_until("\r\n\r\n").find("200 OK") != std::string::npos ? 200 : 429;
   }
   EXPECT_EQ(status, 200);
+}
+
+/// What the sockets do not take is not read from the database either, and a client that takes nothing keeps no place.
+TEST(JobStreamLimits, ClientsThatNeverReadAreCutOffAndTheirPlacesAreFree) {
+  RunningGateway strict([](base::Settings& settings) { settings.gateway.request_timeout_seconds = 1; });
+  const Tenant tenant = make_tenant();
+  give_credit(pool(), tenant.project, 1'000'000'000);
+  const storage::BaseModel base = make_base_model(pool());
+  const storage::File file = make_counted_file(pool(), tenant.project, base, std::vector<std::uint32_t>(20, 10));
+  Call create;
+  create.method = "POST";
+  create.path = "/v1/fine_tuning/jobs";
+  create.key = tenant.key;
+  create.body = R"({"model":")" + base.name + R"(","training_file":")" + file.id + "\"}";
+  const std::string job = text(call(strict.port(), create).json().at("id"));
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    tx.execute("INSERT INTO job_event (id, job_id, project_id, type, level, message) SELECT 'ftevent-' || n || $1, id, project_id,"
+               " 'message', 'info', repeat('news ', 4000) FROM job, generate_series(1, 1000) n WHERE id = $1", {job});
+  });
+  Call read;
+  read.path = "/v1/fine_tuning/jobs/" + job + "/stream";
+  read.key = tenant.key;
+  std::vector<UnreadWire> unread;
+  for (int i = 0; i < 32; ++i) {
+    unread.emplace_back(strict.port());
+    unread.back().send(to_bytes(read));
+  }
+  const auto status = [&] {
+    Wire wire(strict.port());
+    wire.send(to_bytes(read));
+    return wire.read_until("\r\n\r\n").substr(9, 3);
+  };
+  EXPECT_TRUE(eventually([&] { return status() == "429"; }, 10));
+  EXPECT_TRUE(eventually([&] { return status() == "200"; }, 20));
 }
 
 TEST(JobStreamDrain, AnOpenStreamEndsWhenTheGatewayDrains) {
