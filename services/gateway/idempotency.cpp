@@ -70,6 +70,8 @@ json::object answer_once(postgres::Transaction& tx, const Platform& platform, co
   storage::IdempotencyStore requests(tx);
   const bool alone = requests.try_lock("answer " + who.organization_id + " " + who.project_id, repetition.key);
   if (!alone && repetition.looks_back) throw request_in_progress();
+  if (repetition.has_key && !who.admin && requests.find(who.project_id, repetition.key, repetition.age_seconds))
+    throw idempotency_key_reused();  // for a job
   if (repetition.looks_back) {
     const auto earlier = requests.find_answer(owner, repetition.key, repetition.age_seconds);
     if (earlier && earlier->request_sha256 != repetition.sha256) throw idempotency_key_reused();

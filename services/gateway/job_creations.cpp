@@ -42,10 +42,14 @@ bool is_refusal(const std::exception_ptr& error) {
 }
 
 /// The job that the same request made before, if any. `locked`: this transaction has the request's key.
-std::optional<storage::Job> made_before(Transaction& tx, const std::string& project, const Repetition& repetition, bool locked) {
+std::optional<storage::Job> made_before(Transaction& tx, const Principal& who, const Repetition& repetition, bool locked) {
   if (!repetition.looks_back) return std::nullopt;
   if (!locked) throw request_in_progress();
-  const auto earlier = storage::IdempotencyStore(tx).find(project, repetition.key, repetition.age_seconds);
+  storage::IdempotencyStore requests(tx);
+  const auto earlier = requests.find(who.project_id, repetition.key, repetition.age_seconds);
+  if (!earlier && repetition.has_key &&
+      requests.find_answer({who.organization_id, who.project_id}, repetition.key, repetition.age_seconds))
+    throw idempotency_key_reused();  // for a request that makes something else
   if (!earlier) return std::nullopt;
   if (earlier->body_sha256 != repetition.sha256) throw idempotency_key_reused();
   return storage::JobStore(tx).find(earlier->job_id);
@@ -190,7 +194,7 @@ void JobCreations::commit(const std::vector<Asked>& asked, std::vector<Outcome>&
       const auto& [job, repetition] = std::tie(asked[i].job, asked[i].repetition);
       Outcome& outcome = outcomes.emplace_back(job.id);
       try {
-        const auto earlier = made_before(tx, project, repetition, locked[i]);
+        const auto earlier = made_before(tx, asked[i].request->principal, repetition, locked[i]);
         if (earlier) {
           outcome.job_id = earlier->id;
         } else {

@@ -188,6 +188,24 @@ TEST_F(IdempotencyTest, AKeyIsBoundToItsRequestForADay) {
   EXPECT_EQ(longer.param(), "Idempotency-Key");
 }
 
+/// Jobs remember their keys apart from everything else: the key of one made a webhook endpoint, and the other way round.
+TEST_F(IdempotencyTest, AJobsKeyMakesNothingElse) {
+  give_credit(pool(), tenant_.project, 1'000'000'000);
+  const auto base = make_base_model(pool());
+  const auto file = make_counted_file(pool(), tenant_.project, base, std::vector<std::uint32_t>(20, 10));
+  const std::string job = R"({"model":")" + base.name + R"(","training_file":")" + file.id + "\"}";
+  const std::string jobs = "/v1/fine_tuning/jobs";
+  const std::vector<std::string> first{"Idempotency-Key: of-a-job"}, second{"Idempotency-Key: of-a-hook"};
+  EXPECT_EQ(post(tenant_.key, jobs, job, first).status, 200);
+  EXPECT_EQ(post(tenant_.key, kHooks, kHook, second).status, 200);
+  EXPECT_EQ(post(tenant_.key, kHooks, kHook, first).code(), "idempotency_key_reused");
+  EXPECT_EQ(post(tenant_.key, jobs, job, second).code(), "idempotency_key_reused");
+  EXPECT_EQ(hooks(), 1u);
+  EXPECT_EQ(get(jobs).json().at("data").as_array().size(), 1u);
+  EXPECT_EQ(post(tenant_.key, jobs, job, first).status, 200);
+  EXPECT_EQ(post(tenant_.key, kHooks, kHook, second).status, 200);
+}
+
 TEST_F(IdempotencyTest, ARefusedRequestKeepsNoAnswer) {
   EXPECT_EQ(post(tenant_.admin_key, kKeys, R"({"name":""})", kOnce).status, 400);
   EXPECT_EQ(post(tenant_.admin_key, kKeys, R"({"name":"good"})", kOnce).status, 200);
