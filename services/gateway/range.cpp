@@ -2,23 +2,30 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 namespace finetuned::gateway {
 
 namespace {
 
+/// Digits alone; what is beyond 64 bits is beyond every file.
 std::optional<std::uint64_t> number(std::string_view text) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+  if (text.empty() || error == std::errc::invalid_argument || end != text.data() + text.size()) return std::nullopt;
+  return error == std::errc() ? value : std::numeric_limits<std::uint64_t>::max();
+}
+
+bool is_unit(std::string_view text, std::string_view unit) {
+  const auto same = [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b; };
+  return text.size() == unit.size() && std::equal(text.begin(), text.end(), unit.begin(), same);
 }
 
 }  // namespace
 
 RangeRequest parse_range(std::string_view header, std::uint64_t size) {
   constexpr std::string_view kUnit = "bytes=";
-  if (!header.starts_with(kUnit)) return {};
+  if (!is_unit(header.substr(0, kUnit.size()), kUnit)) return {};
   const auto spec = header.substr(kUnit.size());
   const auto dash = spec.find('-');
   if (dash == std::string_view::npos) return {};

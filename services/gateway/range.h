@@ -17,8 +17,8 @@ struct RangeRequest {
   bool unsatisfiable = false;      ///< answer 416
 };
 
-/// Reads a Range header for a body of `size` bytes: `bytes=A-B`, `bytes=A-`, `bytes=-N`. Several ranges, other units and
-/// anything malformed count as no range at all, as RFC 9110 allows.
+/// Reads a Range header for a body of `size` bytes: `bytes=A-B`, `bytes=A-`, `bytes=-N`, the unit in any case. Several
+/// ranges, other units and anything malformed count as no range at all, as RFC 9110 allows.
 RangeRequest parse_range(std::string_view header, std::uint64_t size);
 
 }  // namespace finetuned::gateway

@@ -30,9 +30,19 @@ TEST(ParseRange, TellsWhatLiesBeyondTheEnd) {
 
 TEST(ParseRange, IgnoresWhatItDoesNotUnderstand) {
   for (const char* header : {"", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "bytes=0-1,4-5", "lines=0-1", "bytes= 0-1",
-                             "bytes=99999999999999999999-", "bytes=--1"})
+                             "bytes=--1", "bytes=+1-2", "bytes=99999999999999999999x-"})
     EXPECT_EQ(shown(header, 10), "all") << header;
 }
+
+/// They counted as malformed, and all was sent.
+TEST(ParseRange, NumbersBeyond64BitsAreBeyondTheEnd) {
+  EXPECT_EQ(shown("bytes=99999999999999999999-", 10), "416");
+  EXPECT_EQ(shown("bytes=99999999999999999998-99999999999999999999", 10), "416");
+  EXPECT_EQ(shown("bytes=4-99999999999999999999", 10), "4..10");
+  EXPECT_EQ(shown("bytes=-99999999999999999999", 10), "0..10");
+}
+
+TEST(ParseRange, TheUnitIsInAnyCase) { EXPECT_EQ(shown("Bytes=2-5", 10), "2..6"); }
 
 }  // namespace
 }  // namespace finetuned::gateway
