@@ -97,8 +97,8 @@ std::string read_field(const std::string& name, const std::string& value, Head& 
   std::replace(dashed.begin(), dashed.end(), '_', '-');
   const auto once = std::find(std::begin(kOnce), std::end(kOnce), dashed);
   if (once != std::end(kOnce)) {
-    if (dashed != name) return "a header name is written with `_` for `-`";
-    if (++seen[static_cast<std::size_t>(once - kOnce)] > 1) return "a header field that may stand once is repeated";
+    if (dashed != name) return "the header name `" + name + "` is written with `_` for `-`";
+    if (++seen[static_cast<std::size_t>(once - kOnce)] > 1) return "the header field `" + name + "` may stand once and is repeated";
   }
   if (name == "host") {
     if (value.empty() || !std::all_of(value.begin(), value.end(), is_host_char)) return "Host does not name a host";
@@ -136,7 +136,7 @@ std::string parse_field_line(std::string_view line, StringPairs& fields) {
   if (line.starts_with(' ') || line.starts_with('\t')) return "folded header lines are not accepted";
   const auto colon = line.find(':');
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return "a header line has no valid name";
-  if (fields.size() == kMaxFields) return "there are too many header fields";
+  if (fields.size() == kMaxFields) return "there are more than " + std::to_string(kMaxFields) + " header fields";
   fields.emplace_back(lower(line.substr(0, colon)), trim(line.substr(colon + 1)));
   return {};
 }

@@ -4,6 +4,7 @@
 
 #include "base/errors.h"
 #include "base/expects.h"
+#include "services/gateway/utf8.h"
 
 namespace finetuned::gateway {
 
@@ -28,6 +29,19 @@ bool matches(const Route& route, const std::vector<std::string>& segments) {
                     [](const std::string& expected, const std::string& actual) {
                       return is_parameter(expected) || expected == actual;
                     });
+}
+
+/// The path, decoded; what is too long to be a typing error is cut.
+std::string shown(const std::vector<std::string>& segments) {
+  constexpr std::size_t kMost = 200;
+  std::string path;
+  for (const std::string& segment : segments) path += "/" + segment;
+  if (path.size() > kMost) {
+    path.resize(kMost);
+    while (!is_utf8(path)) path.pop_back();
+    path += "...";
+  }
+  return path.empty() ? "/" : path;
 }
 
 std::ptrdiff_t parameters_in(const Route& route) {
@@ -68,7 +82,8 @@ const Route& Router::find(Request& request) const {
   }
   const std::string methods = allowed(request.segments);
   if (methods.empty())
-    throw base::ApiError(404, "invalid_request_error", "unknown_url", "There is nothing at this URL (" + request.method + ").");
+    throw base::ApiError(404, "invalid_request_error", "unknown_url",
+                         "There is nothing at this URL: " + request.method + " " + shown(request.segments) + ". GET /openapi.json lists all that there is.");
   throw base::ApiError(405, "invalid_request_error", "method_not_allowed",
                        "This URL does not take " + request.method + "; it takes " + methods + ".");
 }

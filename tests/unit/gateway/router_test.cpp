@@ -75,6 +75,21 @@ TEST_F(RouterTest, TellsItsRoutes) {
                                          "GET /v1/jobs/{id}/events/{event}"));
 }
 
+TEST_F(RouterTest, ShowsThePathThatIsNotThere) {
+  const auto message = [&](std::vector<std::string> segments) -> std::string {
+    try {
+      find("GET", std::move(segments));
+    } catch (const base::ApiError& error) {
+      return error.what();
+    }
+    return "found";
+  };
+  EXPECT_THAT(message({"v1", "jbos"}), testing::HasSubstr("GET /v1/jbos."));
+  EXPECT_THAT(message({}), testing::HasSubstr("GET /."));
+  const std::string long_one = message({std::string(198, 'a') + "\xC3\xA9" + std::string(900, 'b')});  // cut within the last letter
+  EXPECT_THAT(long_one, testing::HasSubstr(std::string(198, 'a') + "..."));
+}
+
 TEST_F(RouterTest, AnswersUnknownPathsAndMethods) {
   EXPECT_EQ(status_of("GET", {"v1"}), 404);
   EXPECT_EQ(status_of("GET", {}), 404);
