@@ -13,7 +13,7 @@ namespace json = base::json;
 namespace {
 
 constexpr std::size_t kMostMetadata = 16, kMostMetadataKey = 64, kMostMetadataValue = 512;
-constexpr std::size_t kMostIntegrations = 5, kMostSuffix = 64, kMostText = 256;
+constexpr std::size_t kMostIntegrations = 5, kMostSuffix = 64, kMostText = 256, kMostTags = 50, kMostTag = 64;
 constexpr std::int64_t kMostSeed = 2147483647, kMostPriority = 10;
 
 [[noreturn]] void refuse(const std::string& param, const std::string& why) {
@@ -90,20 +90,44 @@ json::value read_metadata(const json::object& body) {
   return *value;
 }
 
+/// What is kept of a W&B integration: its known fields, since they are shown again in that form.
+json::object read_wandb(const json::object& given, const std::string& path) {
+  json::object kept;
+  for (const char* key : {"project", "name", "entity"}) {
+    const json::value* value = given.if_contains(key);
+    const bool absent = !value || value->is_null();
+    if (absent && std::string_view(key) == "project")
+      throw base::bad_request("missing_required_parameter", "Missing required parameter: " + path + ".project.", path + ".project");
+    if (!absent && (!value->is_string() || value->get_string().empty() || length_of(value->get_string()) > kMostText))
+      refuse(path + "." + key, "must be a string of 1 to 256 characters");
+    kept[key] = absent ? json::value(nullptr) : *value;
+  }
+  const json::value* tags = given.if_contains("tags");
+  kept["tags"] = json::array();
+  if (!tags || tags->is_null()) return kept;
+  const auto is_tag = [](const json::value& tag) { return tag.is_string() && length_of(tag.get_string()) <= kMostTag; };
+  if (!tags->is_array() || tags->get_array().size() > kMostTags || !std::all_of(tags->get_array().begin(), tags->get_array().end(), is_tag))
+    refuse(path + ".tags", "must be an array of at most 50 strings of at most 64 characters");
+  kept["tags"] = *tags;
+  return kept;
+}
+
 json::value read_integrations(const json::object& body) {
   const json::value* value = body.if_contains("integrations");
   if (!value || value->is_null()) return nullptr;
   if (!value->is_array() || value->get_array().size() > kMostIntegrations)
     refuse("integrations", "must be an array of at most 5");
+  json::array kept;
   for (const json::value& one : value->get_array()) {
+    const std::string path = "integrations[" + std::to_string(kept.size()) + "]";
     const json::object* integration = one.if_object();
     const json::value* type = integration ? integration->if_contains("type") : nullptr;
-    if (!type || *type != "wandb") refuse("integrations", "must be objects of type wandb");
+    if (!type || *type != "wandb") refuse(path, "must be an object of type wandb");
     const json::value* wandb = integration->if_contains("wandb");
-    const json::value* project = wandb && wandb->is_object() ? wandb->get_object().if_contains("project") : nullptr;
-    if (!project || !project->is_string()) refuse("integrations", "must name wandb.project");
+    if (!wandb || !wandb->is_object()) refuse(path + ".wandb", "must be an object with a project");
+    kept.push_back({{"type", "wandb"}, {"wandb", read_wandb(wandb->get_object(), path + ".wandb")}});
   }
-  return *value;
+  return kept;
 }
 
 void allow_only(const json::object& object, std::initializer_list<std::string_view> known, const std::string& path) {

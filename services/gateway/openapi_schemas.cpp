@@ -49,11 +49,13 @@ constexpr NamedType kTypes[] = {
      "max_grad_norm: number; max_seq_length: integer | null; train_on_inputs: boolean; "
      "early_stopping_patience: integer | null; checkpoint_steps: integer | null}"},
     {"Metadata", "{[key]: string}"},
-    {"Integration", "{type: 'wandb'; wandb: {project: string; [key]: any}; [key]: any}"},
+    {"IntegrationRequest",
+     "{type: 'wandb'; wandb: {project: string; name?: string | null; entity?: string | null; tags?: string[]; [key]: any}; [key]: any}"},
+    {"Integration", "{type: 'wandb'; wandb: {project: string; name: string | null; entity: string | null; tags: string[]}}"},
     {"Payment", "'usd' | 'points' | 'points_then_usd'"},
     {"JobRequest",
      "{model: string; training_file: string; validation_file?: string; suffix?: string; seed?: 0..2147483647; "
-     "metadata?: Metadata; integrations?: Integration[]; hyperparameters?: HyperparametersRequest; priority?: integer; "
+     "metadata?: Metadata; integrations?: IntegrationRequest[]; hyperparameters?: HyperparametersRequest; priority?: integer; "
      "payment?: Payment; method?: {type: 'supervised'; supervised?: {hyperparameters?: HyperparametersRequest; [key]: never}; "
      "[key]: never}; [key]: never}"},
     {"Job",

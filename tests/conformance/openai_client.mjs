@@ -84,12 +84,14 @@ test("a job is created and succeeds", async () => {
     suffix: "client",
     seed: 7,
     metadata: { team: "blue" },
+    integrations: [{ type: "wandb", wandb: { project: "claims", tags: ["first"] } }],
     method: { type: "supervised", supervised: { hyperparameters: { n_epochs: 2, batch_size: 4 } } },
   });
   assert.match(job.id, /^ftjob-/);
   assert.equal(job.object, "fine_tuning.job");
   assert.equal(job.seed, 7);
   assert.deepEqual(job.metadata, { team: "blue" });
+  assert.deepEqual(job.integrations, [{ type: "wandb", wandb: { project: "claims", name: null, entity: null, tags: ["first"] } }]);
   assert.ok(["validating_files", "queued", "running"].includes(job.status), job.status);
   job = await until(() => client.fineTuning.jobs.retrieve(job.id), (j) => ["succeeded", "failed", "cancelled"].includes(j.status));
   assert.equal(job.status, "succeeded", JSON.stringify(job.error));

@@ -1,5 +1,6 @@
 #include "services/gateway/job_request.h"
 
+#include <boost/json/serialize.hpp>
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
@@ -68,8 +69,11 @@ TEST(JobRequest, NamesTheParameterAtFault) {
       {with("\"metadata\":{\"" + long_key + "\":\"\"}"), "metadata"},
       {with("\"metadata\":{\"k\":\"" + long_value + "\"}"), "metadata.k"},
       {with(R"("metadata":{"k":1})"), "metadata.k"},
-      {with(R"("integrations":[{"type":"other"}])"), "integrations"},
-      {with(R"("integrations":[{"type":"wandb","wandb":{}}])"), "integrations"},
+      {with(R"("integrations":[{"type":"other"}])"), "integrations[0]"},
+      {with(R"("integrations":[{"type":"wandb","wandb":{}}])"), "integrations[0].wandb.project"},
+      {with(R"("integrations":[{"type":"wandb","wandb":{"project":""}}])"), "integrations[0].wandb.project"},
+      {with(R"("integrations":[{"type":"wandb","wandb":{"project":"p","name":[]}}])"), "integrations[0].wandb.name"},
+      {with(R"("integrations":[{"type":"wandb","wandb":{"project":"p","tags":["a",1]}}])"), "integrations[0].wandb.tags"},
       {with(R"("method":{"type":"magic"})"), "method.type"},
       {with(R"("method":{"supervised":{}})"), "method.type"},
       {with(R"("method":{"type":"supervised","supervised":{"hyperparameters":{"n_epochs":0}}})"),
@@ -84,6 +88,14 @@ TEST(JobRequest, NamesTheParameterAtFault) {
 TEST(JobRequest, IgnoresKeysThatMeanNothing) {
   const JobRequest request = parse_job_request(with(R"("project_id":"p","status":"succeeded","user":{"a":[1]})"));
   EXPECT_EQ(request.model, parse_job_request(with(R"("seed":null)")).model);
+}
+
+/// Whatever stood there was kept, of any size and type, and shown in answers that it made invalid; a key among it too.
+TEST(JobRequest, KeepsOfAnIntegrationWhatItsFormHas) {
+  const JobRequest request = parse_job_request(
+      with(R"("integrations":[{"type":"wandb","extra":1,"wandb":{"project":"p","entity":null,"tags":["a"],"api_key":"secret"}}])"));
+  EXPECT_EQ(base::json::serialize(request.integrations),
+            R"([{"type":"wandb","wandb":{"project":"p","name":null,"entity":null,"tags":["a"]}}])");
 }
 
 TEST(JobRequest, RefusesOtherMethodsAndSettingsBesideTheirPlace) {
