@@ -20,7 +20,8 @@ std::string label_of(std::string_view filename) {
   std::string label;
   for (const char c : filename)
     if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) label.push_back(c);
-  return label.empty() ? "upload" : label;
+  // A client that stores a download under its name must get one.
+  return label.empty() || label == "." || label == ".." ? "upload" : label;
 }
 
 void check_purpose(std::string_view purpose) {

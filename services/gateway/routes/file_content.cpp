@@ -29,11 +29,20 @@ class ObjectSource final : public BodySource {
   std::uint64_t at_;
 };
 
-/// For a quoted string in a header; the name is a label that came from a client.
-std::string quoted(const std::string& name) {
-  std::string out = "\"";
-  for (const char c : name) out += c == '"' || c == '\\' || static_cast<unsigned char>(c) >= 0x7f ? '_' : c;
-  return out + "\"";
+/// Of a download, by RFC 6266: a quoted string, and beside it all of the name where that is not ASCII (RFC 8187). The name is
+/// a label that came from a client.
+std::string disposition_of(const std::string& name) {
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string quoted, encoded;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    quoted += c == '"' || c == '\\' || byte >= 0x7f ? '_' : c;
+    if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' || c == '_') encoded += c;
+    else encoded += {'%', kDigits[byte >> 4], kDigits[byte & 15]};
+  }
+  std::string text = "attachment; filename=\"" + quoted + "\"";
+  if (quoted != name) text += "; filename*=UTF-8''" + encoded;
+  return text;
 }
 
 /// Whether an If-None-Match names the tag, strong or weak, among others, or is `*`.
@@ -68,7 +77,7 @@ Response content_of(const Platform& platform, const Request& request, const stor
     return response;
   }
   response.headers.emplace_back("content-type", "application/octet-stream");
-  response.headers.emplace_back("content-disposition", "attachment; filename=" + quoted(file.filename));
+  response.headers.emplace_back("content-disposition", disposition_of(file.filename));
   response.headers.emplace_back("accept-ranges", "bytes");
   response.headers.emplace_back("x-content-type-options", "nosniff");
   auto reader = platform.objects.open(file.object_id);

@@ -23,6 +23,16 @@ TEST_F(FileContentTest, IsTheBytesThatWereSent) {
   EXPECT_EQ(answer.header("content-disposition"), "attachment; filename=\"train.jsonl\"");
 }
 
+/// Letters that are not ASCII came as `_`, and `..` as it was.
+TEST_F(FileContentTest, ItsNameIsWhole) {
+  const auto disposition = [&](const std::string& name) {
+    const Answer file = post_multipart(multipart({field_part("purpose", "user_data"), file_part(name, "a")}));
+    return get("/v1/files/" + text(file.json().at("id")) + "/content").header("content-disposition");
+  };
+  EXPECT_EQ(disposition("caf\xC3\xA9 1.jsonl"), "attachment; filename=\"caf__ 1.jsonl\"; filename*=UTF-8''caf%C3%A9%201.jsonl");
+  EXPECT_EQ(disposition(".."), "attachment; filename=\"upload\"");
+}
+
 TEST_F(FileContentTest, RangesAreParts) {
   const std::string path = "/v1/files/" + upload(content_, "user_data") + "/content";
   const std::string size = std::to_string(content_.size());
