@@ -1,5 +1,9 @@
 #include "services/gateway/server.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -20,6 +24,15 @@ namespace {
 
 constexpr std::chrono::milliseconds kAfterAcceptError{100};  // out of descriptors, mostly: some will be freed
 constexpr std::chrono::milliseconds kAfterClosing{2000};     // for coroutines to see that their socket is closed
+constexpr std::chrono::milliseconds kAfterOurs{2000};  // the kernel's limit ends so much later than ours
+
+/// What a client does not take, the kernel keeps after the socket is closed, megabytes of it as long as the client only
+/// says that it has no room. It shall give up when the connection has.
+void limit_unread(tcp::socket& socket, std::chrono::milliseconds limit) {
+  const auto ms = static_cast<unsigned>(limit.count());
+  ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+}
+
 /// The answer to a connection beyond the limit.
 std::string full_answer() {
   Response response = render_error(base::ApiError(503, "server_error", "overloaded",
@@ -75,6 +88,7 @@ asio::awaitable<void> Server::accept() {
 void Server::welcome(tcp::socket socket) {
   error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
+  limit_unread(socket, door_.limits.request + kAfterOurs);
   std::unique_lock lock(mutex_);
   if (connections_.size() >= most_connections_) {
     lock.unlock();

@@ -1,10 +1,14 @@
 #include <gmock/gmock.h>
 
 #include <chrono>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "storage/key_store.h"
 #include "tests/integration/gateway/running_gateway.h"
+#include "tests/integration/gateway/unread_wire.h"
+#include "tests/integration/platform/eventually.h"
 #include "tests/integration/support/services.h"
 
 namespace finetuned::tests {
@@ -317,6 +321,43 @@ TEST(DoorLimitsTest, ASlowBodyIsTakenWithinItsTime) {
   const auto answer = wire.read();
   ASSERT_TRUE(answer);
   EXPECT_EQ(answer->code(), "missing_required_parameter") << answer->body;
+}
+
+/// The kernel kept megabytes of each for many minutes after the gateway had closed it.
+TEST(DoorLimitsTest, NothingIsKeptOfAnAnswerThatNobodyReads) {
+  RunningGateway gateway([](base::Settings& settings) {
+    settings.gateway.request_timeout_seconds = 1;
+    settings.gateway.max_upload_bytes = 32 << 20;
+  });
+  const Tenant tenant = make_tenant();
+  Call request;
+  request.method = "POST";
+  request.path = "/v1/files";
+  request.key = tenant.key;
+  request.content_type = kMultipart;
+  request.body = multipart({field_part("purpose", "user_data"), file_part("a", std::string(24 << 20, 'a'))});
+  const std::string file = text(call(gateway.port(), request).json().at("id"));
+  Call read;
+  read.path = "/v1/files/" + file + "/content";
+  read.key = tenant.key;
+  UnreadWire unread(gateway.port());
+  unread.send(to_bytes(read));
+  // Of the gateway's ends: `0: 0100007F:PORT REMOTE STATE SENDQUEUE:RECEIVEQUEUE ...`, in hexadecimal.
+  const auto kept = [&] {
+    char local[24];
+    std::snprintf(local, sizeof local, "0100007F:%04X", gateway.port());
+    std::ifstream table("/proc/net/tcp");
+    std::size_t bytes = 0;
+    for (std::string line; std::getline(table, line);) {
+      std::istringstream fields(line);
+      std::string number, at, remote, state, queues;
+      fields >> number >> at >> remote >> state >> queues;
+      if (at == local) bytes += std::stoul(queues.substr(0, queues.find(':')), nullptr, 16);
+    }
+    return bytes;
+  };
+  EXPECT_TRUE(eventually([&] { return kept() > 0; }, 10));
+  EXPECT_TRUE(eventually([&] { return kept() == 0; }, 20)) << kept() << " bytes";
 }
 
 TEST(DoorLimitsTest, ConnectionsBeyondTheLimitAreTold) {
