@@ -221,6 +221,19 @@ TEST_F(TlsTest, LargeBodiesComeAndGoWhole) {
   }
 }
 
+/// A part of a record has come by then: the answer goes out beside it.
+TEST_F(TlsTest, ABodyThatStopsIsAnswered) {
+  start([](base::Settings& settings) { settings.gateway.request_timeout_seconds = 1; });
+  TlsWire wire(port());
+  wire.send("POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer " + tenant_.key + "\r\nContent-Length: 10\r\n\r\n{");
+  const auto answer = wire.read();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 408);
+  EXPECT_EQ(answer->code(), "request_timeout");
+  EXPECT_TRUE(wire.closes_within(std::chrono::milliseconds(3000)));
+  EXPECT_TRUE(wire.ended()) << "in order";
+}
+
 TEST_F(TlsTest, DownloadUrlsAreHttps) {
   start();
   const std::string id = text(tls_call(port(), upload_of("content")).json().at("id"));
