@@ -173,6 +173,8 @@ asio::awaitable<bool> Connection::State::serve_one() {
     failure = std::current_exception();
   }
   if (failure) response = render_error(as_api_error(failure, request.id));
+  // Both by RFC 9110.
+  if (response.status == 401) response.headers.emplace_back("www-authenticate", "Bearer");
   if (response.status == 405) response.headers.emplace_back("allow", door.router.allowed(request.segments));
   if (!is_simple(response)) {
     const bool go_on = co_await send(std::move(response));

@@ -44,6 +44,7 @@ constexpr Header kOfRetries[] = {
     {"retry-after", "integer", "Seconds to wait before that"},
     {"retry-after-ms", "integer", "The same in milliseconds"},
 };
+constexpr Header kOfUnknownKeys[] = {{"www-authenticate", "string", "Bearer"}};
 constexpr Header kOfBytes[] = {
     {"accept-ranges", "string", "bytes"},
     {"content-range", "string", "Which bytes these are, of how many"},
@@ -228,6 +229,7 @@ json::object error_response(const Refusal& refusal) {
   refer_to(headers, kOfEveryAnswer);
   refer_to(headers, kOfKnownKeys);
   refer_to(headers, kOfRetries);
+  if (refusal.status == 401) refer_to(headers, kOfUnknownKeys);
   if (refusal.status == 416) refer_to(headers, kOfBytes);
   return {{"description", refusal.description},
           {"headers", std::move(headers)},
@@ -249,6 +251,7 @@ json::object components(std::span<const NamedType> types) {
   describe_headers(headers, kOfEveryAnswer, true);
   describe_headers(headers, kOfKnownKeys, false);
   describe_headers(headers, kOfRetries, false);
+  describe_headers(headers, kOfUnknownKeys, false);
   describe_headers(headers, kOfBytes, false);
   describe_headers(headers, kOfAttachments, false);
   describe_headers(headers, kOfVersions, false);

@@ -31,6 +31,7 @@ TEST_F(DoorTest, KeysAreChecked) {
   const Answer without = send_as("", "GET", "/v1/files");
   EXPECT_EQ(without.status, 401);
   EXPECT_EQ(without.code(), "missing_api_key");
+  EXPECT_EQ(without.header("www-authenticate"), "Bearer");
   const Answer wrong = send_as("sk-ft-wrong", "GET", "/v1/files");
   EXPECT_EQ(wrong.status, 401);
   EXPECT_EQ(wrong.code(), "invalid_api_key");
