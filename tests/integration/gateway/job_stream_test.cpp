@@ -78,6 +78,19 @@ TEST_F(JobStreamTest, GoesOnBehindTheLastEventSeen) {
   EXPECT_EQ(refused.code(), "invalid_cursor");
 }
 
+TEST_F(JobStreamTest, HeadOpensNoneAndTheConnectionServesOn) {
+  Wire wire(gateway_->port());
+  std::string head = request();
+  head.replace(0, 3, "HEAD");
+  wire.send(head);
+  const auto answer = wire.read(true);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 200);
+  EXPECT_THAT(answer->header("content-type"), HasSubstr("text/event-stream"));
+  wire.send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
+  EXPECT_EQ(wire.read().value_or(Answer{}).status, 200);
+}
+
 TEST_F(JobStreamTest, AnHttp10ClientReadsToTheConnectionsEnd) {
   cancel();
   Wire wire(gateway_->port());
