@@ -207,6 +207,12 @@ bool Ledger::hold(const std::string& transfer_id, const std::string& project_id,
   return hold_from(AccountKind::kPrepaid, std::move(transfer));
 }
 
+bool Ledger::hold_request(const std::string& transfer_id, const std::string& project_id, Amount amount,
+                          const std::string& request_id) {
+  return hold_from(AccountKind::kPrepaid,
+                   new_transfer(transfer_id, project_id, TransferKind::kPending, amount, "held for " + request_id));
+}
+
 bool Ledger::hold_liquidity(const std::string& transfer_id, const std::string& project_id, Amount amount,
                             const std::string& job_id, std::int64_t price_version) {
   base::expects(ledger_ == LedgerName::kUsdNano, "liquidity is held in dollars");

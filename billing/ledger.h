@@ -50,6 +50,8 @@ class Ledger {
   /// InsufficientFunds.
   bool hold(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& job_id,
             std::int64_t price_version);
+  /// The same for a request to a model (inference_charge.h).
+  bool hold_request(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& request_id);
   /// The same out of `liquidity` -> revenue: dollars that the job's points stand for.
   bool hold_liquidity(const std::string& transfer_id, const std::string& project_id, Amount amount, const std::string& job_id,
                       std::int64_t price_version);

@@ -31,7 +31,7 @@ namespace finetuned::billing {
 ///
 /// hash = SHA-256(hash of the entry before it (32 zero bytes before the first), these 208 bytes). The function
 /// ledger_entry(transfer, position) of migration 0014 gives the same bytes in SQL. In the chain of USD_NANO stands usage as well
-/// (usage_entry.h).
+/// (usage_entry.h, inference_entry.h).
 struct LedgerEntry {
   static constexpr std::size_t kBytes = 208;
 

@@ -19,14 +19,25 @@ constexpr char kHeld[] =
     " WHERE t.project_id = $1 AND t.ledger = $2"
     " AND t.kind = 'pending' AND t.created_at < to_timestamp($3::bigint) AND NOT EXISTS (SELECT FROM transfer r"
     "  WHERE r.pending_id = t.id AND r.kind IN ('post', 'void', 'expire') AND r.created_at < to_timestamp($3::bigint))";
+// Answers are many: those of a day (UTC) and model are one line, at its last one.
 constexpr char kLines[] =
-    "SELECT floor(extract(epoch FROM t.created_at))::bigint AS created_at, t.kind, t.id, t.corrects_id, t.job_id, j.base_model,"
-    " CASE WHEN t.kind = 'post' THEN j.trained_tokens END AS tokens,"
-    " CASE WHEN t.credit_id = a.id THEN t.amount ELSE -t.amount END AS amount, t.reason"
-    " FROM account a JOIN transfer t ON t.project_id = a.project_id AND a.id IN (t.debit_id, t.credit_id)"
-    " LEFT JOIN job j ON j.id = t.job_id"
-    " WHERE a.project_id = $1 AND a.ledger = $2 AND a.kind = 'prepaid' AND t.kind IN ('single', 'post', 'correction')"
-    " AND t.created_at >= to_timestamp($3::bigint) AND t.created_at < to_timestamp($4::bigint) ORDER BY t.created_at, t.seq";
+    "SELECT floor(extract(epoch FROM at))::bigint AS created_at, * FROM (SELECT t.created_at AS at, t.seq, t.kind, t.id, t.corrects_id,"
+    "  t.job_id, j.base_model, CASE WHEN t.kind = 'post' THEN j.trained_tokens END AS tokens,"
+    "  CASE WHEN t.credit_id = a.id THEN t.amount ELSE -t.amount END AS amount, t.reason"
+    "  FROM account a JOIN transfer t ON t.project_id = a.project_id AND a.id IN (t.debit_id, t.credit_id)"
+    "  LEFT JOIN job j ON j.id = t.job_id"
+    "  WHERE a.project_id = $1 AND a.ledger = $2 AND a.kind = 'prepaid' AND t.kind IN ('single', 'post', 'correction')"
+    "  AND NOT (t.kind = 'post' AND t.job_id IS NULL)"
+    "  AND t.created_at >= to_timestamp($3::bigint) AND t.created_at < to_timestamp($4::bigint)"
+    " UNION ALL SELECT max(t.created_at), max(t.seq), 'post', NULL, NULL, NULL, u.base_model,"
+    "  sum(u.prompt_tokens + u.completion_tokens)::bigint, -sum(t.amount)::bigint,"
+    "  sum(u.prompt_tokens) || ' input and ' || sum(u.completion_tokens) || ' output tokens of ' || count(*) || ' answers of '"
+    "  || u.base_model"
+    "  FROM account a JOIN transfer t ON t.project_id = a.project_id AND t.debit_id = a.id"
+    "  JOIN inference_usage u ON u.transfer_id = t.pending_id"
+    "  WHERE a.project_id = $1 AND a.ledger = $2 AND a.kind = 'prepaid' AND t.kind = 'post' AND t.job_id IS NULL"
+    "  AND t.created_at >= to_timestamp($3::bigint) AND t.created_at < to_timestamp($4::bigint)"
+    "  GROUP BY floor(extract(epoch FROM t.created_at) / 86400), u.base_model) line ORDER BY at, seq";
 
 /// The month's first second, and the next one's.
 std::pair<std::int64_t, std::int64_t> bounds_of(const std::string& month) {
@@ -56,7 +67,7 @@ MonthlyStatement monthly_statement(postgres::Transaction& tx, LedgerName ledger,
     const auto row = rows.row(i);
     statement.lines.push_back({.created_at = row.integer("created_at"),
                                .kind = kind_named(row.text("kind")),
-                               .transfer_id = row.text("id"),
+                               .transfer_id = row.maybe_text("id"),
                                .corrects_id = row.maybe_text("corrects_id"),
                                .job_id = row.maybe_text("job_id"),
                                .model = row.maybe_text("base_model"),
@@ -75,7 +86,7 @@ std::string to_csv(const MonthlyStatement& statement) {
   for (const StatementLine& line : statement.lines) {
     balance.value += line.amount.value;
     text += csv_row({base::iso8601_utc(std::chrono::system_clock::from_time_t(line.created_at)), to_string(line.kind),
-                     line.transfer_id, line.corrects_id.value_or(""), line.job_id.value_or(""), line.model.value_or(""),
+                     line.transfer_id.value_or(""), line.corrects_id.value_or(""), line.job_id.value_or(""), line.model.value_or(""),
                      line.tokens ? std::to_string(*line.tokens) : "", std::to_string(line.amount.value),
                      std::to_string(balance.value), line.reason});
   }

@@ -10,14 +10,14 @@
 
 namespace finetuned::billing {
 
-/// A movement on a project's prepaid account.
+/// A movement on a project's prepaid account; of charges for chats and completions, those of one day and base model together.
 struct StatementLine {
   std::int64_t created_at = 0;
   TransferKind kind = TransferKind::kSingle;  ///< single, post or correction: holds move nothing
-  std::string transfer_id;
+  std::optional<std::string> transfer_id;  ///< none: a day's charges for answers
   std::optional<std::string> corrects_id;
   std::optional<std::string> job_id;
-  std::optional<std::string> model;    ///< that the job trained
+  std::optional<std::string> model;    ///< that the job trained, or that answered
   std::optional<std::int64_t> tokens;  ///< that a post is for
   Amount amount;                       ///< negative: charged
   std::string reason;

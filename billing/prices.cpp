@@ -80,8 +80,9 @@ PriceVersion add_price(postgres::Transaction& tx, const NewPrice& price) {
   if (price.nano_per_1k < 0 || price.nano_per_1k > kMostNanoPer1k)
     throw base::bad_request("invalid_value", "nano_per_1k must be from 0 to " + std::to_string(kMostNanoPer1k) + ", a million dollars.",
                             "nano_per_1k");
-  if (price.of.method != "supervised")
-    throw base::bad_request("invalid_value", "'" + price.of.method + "' is no method of training here: supervised is.", "method");
+  if (price.of.method != kSupervised && price.of.method != kInferenceInput && price.of.method != kInferenceOutput)
+    throw base::bad_request("invalid_value", "'" + price.of.method + "' has no price here: supervised, inference_input and inference_output do.",
+                            "method");
   if (price.of.base_model && !storage::ModelStore(tx).find_base(*price.of.base_model))
     throw base::bad_request("invalid_value", "'" + *price.of.base_model + "' is no base model here.", "model");
   tx.execute("SELECT pg_advisory_xact_lock($1)", {kPricesLock});

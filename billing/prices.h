@@ -9,17 +9,23 @@
 
 namespace finetuned::billing {
 
-/// What 1,000 trained tokens cost, in nano-dollars. A version never changes; a job keeps the one it was quoted at.
+/// What 1,000 tokens cost, in nano-dollars. A version never changes; a job keeps the one it was quoted at.
 struct Price {
   std::int64_t version = 0;
   std::int64_t nano_per_1k = 0;
 };
 
-/// Of a base model, or without one of each that has none of its own; for one organization, or without one for all.
+/// What is priced: training by a method, or the tokens that chats and completions take in and give out.
+inline constexpr const char* kSupervised = "supervised";
+inline constexpr const char* kInferenceInput = "inference_input";
+inline constexpr const char* kInferenceOutput = "inference_output";
+
+/// Of a base model, or without one of each that has none of its own; for one organization, or without one for all. A fine-tuned
+/// model has its base's prices.
 struct PriceOf {
   std::optional<std::string> organization_id;
   std::optional<std::string> base_model;
-  std::string method = "supervised";
+  std::string method = kSupervised;
 };
 
 struct NewPrice {
@@ -41,7 +47,7 @@ inline constexpr std::int64_t kLastBeginning = 4'102'444'799;
 /// A million dollars.
 inline constexpr std::int64_t kMostNanoPer1k = 1'000'000'000'000'000;
 
-/// The price now valid in an organization for a base model and method (`supervised`): the organization's own before the
+/// The price now valid in an organization for a base model and method: the organization's own before the
 /// platform's, and of these the model's own before the one for all. Any scope that sees the organization's prices. Throws
 /// ApiError 400 `method_not_available` where there is none.
 Price current_price(postgres::Transaction& tx, const std::string& organization_id, const std::string& base_model,

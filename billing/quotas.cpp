@@ -14,12 +14,12 @@ namespace {
 
 constexpr std::int64_t kNanoPerCent = 10'000'000;
 constexpr const char* kRemedy = " An administrator can raise the limit.";
-constexpr const char* kMonthEnds = "It frees when a job that has not ended ends below its quote, and at the month's end (UTC).";
+constexpr const char* kMonthEnds = "It frees when a job or an answer that has not ended ends below what it holds, and at the month's end (UTC).";
 constexpr const char* kJobsStart = "It frees when one of them begins to run, or is cancelled.";
 constexpr const char* kJobsEnd = "It frees when one of them ends.";
 constexpr const char* kFilesGo = "It frees when files are deleted (DELETE /v1/files/{id}) or expire.";
 constexpr const char* kDayEnds = "It frees when the day ends (UTC).";
-constexpr const char* kDebtPaid = "It frees when what is owed is paid by a credit, and when a job ends below its quote.";
+constexpr const char* kDebtPaid = "It frees when what is owed is paid by a credit, and when a job or an answer ends below what it holds.";
 
 base::ApiError exceeded(const std::string& message, const std::string& frees) {
   return {429, "insufficient_quota", "quota_exceeded", message + " " + frees + kRemedy};
@@ -41,16 +41,16 @@ std::optional<std::int64_t> limit_nano(const storage::Spending& spending) {
   return *spending.limit_cents * kNanoPerCent;
 }
 
-void check_spending(postgres::Transaction& tx, const storage::Spender& spender, base::NanoDollars amount) {
+void check_spending(postgres::Transaction& tx, const storage::Spender& spender, const MonthsNeed& need) {
   const storage::Spending now = storage::SpendStore(tx, spender).lock_spending();
-  if (amount.value == 0) return;  // paid with points, or free: whatever a limit that was lowered says
+  if (need.amount.value == 0) return;  // paid with points, or free: whatever a limit that was lowered says
   const auto most = limit_nano(now);
-  if (!breaks(most, now.spent_nano, amount.value)) return;
+  if (!breaks(most, now.spent_nano, need.amount.value)) return;
   const base::NanoDollars limit{*most};
   throw exceeded("The spend limit (spend_limit) of the " + std::string(spender.project_id ? "project" : "organization") +
                      " is " + base::format_dollars(limit) + " a month, of which " +
-                     base::format_dollars({now.spent_nano}) + " are spent or held; this job costs " +
-                     base::format_dollars(amount) + ".",
+                     base::format_dollars({now.spent_nano}) + " are spent or held; " + need.subject + " " +
+                     base::format_dollars(need.amount) + ".",
                  kMonthEnds);
 }
 
@@ -77,16 +77,20 @@ void check_upload(postgres::Transaction& tx, const std::string& project_id, std:
     throw exceeded(counted("upload_bytes_per_day", *limits.upload_bytes_per_day, used.upload_bytes_per_day, bytes, "bytes"), kDayEnds);
 }
 
-void check_month(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote) {
+void check_month(postgres::Transaction& tx, const MonthsNeed& need) {
   storage::QuotaStore quotas(tx);
-  const auto limit = quotas.lock(job.project_id).tokens_per_month;
+  const auto limit = quotas.lock(need.project_id).tokens_per_month;
   if (limit) {
-    const std::int64_t used = quotas.used(job.project_id).tokens_per_month;
-    if (breaks(limit, used, quote.tokens))
-      throw exceeded(counted("tokens_per_month", *limit, used, quote.tokens, "tokens"), kMonthEnds);
+    const std::int64_t used = quotas.used(need.project_id).tokens_per_month;
+    if (breaks(limit, used, need.tokens))
+      throw exceeded(counted("tokens_per_month", *limit, used, need.tokens, "tokens"), kMonthEnds);
   }
-  check_spending(tx, {job.organization_id, job.project_id}, quote.amount);
-  check_spending(tx, {job.organization_id, std::nullopt}, quote.amount);
+  check_spending(tx, {need.organization_id, need.project_id}, need);
+  check_spending(tx, {need.organization_id, std::nullopt}, need);
+}
+
+void check_month(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote) {
+  check_month(tx, {.organization_id = job.organization_id, .project_id = job.project_id, .tokens = quote.tokens, .amount = quote.amount});
 }
 
 std::vector<LimitUse> limit_uses(postgres::Transaction& tx, const std::string& organization_id, const std::string& project_id) {

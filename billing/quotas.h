@@ -20,7 +20,16 @@ namespace finetuned::billing {
 void check_queued_jobs(postgres::Transaction& tx, const std::string& project_id);
 /// One more uploaded file of so many bytes: what is kept, and what the day brought.
 void check_upload(postgres::Transaction& tx, const std::string& project_id, std::int64_t bytes);
-/// The quote's tokens, and its amount under the spend limits of the job's project and organization.
+/// What would be spent in this month.
+struct MonthsNeed {
+  std::string organization_id, project_id;
+  std::int64_t tokens = 0;
+  base::NanoDollars amount;
+  std::string subject = "this job costs";  ///< how a refusal begins with the amount
+};
+/// The tokens, and the amount under the spend limits of the project and its organization.
+void check_month(postgres::Transaction& tx, const MonthsNeed& need);
+/// The same of a job's quote.
 void check_month(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote);
 
 /// A limit of a project as it stands, those without one among them.

@@ -57,13 +57,20 @@ constexpr Rule kRules[] = {
      " (coalesce(r.debits_pending, 0), coalesce(r.debits_posted, 0), coalesce(r.credits_pending, 0),"
      " coalesce(r.credits_posted, 0)) ORDER BY a.id LIMIT 1"},
     {"I4",
-     "SELECT 'hold ' || t.id || ' of job ' || coalesce(t.job_id, '(none)') || ': ' || CASE WHEN j.id IS NULL"
+     "SELECT 'hold ' || t.id || ' of job ' || t.job_id || ': ' || CASE WHEN j.id IS NULL"
      " THEN 'the job does not name it' WHEN j.settled_at IS NULL THEN 'resolved before the job was settled'"
      " ELSE 'still open after the job was settled' END AS detail"
      " FROM transfer t LEFT JOIN job j ON j.id = t.job_id AND t.id IN (j.hold_transfer_id, j.points_hold_id, j.liquidity_hold_id)"
      " LEFT JOIN transfer r ON r.pending_id = t.id AND r.kind IN ('post', 'void', 'expire')"
-     " WHERE t.kind = 'pending' AND (j.id IS NULL OR (j.settled_at IS NULL) <> (r.id IS NULL))"
+     " WHERE t.kind = 'pending' AND t.job_id IS NOT NULL AND (j.id IS NULL OR (j.settled_at IS NULL) <> (r.id IS NULL))"
      " ORDER BY t.seq LIMIT 1"},
+    {"I4",
+     "SELECT 'hold ' || t.id || ' of a request, ' || t.reason || ': ' || CASE WHEN r.id IS NULL AND w.transfer_id IS NULL"
+     " THEN 'still open, and nothing will end it' WHEN w.transfer_id IS NOT NULL AND r.id IS NOT NULL THEN 'resolved, and still waited for'"
+     " ELSE 'charged without usage' END AS detail FROM transfer t LEFT JOIN inference_hold w ON w.transfer_id = t.id"
+     " LEFT JOIN transfer r ON r.pending_id = t.id AND r.kind IN ('post', 'void', 'expire')"
+     " LEFT JOIN inference_usage u ON u.transfer_id = t.id WHERE t.kind = 'pending' AND t.job_id IS NULL"
+     "  AND ((r.id IS NULL) <> (w.transfer_id IS NOT NULL) OR (r.kind = 'post' AND u.seq IS NULL)) ORDER BY t.seq LIMIT 1"},
     {"I4",
      "SELECT 'transfer ' || t.id || ' resolves ' || t.pending_id || ', ' || CASE WHEN h.id IS NULL THEN 'which is not there'"
      " WHEN h.kind <> 'pending' THEN 'which is no hold' WHEN t.amount > h.amount THEN 'a hold of less'"
@@ -112,6 +119,25 @@ constexpr Rule kRules[] = {
      " LEFT JOIN transfer pp ON pp.pending_id = p.id AND pp.kind = 'post' LEFT JOIN transfer lp ON lp.pending_id = l.id AND lp.kind = 'post'"
      " WHERE p.amount <> div(l.amount + 999, 1000) OR coalesce(pp.amount, 0) <> div(coalesce(lp.amount, 0) + 999, 1000)"
      " ORDER BY j.seq LIMIT 1"},
+    {"I5",
+     "WITH priced AS (SELECT u.*, h.id AS hold_id, coalesce(h.amount, 0) AS held, h.project_id AS payer, h.job_id AS job, r.kind AS ended,"
+     "   CASE WHEN r.kind = 'post' THEN r.amount ELSE 0 END AS charge, div(u.prompt_tokens::numeric * i.nano_per_1k, 1000) AS whole_in,"
+     "   mod(u.prompt_tokens::numeric * i.nano_per_1k, 1000) AS rest_in, div(u.completion_tokens::numeric * o.nano_per_1k, 1000) AS whole_out,"
+     "   mod(u.completion_tokens::numeric * o.nano_per_1k, 1000) AS rest_out FROM inference_usage u"
+     "  JOIN price i ON i.version = u.input_price_version JOIN price o ON o.version = u.output_price_version"
+     "  LEFT JOIN transfer h ON h.id = u.transfer_id LEFT JOIN transfer r ON r.pending_id = h.id AND r.kind IN ('post', 'void', 'expire')),"
+     " due AS (SELECT *, whole_in + (rest_in > 500 OR (rest_in = 500 AND mod(whole_in, 2) = 1))::int AS price_in,"
+     "  whole_out + (rest_out > 500 OR (rest_out = 500 AND mod(whole_out, 2) = 1))::int AS price_out FROM priced),"
+     " owed AS (SELECT *, CASE WHEN waived THEN 0 ELSE least(price_in, held) END AS due_in,"
+     "  CASE WHEN waived THEN 0 ELSE least(price_out, held - least(price_in, held)) END AS due_out FROM due)"
+     " SELECT 'usage ' || seq || ' of request ' || request_id || ': ' || CASE WHEN input_amount <> due_in OR output_amount <> due_out"
+     " THEN 'costs ' || due_in || ' and ' || due_out || ', and is booked with ' || input_amount || ' and ' || output_amount"
+     " WHEN transfer_id IS NULL THEN 'nothing was held for it' WHEN payer IS DISTINCT FROM project_id OR job IS NOT NULL"
+     " THEN 'it names a hold that is not its own' WHEN waived THEN 'it was waived, though its hold did not expire'"
+     " ELSE 'costs ' || due_in + due_out || ' and was charged ' || charge END AS detail FROM owed"
+     " WHERE input_amount <> due_in OR output_amount <> due_out OR (transfer_id IS NULL AND price_in + price_out > 0 AND NOT waived)"
+     "  OR (transfer_id IS NOT NULL AND (hold_id IS NULL OR payer <> project_id OR job IS NOT NULL OR charge <> due_in + due_out"
+     "   OR waived <> (ended IS NOT DISTINCT FROM 'expire'))) ORDER BY seq LIMIT 1"},
 };
 
 // The last entry of each project is its limit: both are one commit.
@@ -146,7 +172,7 @@ LedgerVerification verify_ledger(postgres::Transaction& tx) {
   LedgerVerification verification;
   const auto counts = tx.execute(
       "SELECT (SELECT count(*) FROM account) AS accounts, (SELECT count(*) FROM transfer) AS transfers,"
-      " (SELECT count(*) FROM usage) AS usages");
+      " (SELECT count(*) FROM usage) + (SELECT count(*) FROM inference_usage) AS usages");
   verification.accounts = counts.row(0).integer("accounts");
   verification.transfers = counts.row(0).integer("transfers");
   verification.usages = counts.row(0).integer("usages");

@@ -19,7 +19,7 @@ struct LedgerFault {
 struct LedgerVerification {
   std::int64_t accounts = 0;
   std::int64_t transfers = 0;
-  std::int64_t usages = 0;
+  std::int64_t usages = 0;  ///< of jobs and of requests
   std::int64_t sealed = 0;    ///< of the transfers and usages, those hashed again
   std::int64_t unsealed = 0;  ///< those that wait for the sealer: no fault
   std::int64_t heads = 0;
@@ -29,8 +29,9 @@ struct LedgerVerification {
 
 /// Replays balances, holds and usage, each rule in one statement: I1 sums of debits and credits agree, posted and pending, and
 /// no transfer leaves its ledger or its project; I2 no prepaid account owes more than its credit limit; I3 cached balances are the replay of the
-/// transfers; I4 a settled job's hold is resolved by exactly one transfer, an unfinished one's by none, and what resolves or
-/// corrects a transfer fits it; I5 a job's usage is its trained tokens and its charge their price, range by range. System scope.
+/// transfers; I4 a settled job's hold is resolved by exactly one transfer, an unfinished one's by none, a request's by one or is waited
+/// for, and what resolves or corrects a transfer fits it; I5 a job's usage is its trained tokens and its charge their price, range by
+/// range; a request's charge is the price of its usage. System scope.
 LedgerVerification verify_ledger(postgres::Transaction& tx);
 
 /// A place in a chain, and the hash there.

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "base/clock.h"
+#include "billing/inference_entry.h"
 #include "billing/ledger_entry.h"
 #include "billing/usage_entry.h"
 #include "billing/verify.h"
@@ -17,21 +18,26 @@ constexpr std::size_t kMostFaults = 100;
 // By the index on id for each seal: both lie in the order of time, and nothing is sorted.
 const std::string kOpen = std::string(
                               "DECLARE chain NO SCROLL CURSOR FOR SELECT s.position, s.transfer_id AS sealed_transfer,"
-                              " s.usage_seq AS sealed_usage, s.prev_hash, s.hash, transfer.id IS NULL AND usage.seq IS NULL AS gone, ") +
-                          kTransferColumns + ", " + kUsageColumns +
+                              " s.usage_seq AS sealed_usage, s.inference_seq AS sealed_inference, s.prev_hash, s.hash,"
+                              " num_nonnulls(transfer.id, usage.seq, inference_usage.seq) = 0 AS gone, ") +
+                          kTransferColumns + ", " + kUsageColumns + ", " + kInferenceColumns +
                           " FROM ledger_seal s LEFT JOIN transfer ON transfer.id = s.transfer_id"
-                          " LEFT JOIN usage ON usage.seq = s.usage_seq"
+                          " LEFT JOIN usage ON usage.seq = s.usage_seq LEFT JOIN inference_usage ON inference_usage.seq = s.inference_seq"
                           " WHERE s.ledger = $1 AND s.position > $2 ORDER BY s.position";
 
 constexpr char kUnsealed[] =
     "SELECT t.ledger || ', transfer ' || t.id AS what FROM transfer t WHERE NOT EXISTS (SELECT FROM ledger_seal s"
     "  WHERE s.transfer_id = t.id) AND NOT EXISTS (SELECT FROM ledger_unsealed u WHERE u.transfer_id = t.id)"
     " UNION ALL SELECT 'USD_NANO, usage ' || g.seq || ' of job ' || g.job_id FROM usage g WHERE NOT EXISTS (SELECT FROM ledger_seal s"
-    "  WHERE s.usage_seq = g.seq) AND NOT EXISTS (SELECT FROM ledger_unsealed u WHERE u.usage_seq = g.seq) LIMIT 1";
+    "  WHERE s.usage_seq = g.seq) AND NOT EXISTS (SELECT FROM ledger_unsealed u WHERE u.usage_seq = g.seq)"
+    " UNION ALL SELECT 'USD_NANO, usage ' || i.seq || ' of request ' || i.request_id FROM inference_usage i WHERE NOT EXISTS"
+    "  (SELECT FROM ledger_seal s WHERE s.inference_seq = i.seq) AND NOT EXISTS (SELECT FROM ledger_unsealed u"
+    "  WHERE u.inference_seq = i.seq) LIMIT 1";
 constexpr char kWaiting[] =
-    "SELECT count(*) FILTER (WHERE t.id IS NOT NULL OR g.seq IS NOT NULL) AS waiting,"
-    " min(coalesce('transfer ' || u.transfer_id, 'usage ' || u.usage_seq)) FILTER (WHERE t.id IS NULL AND g.seq IS NULL) AS gone"
-    " FROM ledger_unsealed u LEFT JOIN transfer t ON t.id = u.transfer_id LEFT JOIN usage g ON g.seq = u.usage_seq";
+    "SELECT count(*) FILTER (WHERE num_nonnulls(t.id, g.seq, i.seq) > 0) AS waiting,"
+    " min(coalesce('transfer ' || u.transfer_id, 'usage ' || u.usage_seq, 'usage ' || u.inference_seq || ' of a request'))"
+    "  FILTER (WHERE num_nonnulls(t.id, g.seq, i.seq) = 0) AS gone FROM ledger_unsealed u LEFT JOIN transfer t ON t.id = u.transfer_id"
+    " LEFT JOIN usage g ON g.seq = u.usage_seq LEFT JOIN inference_usage i ON i.seq = u.inference_seq";
 
 /// Walks one chain.
 class Walk {
@@ -72,6 +78,8 @@ class Walk {
  private:
   static std::string name_of(const postgres::Row& row) {
     if (const auto transfer = row.maybe_text("sealed_transfer")) return "transfer " + *transfer;
+    if (const auto answer = row.maybe_text("sealed_inference"))
+      return "usage " + *answer + " of request " + row.maybe_text("inference_request").value_or("(gone)");
     return "usage " + row.maybe_text("sealed_usage").value_or("(none)") + " of job " + row.maybe_text("usage_job").value_or("(gone)");
   }
 
@@ -83,6 +91,11 @@ class Walk {
         UsageEntry usage = read_usage_entry(row);
         usage.position = position;
         return usage.hash(before) == hash ? "" : "its contents are not those that were sealed";
+      }
+      if (!row.is_null("sealed_inference")) {
+        InferenceEntry answer = read_inference_entry(row);
+        answer.position = position;
+        return answer.hash(before) == hash ? "" : "its contents are not those that were sealed";
       }
       const LedgerEntry entry{.transfer = read_transfer(row), .position = position};
       if (entry.transfer.ledger != ledger_)

@@ -129,7 +129,8 @@ void export_ledger(const ProgramOptions& options, const ExportArguments& argumen
 boost::json::object to_json(const billing::MonthlyStatement& statement, const StatementArguments& arguments) {
   boost::json::array lines;
   for (const billing::StatementLine& line : statement.lines) {
-    boost::json::object one{{"created_at", line.created_at}, {"kind", to_string(line.kind)}, {"transfer_id", line.transfer_id}};
+    boost::json::object one{{"created_at", line.created_at}, {"kind", to_string(line.kind)}};
+    one["transfer_id"] = line.transfer_id ? boost::json::value(*line.transfer_id) : nullptr;
     one["corrects_id"] = line.corrects_id ? boost::json::value(*line.corrects_id) : nullptr;
     one["job_id"] = line.job_id ? boost::json::value(*line.job_id) : nullptr;
     one["model"] = line.model ? boost::json::value(*line.model) : nullptr;
@@ -159,7 +160,7 @@ void print_statement(const billing::MonthlyStatement& statement, const storage::
   for (const billing::StatementLine& line : statement.lines) {
     balance.value += line.amount.value;
     const char* what = line.kind == billing::TransferKind::kSingle ? "credit"
-                       : line.kind == billing::TransferKind::kPost ? "training"
+                       : line.kind == billing::TransferKind::kPost ? (line.job_id ? "training" : "answers")
                                                                    : "correction";
     const std::string tokens = line.tokens ? std::to_string(*line.tokens) : "";
     std::printf("%.19sZ %-10s %12s %18s %18s  %s\n", time_of(line.created_at * 1'000'000).c_str(), what, tokens.c_str(),

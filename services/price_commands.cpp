@@ -94,7 +94,7 @@ void list_prices(const ProgramOptions& options, const PriceArguments& arguments)
 }  // namespace
 
 void add_price_commands(CLI::App& admin, const ProgramOptions& options) {
-  CLI::App& prices = *admin.add_subcommand("prices", "what 1,000 trained tokens cost; a version that is set never changes");
+  CLI::App& prices = *admin.add_subcommand("prices", "what 1,000 tokens cost, trained or answered; a version that is set never changes");
   prices.require_subcommand(1);
   auto arguments = std::make_shared<PriceArguments>();
   CLI::App& list = *prices.add_subcommand("list", "all versions, oldest first");
@@ -104,7 +104,8 @@ void add_price_commands(CLI::App& admin, const ProgramOptions& options) {
   set.add_option("--per-1k", arguments->dollars, "dollars for 1,000 tokens, such as 0.001")->required();
   set.add_option("--organization", arguments->organization, "for this one alone: its id or name; without it, for all");
   set.add_option("--model", arguments->model, "of this base model; without it, of each that has none of its own");
-  set.add_option("--method", arguments->method, "how it is trained")->capture_default_str();
+  set.add_option("--method", arguments->method, "supervised: trained tokens; inference_input, inference_output: those of chats and completions")
+      ->capture_default_str();
   set.add_option("--from", arguments->from, "2026-12-01 or 2026-12-01T06:00:00Z (UTC); now if left out");
   set.callback([arguments, &options] { set_price(options, *arguments); });
 }

@@ -28,12 +28,15 @@ UsageSum read_sum(const postgres::Row& row) {
 
 }  // namespace
 
-void InferenceUsageStore::add(const InferenceUsage& usage) {
-  tx_.execute(
-      "INSERT INTO inference_usage (request_id, project_id, api_key_id, model, prompt_tokens, completion_tokens, whole)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (request_id) DO NOTHING",
-      {usage.request_id, usage.project_id, usage.api_key_id, usage.model, usage.prompt_tokens, usage.completion_tokens,
-       usage.whole});
+bool InferenceUsageStore::add(const InferenceUsage& usage) {
+  return tx_.execute(
+                "INSERT INTO inference_usage (request_id, project_id, api_key_id, model, prompt_tokens, completion_tokens, whole,"
+                " base_model, transfer_id, input_price_version, output_price_version, input_amount, output_amount, waived)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12, $13, $14) ON CONFLICT (request_id) DO NOTHING",
+                {usage.request_id, usage.project_id, usage.api_key_id, usage.model, usage.prompt_tokens, usage.completion_tokens,
+                 usage.whole, usage.base_model, usage.transfer_id, usage.input_price_version, usage.output_price_version,
+                 usage.input_nano, usage.output_nano, usage.waived})
+             .affected_rows() == 1;
 }
 
 std::vector<UsageSum> InferenceUsageStore::sums(const std::string& organization_id, const UsageQuery& query) {

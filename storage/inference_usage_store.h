@@ -9,7 +9,7 @@
 
 namespace finetuned::storage {
 
-/// What one request to a model took.
+/// What one request to a model took, and what it costs (billing/inference_charge.h).
 struct InferenceUsage {
   std::string request_id;
   std::string project_id;
@@ -18,6 +18,11 @@ struct InferenceUsage {
   std::int64_t prompt_tokens = 0;
   std::int64_t completion_tokens = 0;
   bool whole = true;  ///< false: the answer was broken off, and the tokens are a lower bound
+  std::optional<std::string> base_model = {};   ///< that answered, alone or below the fine-tuned one
+  std::optional<std::string> transfer_id = {};  ///< the hold that paid it
+  std::optional<std::int64_t> input_price_version = {}, output_price_version = {};
+  std::int64_t input_nano = 0, output_nano = 0;  ///< charged
+  bool waived = false;                           ///< its price was not charged
 };
 
 /// Which rows count, and what they are summed by.
@@ -39,8 +44,8 @@ class InferenceUsageStore {
  public:
   explicit InferenceUsageStore(postgres::Transaction& tx) : tx_(tx) {}
 
-  /// Once a request id: writing it again changes nothing. The time is the database's.
-  void add(const InferenceUsage& usage);
+  /// Once a request id: writing it again changes nothing, and returns false. The time is the database's.
+  bool add(const InferenceUsage& usage);
 
   /// The organization's sums, bucket after bucket; at most `most_sums`. System scope.
   std::vector<UsageSum> sums(const std::string& organization_id, const UsageQuery& query);

@@ -23,7 +23,7 @@ struct QuotaUse {
   std::int64_t queued_jobs = 0;       ///< waiting for their files or a worker, and paused ones, which will wait again
   std::int64_t running_jobs = 0;
   std::int64_t storage_bytes = 0;     ///< of files that are not deleted
-  std::int64_t tokens_per_month = 0;  ///< billed in this calendar month (UTC), and quoted for jobs that have not ended
+  std::int64_t tokens_per_month = 0;  ///< billed in this calendar month (UTC), answers' too, and quoted for what has not ended
   std::int64_t upload_bytes_per_day = 0;  ///< of files uploaded since midnight, also where they are deleted; no results
   std::int64_t day_ends_at = 0;           ///< Unix time
   std::int64_t month_ends_at = 0;

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/errors.h"
+#include "base/expects.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "services/gateway/completion_shapes.h"
@@ -27,11 +28,33 @@ constexpr std::size_t kMostWholeBytes = 32u << 20;  // of text and tokens that a
 
 base::ApiError failed(const std::string& message) { return {500, "server_error", "generation_failed", message}; }
 
-storage::ServedModel served_model(const Platform& platform, const std::string& project, const std::string& name) {
-  const auto model = platform.database.transact(
-      Scope::project(project), [&](Transaction& tx) { return storage::ModelStore(tx).find_served(name); });
-  if (!model) throw no_such_model(name);
-  return *model;
+/// A model, and what its answers cost.
+struct PricedModel {
+  storage::ServedModel model;
+  billing::InferenceTerms terms;
+};
+
+PricedModel priced_model(const Platform& platform, const std::string& project, const std::string& name) {
+  return platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+    const auto model = storage::ModelStore(tx).find_served(name);
+    if (!model) throw no_such_model(name);
+    const auto terms = billing::inference_terms(tx, project, model->base_model);
+    base::expects(terms.has_value(), "a served model's base is registered");
+    if (terms->archived)
+      throw base::bad_request("project_archived", "The project " + project + " is archived and asks for no answers.");
+    return PricedModel{*model, *terms};
+  });
+}
+
+/// Sets aside what the answer may cost, where it costs something.
+std::optional<billing::InferenceHold> hold_price(const Platform& platform, const Request& request, const GenerationRequest& asked,
+                                                 const billing::InferenceTerms& terms) {
+  if (terms.free()) return std::nullopt;
+  const std::string& project = request.principal.project_id;
+  const TokenBounds most = most_tokens(asked, terms.context);
+  return platform.database.transact(Scope::project(project), [&](Transaction& tx) {
+    return billing::hold_inference(tx, project, request.id, terms, {most.input, most.output}, platform.generations.longest);
+  });
 }
 
 /// Objects and hashes come from the project's own rows: what a worker is told to load is never another's.
@@ -176,7 +199,8 @@ class PendingCompletion final : public PendingAnswer {
 Response answer_completion(const Platform& platform, const Request& request, const GenerationRequest& asked) {
   const Principal& principal = request.principal;
   GenerationPlace place(platform.generations, principal.project_id);
-  auto wire = wire_request(request.id, asked, served_model(platform, principal.project_id, asked.model));
+  const PricedModel priced = priced_model(platform, principal.project_id, asked.model);
+  auto wire = wire_request(request.id, asked, priced.model);
   TakenTokens tokens = take_generation(platform, request, wire.base, likely_tokens(asked));
   AnswerIdentity identity;
   identity.chat = asked.chat;
@@ -186,13 +210,13 @@ Response answer_completion(const Platform& platform, const Request& request, con
   identity.choices = wire.choices();
   identity.logprobs = asked.logprobs.has_value();
   identity.include_usage = asked.include_usage;
-  storage::InferenceUsage usage;
-  usage.request_id = request.id;
-  usage.project_id = principal.project_id;
-  usage.api_key_id = principal.key_id;
-  usage.model = asked.model;
+  GenerationBill bill{.usage = {}, .terms = priced.terms, .hold = hold_price(platform, request, asked, priced.terms)};
+  bill.usage.request_id = request.id;
+  bill.usage.project_id = principal.project_id;
+  bill.usage.api_key_id = principal.key_id;
+  bill.usage.model = asked.model;
   auto generation = std::make_unique<Generation>(platform.database, platform.generations, std::move(place), std::move(wire),
-                                                 std::move(usage), std::move(tokens));
+                                                 std::move(bill), std::move(tokens));
   Response response;
   response.pending = std::make_unique<PendingCompletion>(identity, asked.stream, std::move(generation));
   return response;

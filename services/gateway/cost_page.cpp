@@ -19,11 +19,12 @@ void read_filters(const Request& request, CostPage& page) {
   for (const std::string& group : query_list(request, "group_by")) {
     if (group == "project_id") page.query.by_project = true;
     else if (group == "line_item") page.query.by_line_item = true;
-    else if (group != "api_key_id")
+    else if (group == "api_key_id") page.query.by_api_key = true;
+    else
       throw base::bad_request("invalid_value", "group_by must be project_id, line_item or api_key_id.", "group_by");
   }
   page.query.project_ids = read_filter(request, "project_ids");
-  page.nothing = !query_list(request, "api_key_ids").empty();
+  page.query.api_key_ids = read_filter(request, "api_key_ids");
 }
 
 /// `text` as JSON, between the quotes that it needs; or null.
@@ -33,7 +34,7 @@ std::string result_json(const billing::CostSum& sum) {
   const bool itemized = sum.line_item.has_value();
   return R"({"object":"organization.costs.result","amount":{"value":)" + decimal(sum.nano, 9) +
          R"(,"currency":"usd"},"points":")" + sum.points + R"(","line_item":)" + quoted(sum.line_item) + R"(,"project_id":)" + quoted(sum.project_id) +
-         R"(,"api_key_id":null,"quantity":)" + (itemized ? decimal(sum.tokens, 3) : "null") + R"(,"quantity_unit":)" +
+         R"(,"api_key_id":)" + quoted(sum.api_key_id) + R"(,"quantity":)" + (itemized ? decimal(sum.tokens, 3) : "null") + R"(,"quantity_unit":)" +
          (itemized ? R"("1000_tokens")" : "null") + "}";
 }
 

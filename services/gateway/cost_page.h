@@ -14,7 +14,6 @@ namespace finetuned::gateway {
 /// A page of days of GET /v1/organization/costs.
 struct CostPage : BucketPage {
   billing::CostQuery query;  ///< of this page's days
-  bool nothing = false;      ///< asks for the charges of keys, which jobs do not have
 };
 
 /// Reads `start_time`, `end_time` (without it: the end of the day that `now` is in), `bucket_width` (`1d`), `group_by`,

@@ -51,8 +51,8 @@ GenerationPlace::GenerationPlace(Generations& generations, const std::string& pr
       of_project(take(generations.of_project, project_id, "for your project")) {}
 
 Generation::Generation(postgres::Pool& pool, Generations& generations, GenerationPlace place,
-                       inference::InferenceRequest request, storage::InferenceUsage usage, TakenTokens tokens)
-    : pool_(pool), place_(std::move(place)), request_(std::move(request)), usage_(std::move(usage)),
+                       inference::InferenceRequest request, GenerationBill bill, TakenTokens tokens)
+    : pool_(pool), place_(std::move(place)), request_(std::move(request)), bill_(std::move(bill)),
       tokens_(std::move(tokens)),
       deadline_(Steady::now() + generations.longest), workers_(generations.directory.find(request_.base)) {
   std::reverse(workers_.begin(), workers_.end());
@@ -63,7 +63,7 @@ Generation::Generation(postgres::Pool& pool, Generations& generations, Generatio
 Generation::~Generation() {
   if (link_) count_the_rest();
   link_.reset();
-  if (taken_up_ && !written_) write_usage();
+  if (!settled_) settle();
 }
 
 std::vector<AnswerLine> Generation::read() {
@@ -171,28 +171,34 @@ void Generation::note(std::vector<AnswerLine>& lines) {
       usage_.completion_tokens = done->completion_tokens;
       usage_.whole = true;
       link_.reset();
-      write_usage();
+      settle();
       return;
     }
   }
 }
 
-/// An answer is not taken back where the database is away: the log then has what it took.
-void Generation::write_usage() {
-  written_ = true;
-  tokens_.settle(usage_.prompt_tokens + usage_.completion_tokens);
+/// An answer is not taken back where the database is away: the log then has what it took, and its hold expires.
+void Generation::settle() {
+  settled_ = true;
+  std::optional<storage::InferenceUsage> used;
+  if (taken_up_) {
+    tokens_.settle(usage_.prompt_tokens + usage_.completion_tokens);
+    used = usage_;
+  }
+  if (!used && !bill_.hold) return;
   std::string why;
   for (int tries = 0; tries < 2; ++tries) {
     try {
       pool_.transact(postgres::Scope::project(usage_.project_id),
-                     [&](postgres::Transaction& tx) { storage::InferenceUsageStore(tx).add(usage_); });
+                     [&](postgres::Transaction& tx) { billing::settle_inference(tx, bill_.terms, bill_.hold, used); });
       return;
     } catch (const std::exception& error) {
       why = error.what();
     }
   }
-  base::log_error("what an answer took could not be written down",
+  base::log_error("what an answer took could not be written down and charged",
                   {{"request", usage_.request_id}, {"project", usage_.project_id}, {"model", usage_.model},
+                   {"hold", bill_.hold ? bill_.hold->transfer_id : "none"},
                    {"prompt_tokens", usage_.prompt_tokens}, {"completion_tokens", usage_.completion_tokens}, {"why", why}});
 }
 

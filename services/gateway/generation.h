@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "billing/inference_charge.h"
 #include "services/gateway/http.h"
 #include "services/gateway/inference_link.h"
 #include "services/gateway/limits.h"
@@ -43,14 +44,21 @@ struct GenerationPlace {
   Slots::Slot of_all, of_project;
 };
 
+/// Who pays for an answer, and by what. Its tokens are counted by the Generation.
+struct GenerationBill {
+  storage::InferenceUsage usage;
+  billing::InferenceTerms terms;
+  std::optional<billing::InferenceHold> hold;
+};
+
 /// A request that a worker of the inference service works on. A worker that is full, or gone, is passed over for the next
-/// one as long as nothing of the answer has come. What the answer took is written down at its end, and when this is
+/// one as long as nothing of the answer has come. What the answer took is written down and charged at its end, and when this is
 /// destroyed before it. One thread at a time; nothing waits for a worker.
 class Generation {
  public:
-  /// `usage`: whose it is; its tokens are counted here, and `tokens` settled by them. `pool` and `generations` outlive this.
+  /// `bill` and `tokens` are settled by what the answer took. `pool` and `generations` outlive this.
   Generation(postgres::Pool& pool, Generations& generations, GenerationPlace place, inference::InferenceRequest request,
-             storage::InferenceUsage usage, TakenTokens tokens);
+             GenerationBill bill, TakenTokens tokens);
   ~Generation();
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
@@ -69,13 +77,14 @@ class Generation {
   void take_begun(std::vector<inference::AnswerLine>& lines);
   void note(std::vector<inference::AnswerLine>& lines);
   void count_the_rest() noexcept;
-  void write_usage();
+  void settle();
   [[noreturn]] void give_up() const;
 
   postgres::Pool& pool_;
   const GenerationPlace place_;
   inference::InferenceRequest request_;
-  storage::InferenceUsage usage_;
+  GenerationBill bill_;
+  storage::InferenceUsage& usage_ = bill_.usage;
   TakenTokens tokens_;
   const std::chrono::steady_clock::time_point deadline_;
   std::vector<inference::Advertisement> workers_;  ///< the ones to try, the last one first
@@ -86,7 +95,7 @@ class Generation {
   std::optional<inference::Failure> failure_;  ///< came behind lines that are told first
   bool taken_up_ = false;  ///< a model works on it: what it takes counts
   bool begun_ = false;     ///< something of the answer has come
-  bool written_ = false;
+  bool settled_ = false;
 };
 
 }  // namespace finetuned::gateway

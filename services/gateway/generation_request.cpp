@@ -1,6 +1,7 @@
 #include "services/gateway/generation_request.h"
 
 #include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <limits>
 
 #include "base/errors.h"
@@ -23,6 +24,8 @@ using inference::kStopBytes;
 constexpr std::size_t kMostModelName = 300;
 constexpr std::int64_t kDefaultTokens = 16, kMostLogprobs = 5;  // of a text completion
 constexpr std::int64_t kBytesAToken = 4;
+// NFC makes at most three bytes of one, and a byte is a token at least; then what is put around a text, and by a template into a chat.
+constexpr std::int64_t kMostTokensAByte = 3, kAroundText = 8, kAroundChat = 2048, kAroundMessage = 64;
 
 [[noreturn]] void unsupported(const std::string& param, const std::string& why) {
   throw base::bad_request("unsupported_parameter", param + " is not supported here: " + why + ".", param);
@@ -142,6 +145,24 @@ std::int64_t likely_tokens(const GenerationRequest& request) {
   for (const auto& prompt : request.prompt_ids) ids += static_cast<std::int64_t>(prompt.size());
   const std::int64_t prompts = std::max<std::int64_t>(1, static_cast<std::int64_t>(request.prompts.size() + request.prompt_ids.size()));
   return (bytes + kBytesAToken - 1) / kBytesAToken + ids + prompts * request.n * std::min(request.max_tokens.value_or(kDefaultTokens), inference::kMostNewTokens);
+}
+
+TokenBounds most_tokens(const GenerationRequest& request, std::int64_t context) {
+  TokenBounds most;
+  const auto of_bytes = [&](std::size_t bytes, std::int64_t around) {
+    return std::min(context, kMostTokensAByte * static_cast<std::int64_t>(bytes) + around);
+  };
+  std::int64_t prompts = 0;
+  if (request.chat) {
+    const auto around = kAroundChat + kAroundMessage * static_cast<std::int64_t>(request.messages.size());
+    most.input = of_bytes(json::serialize(request.messages).size(), around);
+    prompts = 1;
+  }
+  for (const std::string& prompt : request.prompts) most.input += of_bytes(prompt.size(), kAroundText), ++prompts;
+  for (const auto& prompt : request.prompt_ids) most.input += std::min(context, static_cast<std::int64_t>(prompt.size())), ++prompts;
+  const std::int64_t each = std::min({request.max_tokens.value_or(inference::kMostNewTokens), inference::kMostNewTokens, context});
+  most.output = prompts * request.n * each;
+  return most;
 }
 
 GenerationRequest parse_chat_request(std::string_view text) {

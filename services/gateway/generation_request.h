@@ -34,6 +34,15 @@ struct GenerationRequest {
 /// worker makes; where it sets no bound, 16 a choice.
 std::int64_t likely_tokens(const GenerationRequest& request);
 
+struct TokenBounds {
+  std::int64_t input = 0;   ///< of all prompts, each counted once
+  std::int64_t output = 0;  ///< of all choices
+};
+/// What no answer of a model of that context goes beyond. A text's tokens are at most three times its bytes, which is what normalization
+/// makes of them at worst, and what a tokenizer puts around them; a chat's, of all that templates read, with what a template adds to a
+/// conversation and to each message.
+TokenBounds most_tokens(const GenerationRequest& request, std::int64_t context);
+
 /// Read strictly where a value matters, as OpenAI does: throws ApiError 400 `invalid_value`, `missing_required_parameter`
 /// or, for what OpenAI has and this platform cannot honour, `unsupported_parameter`; `param` names the field. Keys that
 /// change nothing about the answer (`user`, `metadata`, `store`, ...) are ignored.

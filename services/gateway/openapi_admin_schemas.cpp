@@ -99,7 +99,7 @@ constexpr NamedType kTypes[] = {
 
     {"CreditRequest", "{amount: nano; reason: string; transfer_id?: string; [key]: never}"},
     {"Credit", "{object: 'billing.credit'; project_id: string; transfer: Transfer | null; balance: Balance}"},
-    {"PriceRequest", "{nano_per_1k: nano; model?: string | null; method?: 'supervised'; valid_from?: time}"},
+    {"PriceRequest", "{nano_per_1k: nano; model?: string | null; method?: 'supervised' | 'inference_input' | 'inference_output'; valid_from?: time}"},
     {"Price",
      "{object: 'organization.price'; id: string; version: integer; model: string | null; method: string; nano_per_1k: nano; "
      "valid_from: time; valid_until: time | null; set_by: 'organization' | 'platform'}"},

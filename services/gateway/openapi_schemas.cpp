@@ -231,7 +231,7 @@ constexpr NamedType kTypes[] = {
      "{object: 'billing.statement'; ledger: Ledger; month: string; opening: nano; closing: nano; held: nano; data: "
      "StatementLine[]}"},
     {"StatementLine",
-     "{object: 'billing.statement.line'; created_at: time; kind: 'single' | 'post' | 'correction'; transfer_id: string; "
+     "{object: 'billing.statement.line'; created_at: time; kind: 'single' | 'post' | 'correction'; transfer_id: string | null; "
      "corrects_id: string | null; job_id: string | null; model: string | null; tokens: integer | null; amount: nano; reason: "
      "string}"},
 

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "billing/inference_charge.h"
 #include "billing/sealer.h"
 #include "billing/settlement.h"
 #include "billing/spend_alerts.h"
@@ -23,6 +24,7 @@ using postgres::Transaction;
 constexpr int kMostSettled = 100;
 constexpr int kMostSealed = 2'000;
 constexpr int kMostAlerts = 100;
+constexpr int kMostExpired = 100, kMostExpiryRounds = 10;
 constexpr std::chrono::milliseconds kReplayLimit{300'000};  // it reads every transfer
 
 constexpr std::string_view kInsertReconciliation = R"(
@@ -64,6 +66,7 @@ void Metering::run(const std::stop_token& stop) {
     attempt("sealing", [this] { seal(); });
     if (Clock::now() >= alerts_due) {
       attempt("spend alerts", [this] { tell_alerts(); });
+      attempt("expiring holds", [this] { expire_holds(); });
       alerts_due = Clock::now() + options_.alert_pause;
     }
     if (Clock::now() < reconciliation_due) continue;
@@ -95,6 +98,17 @@ std::size_t Metering::tell_alerts() {
   } while (more == kMostAlerts);
   if (told > 0) base::log_info("spend alerts were reached", {{"alerts", static_cast<std::int64_t>(told)}});
   return told;
+}
+
+std::size_t Metering::expire_holds() {
+  std::size_t expired = 0, more = kMostExpired;
+  for (int round = 0; round < kMostExpiryRounds && more == kMostExpired; ++round) {
+    more = pool_.transact(Scope::system(), [](Transaction& tx) { return billing::expire_inference_holds(tx, kMostExpired); });
+    expired += more;
+  }
+  if (expired > 0)
+    base::log_warn("requests had left their holds open", {{"holds", static_cast<std::int64_t>(expired)}});
+  return expired;
 }
 
 billing::LedgerVerification Metering::verify() {

@@ -261,11 +261,14 @@ test("the tuned model is listed and can be deleted", async () => {
   await assert.rejects(client.models.retrieve(job.fine_tuned_model), NotFoundError);
 });
 
-test("the balance has paid for the trained tokens", async () => {
-  const balances = await client.get("/billing/balances");
-  const usd = balances.data.find((b) => b.ledger === "USD_NANO");
-  assert.equal(BigInt(usd.spent), BigInt(job.trained_tokens) * 1000n);
-  assert.equal(usd.held, "0");
+test("the balance has paid for the trained tokens and the answered ones", async () => {
+  const dollars = async () => (await client.get("/billing/balances")).data.find((b) => b.ledger === "USD_NANO");
+  const usd = await until(dollars, (balance) => balance.held === "0", 60);
+  const query = { start_time: Math.floor(Date.now() / 1000) - 86400, bucket_width: "1d" };
+  const { data } = await connect({ apiKey: FINETUNED_ADMIN_KEY }).get("/organization/usage/completions", { query });
+  const answered = data.flatMap((bucket) => bucket.results).reduce((sum, result) => sum + result.input_tokens + result.output_tokens, 0);
+  assert.ok(answered > 0);
+  assert.equal(BigInt(usd.spent), BigInt(job.trained_tokens + answered) * 1000n);
 });
 
 test("a job can be cancelled", async () => {

@@ -14,7 +14,6 @@ constexpr int kMostResults = 10'000;  // of one page
 std::string costs_json(Transaction& tx, const Request& request) {
   const auto now = tx.execute("SELECT extract(epoch FROM clock_timestamp())::bigint AS now").row(0).integer("now");
   CostPage page = read_cost_page(request, now);
-  if (page.nothing) return cost_page_json(page, {});
   page.query.most_sums = kMostResults + 1;
   const auto sums = billing::costs(tx, request.principal.organization_id, page.query);
   if (sums.size() > kMostResults)

@@ -164,7 +164,7 @@ json::object line_shape(const billing::StatementLine& line) {
   shape["object"] = "billing.statement.line";
   shape["created_at"] = line.created_at;
   shape["kind"] = to_string(line.kind);
-  shape["transfer_id"] = line.transfer_id;
+  shape["transfer_id"] = or_null(line.transfer_id);
   shape["corrects_id"] = or_null(line.corrects_id);
   shape["job_id"] = or_null(line.job_id);
   shape["model"] = or_null(line.model);

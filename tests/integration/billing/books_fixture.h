@@ -8,6 +8,7 @@
 
 #include "base/ids.h"
 #include "billing/admission.h"
+#include "billing/inference_charge.h"
 #include "billing/ledger.h"
 #include "billing/sealer.h"
 #include "billing/settlement.h"
@@ -15,6 +16,7 @@
 #include "billing/verify.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
+#include "storage/key_store.h"
 #include "tests/integration/support/services.h"
 #include "tests/integration/support/tenants.h"
 
@@ -24,6 +26,13 @@ namespace finetuned::tests {
 inline int times(const char* variable, int otherwise) {
   const char* text = std::getenv(variable);
   return text && *text ? std::atoi(text) : otherwise;
+}
+
+/// A key of a project: its id.
+inline std::string make_key(postgres::Pool& pool, const storage::Project& project) {
+  return pool.transact(postgres::Scope::system(), [&](postgres::Transaction& tx) {
+    return storage::KeyStore(tx).create_project_key(project.id, "test").key.id;
+  });
 }
 
 /// A project with credit, and jobs of its own that end as told.

@@ -2,9 +2,11 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include "base/hex.h"
+#include "billing/inference_entry.h"
 #include "billing/ledger_entry.h"
 #include "billing/ledger_head.h"
 #include "billing/usage_entry.h"
@@ -27,6 +29,32 @@ class ChainTest : public BooksTest {
   const base::SigningKey key_ = base::SigningKey::load_or_create(directory_ / "signing.key");
 
   /// Credits, and a few jobs that succeeded or were cancelled; all of it sealed.
+  /// The last one is free, one was broken off, and one has waited until its hold had expired.
+  void make_answers() {
+    const std::string key = make_key(pool(), project);
+    const auto terms = pool().transact(Scope::project(project.id), [&](Transaction& tx) {
+      return *billing::inference_terms(tx, project.id, model.name);
+    });
+    for (int i = 0; i < 4; ++i) {
+      storage::InferenceUsage usage{base::make_id("req"), project.id, key, "ft:" + model.name, 10 + i, 20 * i, i != 1};
+      pool().transact(Scope::project(project.id), [&](Transaction& tx) {
+        const auto hold = billing::hold_inference(tx, project.id, usage.request_id, terms, {100, 100}, std::chrono::seconds(1));
+        if (i == 2) tx.execute("DELETE FROM inference_hold WHERE project_id = $1", {project.id});
+        if (i == 2) billing::Ledger(tx).expire(base::make_uuid(), hold->transfer_id, "late");
+        billing::settle_inference(tx, terms, hold, usage);
+      });
+    }
+    auto free = terms;
+    free.input.nano_per_1k = free.output.nano_per_1k = 0;
+    free.input.version = free.output.version = system([&](Transaction& tx) {
+      return tx.execute("INSERT INTO price (base_model, method, nano_per_1k) VALUES ($1, 'inference_input', 0) RETURNING version", {model.name})
+          .row(0).integer("version");
+    });
+    pool().transact(Scope::project(project.id), [&](Transaction& tx) {
+      billing::settle_inference(tx, free, std::nullopt, storage::InferenceUsage{base::make_id("req"), project.id, key, model.name, 3, 4, true});
+    });
+  }
+
   void make_books(int credits, int jobs) {
     give_credit(pool(), project, 1'000'000'000);
     system([&](Transaction& tx) {
@@ -80,23 +108,26 @@ class ChainTest : public BooksTest {
 
 TEST_F(ChainTest, WhatIsSealedIsTheDocumentedBytes) {
   make_books(3, 2);
+  make_answers();
+  seal_all();
   const auto verification = verify();
   EXPECT_EQ(verification.faults.size(), 0u) << told(verification.faults);
   EXPECT_EQ(verification.sealed, verification.transfers + verification.usages);
   EXPECT_EQ(verification.unsealed, 0);
   const std::string select = std::string(
-                                 "SELECT s.position, s.usage_seq AS sealed_usage, CASE WHEN s.usage_seq IS NULL THEN"
-                                 " ledger_entry(transfer, s.position) ELSE usage_entry(usage, s.position) END AS bytes, s.hash, s.prev_hash,"
-                                 " sha256(s.prev_hash || CASE WHEN s.usage_seq IS NULL THEN ledger_entry(transfer, s.position)"
-                                 " ELSE usage_entry(usage, s.position) END) AS by_hand, ") +
-                             billing::kTransferColumns + ", " + billing::kUsageColumns +
+                                 "SELECT *, sha256(prev_hash || bytes) AS by_hand FROM (SELECT s.position, s.usage_seq AS sealed_usage,"
+                                 " s.inference_seq AS sealed_inference, CASE WHEN s.transfer_id IS NOT NULL THEN"
+                                 " ledger_entry(transfer, s.position) WHEN s.usage_seq IS NOT NULL THEN usage_entry(usage, s.position)"
+                                 " ELSE inference_entry(inference_usage, s.position) END AS bytes, s.hash, s.prev_hash, ") +
+                             billing::kTransferColumns + ", " + billing::kUsageColumns + ", " + billing::kInferenceColumns +
                              " FROM ledger_seal s LEFT JOIN transfer ON transfer.id = s.transfer_id"
-                             " LEFT JOIN usage ON usage.seq = s.usage_seq ORDER BY s.position";
+                             " LEFT JOIN usage ON usage.seq = s.usage_seq"
+                             " LEFT JOIN inference_usage ON inference_usage.seq = s.inference_seq) e ORDER BY position";
   system([&](Transaction& tx) {
     const auto rows = tx.execute(select);
     ASSERT_GT(rows.size(), 6u);
     std::string before = billing::kBeforeFirst;
-    int usages = 0;
+    int usages = 0, answers = 0;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const auto row = rows.row(i);
       const std::int64_t position = row.integer("position");
@@ -108,7 +139,12 @@ TEST_F(ChainTest, WhatIsSealedIsTheDocumentedBytes) {
         bytes.assign(array.data(), array.size());
         hash = entry.hash(before);
       };
-      if (row.is_null("sealed_usage")) {
+      if (!row.is_null("sealed_inference")) {
+        auto entry = billing::read_inference_entry(row);
+        entry.position = position;
+        compute(entry);
+        ++answers;
+      } else if (row.is_null("sealed_usage")) {
         compute(billing::LedgerEntry{.transfer = billing::read_transfer(row), .position = position});
       } else {
         auto entry = billing::read_usage_entry(row);
@@ -122,7 +158,61 @@ TEST_F(ChainTest, WhatIsSealedIsTheDocumentedBytes) {
       before = rows.row(i).bytes("hash");
     }
     EXPECT_GT(usages, 1);
+    EXPECT_EQ(answers, 5);
   });
+}
+
+/// Each column of an answer's usage, and what its money is made of.
+TEST_F(ChainTest, AlteredUsageOfAnAnswerIsNamed) {
+  make_books(2, 1);
+  make_answers();
+  seal_all();
+  EXPECT_EQ(told(verify().faults), "");
+  const auto seq = system([](Transaction& tx) {
+    return tx.execute("SELECT min(seq) AS seq FROM inference_usage WHERE whole AND output_amount > 0").row(0).integer("seq");
+  });
+  const std::string number = std::to_string(seq);
+  for (const char* change :
+       {"prompt_tokens = prompt_tokens + 1", "completion_tokens = completion_tokens - 1", "input_amount = input_amount + 1",
+        "output_amount = 0", "input_price_version = output_price_version, output_price_version = input_price_version",
+        "whole = false", "waived = true", "transfer_id = NULL", "request_id = request_id || 'x'", "project_id = project_id || 'x'",
+        "api_key_id = api_key_id || 'x'", "model = model || 'x'", "base_model = NULL", "created_at = created_at + interval '1 microsecond'",
+        "created_at = 'infinity'"}) {
+    const std::string found = after([&](Transaction& tx) {
+      tx.execute("ALTER TABLE inference_usage DROP CONSTRAINT inference_usage_paid");
+      tx.execute(std::string("UPDATE inference_usage SET ") + change + " WHERE seq = $1", {seq});
+    });
+    EXPECT_THAT(found, HasSubstr("usage " + number + " of request ")) << change;
+    EXPECT_THAT(found, HasSubstr("chain: USD_NANO position ")) << change;
+  }
+  EXPECT_THAT(after([&](Transaction& tx) { tx.execute("DELETE FROM inference_usage WHERE seq = " + number); }),
+              testing::AllOf(HasSubstr("usage " + number + " of request (gone): it was sealed, and is gone"), HasSubstr("charged without usage")));
+  EXPECT_THAT(after([&](Transaction& tx) { tx.execute("DELETE FROM ledger_seal WHERE inference_seq = " + number); }),
+              HasSubstr("usage " + number + " of request "));
+  // Books that were altered before they were sealed.
+  const auto rules = [&](const std::string& change) {
+    const std::string found = after([&](Transaction& tx) {
+      tx.execute("ALTER TABLE inference_usage DROP CONSTRAINT inference_usage_paid");
+      tx.execute(change);
+    });
+    std::string kept;
+    std::istringstream lines(found);
+    for (std::string line; std::getline(lines, line);)
+      if (!line.starts_with("chain")) kept += line + "\n";
+    return kept;
+  };
+  const std::string hold = "(SELECT transfer_id FROM inference_usage WHERE seq = " + number + ")";
+  EXPECT_THAT(rules("UPDATE inference_usage SET prompt_tokens = prompt_tokens + 1 WHERE seq = " + number), HasSubstr("I5: usage " + number));
+  EXPECT_THAT(rules("UPDATE inference_usage SET waived = true, input_amount = 0, output_amount = 0 WHERE seq = " + number),
+              HasSubstr("I5: usage " + number));
+  EXPECT_THAT(rules("UPDATE inference_usage SET transfer_id = NULL, input_amount = 0, output_amount = 0 WHERE seq = " + number),
+              testing::AllOf(HasSubstr("nothing was held for it"), HasSubstr("charged without usage")));
+  EXPECT_THAT(rules("DELETE FROM transfer WHERE pending_id = " + hold),
+              testing::AllOf(HasSubstr("still open, and nothing will end it"), HasSubstr("and was charged 0")));
+  EXPECT_THAT(rules("INSERT INTO inference_hold (transfer_id, project_id, request_id, most_tokens, expires_at) VALUES (" + hold +
+                    ", 'p', 'r', 1, clock_timestamp())"),
+              HasSubstr("resolved, and still waited for"));
+  EXPECT_EQ(told(verify().faults), "") << "nothing stays altered";
 }
 
 /// Each column of a row of usage, as superuser, past triggers and checks; the sums that the other rules look at are left whole.

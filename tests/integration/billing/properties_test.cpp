@@ -345,6 +345,81 @@ std::int64_t charge_of(const storage::JobLease& lease, const std::vector<std::in
   });
 }
 
+/// A request, and what becomes of it.
+struct Answered {
+  std::int64_t most_input = 1, most_output = 1, input = 0, output = 0;
+  int end = 0;  ///< 0, 1: settled; 2: twice; 3: never taken up; 4: expired; 5: expired, and settled behind that
+};
+
+std::ostream& operator<<(std::ostream& out, const Answered& one) {
+  return out << one.most_input << "+" << one.most_output << " held, " << one.input << "+" << one.output << " used, end " << one.end;
+}
+
+rc::Gen<Answered> any_answer() {
+  const auto tokens = [] { return rc::gen::inRange<std::int64_t>(0, 5'000); };
+  return rc::gen::build<Answered>(rc::gen::set(&Answered::most_input, tokens()), rc::gen::set(&Answered::most_output, tokens()),
+                                  rc::gen::set(&Answered::input, tokens()), rc::gen::set(&Answered::output, tokens()),
+                                  rc::gen::set(&Answered::end, rc::gen::inRange(0, 6)));
+}
+
+/// Holds all of them, ends them in another order, and returns what they cost by the formula.
+std::int64_t end_answers(const storage::Project& project, const billing::InferenceTerms& terms, const std::vector<Answered>& answers) {
+  const std::string key = make_key(pool(), project);
+  std::vector<std::pair<Answered, std::optional<billing::InferenceHold>>> open;
+  std::int64_t due = 0;
+  const auto in_project = [&](auto work) { return pool().transact(Scope::project(project.id), work); };
+  for (const Answered& one : answers)
+    open.emplace_back(one, in_project([&](Transaction& tx) {
+      return billing::hold_inference(tx, project.id, base::make_id("req"), terms, {one.most_input, one.most_output}, std::chrono::seconds(60));
+    }));
+  while (!open.empty()) {
+    const auto at = open.begin() + static_cast<std::ptrdiff_t>(*rc::gen::inRange<std::size_t>(0, open.size()));
+    const auto [one, hold] = *at;
+    open.erase(at);
+    std::optional<storage::InferenceUsage> usage;
+    if (one.end != 3) usage = storage::InferenceUsage{base::make_id("req"), project.id, key, "m", one.input, one.output, true};
+    const auto settle = [&] { in_project([&](Transaction& tx) { billing::settle_inference(tx, terms, hold, usage); }); };
+    if (one.end >= 4 && hold) {
+      pool().transact(Scope::system(), [&](Transaction& tx) {
+        tx.execute("UPDATE inference_hold SET expires_at = '2000-01-01' WHERE transfer_id = $1::uuid", {hold->transfer_id});
+        RC_ASSERT(billing::expire_inference_holds(tx, 1'000) >= 1u);
+      });
+    }
+    if (one.end != 4) settle();
+    if (one.end == 2) settle();
+    if (one.end > 2) continue;
+    const std::int64_t held = hold ? hold->amount.value : 0;
+    due += std::min(held, base::price_of(one.input, terms.input.nano_per_1k).value + base::price_of(one.output, terms.output.nano_per_1k).value);
+  }
+  return due;
+}
+
+TEST(LedgerProperty, AnswersCostTheirTokensHoweverTheyEnd) {
+  EXPECT_TRUE(rc::check("answers cost f of their tokens at odd prices, at most what was held, once", [] {
+    const auto project = make_project(pool());
+    const auto model = make_base_model(pool());
+    constexpr std::int64_t kCredit = std::int64_t{1} << 50;
+    give_credit(pool(), project, kCredit);
+    for (const char* method : {"inference_input", "inference_output"}) {
+      const auto price = *rc::gen::inRange<std::int64_t>(0, 3'000);
+      pool().transact(Scope::system(), [&](Transaction& tx) {
+        tx.execute("INSERT INTO price (base_model, method, nano_per_1k) VALUES ($1, $2, $3)", {model.name, method, price});
+      });
+    }
+    const auto terms = pool().transact(Scope::project(project.id), [&](Transaction& tx) {
+      return *billing::inference_terms(tx, project.id, model.name);
+    });
+    const auto answers = *rc::gen::resize(20, rc::gen::container<std::vector<Answered>>(any_answer()));
+    const std::int64_t due = end_answers(project, terms, answers);
+    const auto balance = pool().transact(Scope::system(), [&](Transaction& tx) { return Ledger(tx).balance(project.id); });
+    RC_ASSERT(balance.held.value == 0);
+    RC_ASSERT(balance.spent.value == due);
+    RC_ASSERT(balance.available.value == kCredit - due);
+    RC_ASSERT(project_faults(project.id) == "");
+  }));
+  expect_whole_books();
+}
+
 TEST(LedgerProperty, WhereUsageIsCutDoesNotChangeTheBill) {
   const auto project = make_project(pool());
   give_credit(pool(), project, std::int64_t{1} << 60);

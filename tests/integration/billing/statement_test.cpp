@@ -31,6 +31,17 @@ class StatementTest : public BooksTest {
     job = create();
     lease = claim(job);
   }
+  /// Of one of the project's keys, one model or another on the base.
+  void answer(const billing::InferenceTokens& took, int which) {
+    pool().transact(Scope::project(project.id), [&](Transaction& tx) {
+      const auto terms = billing::inference_terms(tx, project.id, model.name);
+      const std::string id = base::make_id("req");
+      const auto hold = billing::hold_inference(tx, project.id, id, *terms, {1'000, 1'000}, std::chrono::seconds(60));
+      billing::settle_inference(tx, *terms, hold, storage::InferenceUsage{id, project.id, key_, which == 0 ? model.name : "ft:" + model.name, took.input, took.output, true});
+    });
+  }
+  const std::string key_ = make_key(pool(), project);
+
   std::vector<JobStatementRow> rows(std::int64_t after = 0, int limit = 100) {
     return system([&](Transaction& tx) { return billing::job_statement_rows(tx, *JobStore(tx).find(job.id), after, limit); });
   }
@@ -246,9 +257,37 @@ TEST_F(StatementTest, TheMonthIsWhatTheAccountDid) {
   EXPECT_EQ(of("2199-01").opening.value, made.closing.value);
   EXPECT_EQ(of("2020-12").closing.value, 0);
   EXPECT_THAT(to_csv(made),
-              HasSubstr("post," + made.lines[1].transfer_id + ",," + job.id + "," + model.name + ",1200,-1200000,8800000,"));
+              HasSubstr("post," + made.lines[1].transfer_id.value_or("none") + ",," + job.id + "," + model.name + ",1200,-1200000,8800000,"));
   for (const char* wrong : {"", "2026", "2026-13", "2026-1", "2026-11-01", "x026-11", "2026-0x"})
     EXPECT_THROW(of(wrong), base::UsageError) << wrong;
+}
+
+/// A day's answers are one line, between what came before and after the last of them.
+TEST_F(StatementTest, TheMonthHasALineOfADaysAnswers) {
+  const std::string month = system([](Transaction& tx) {
+    return tx.execute("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM') AS month").row(0).text("month");
+  });
+  for (int i = 1; i <= 30; ++i) answer({i, 2 * i}, i % 2);
+  give_credit(pool(), project, 5);
+  const auto made = system([&](Transaction& tx) {
+    return billing::monthly_statement(tx, billing::LedgerName::kUsdNano, project.id, month);
+  });
+  ASSERT_GE(made.lines.size(), 3u);
+  ASSERT_LE(made.lines.size(), 4u) << "two days at midnight";
+  EXPECT_EQ(made.lines.back().amount.value, 5);
+  std::int64_t tokens = 0, amount = 0;
+  for (std::size_t i = 1; i + 1 < made.lines.size(); ++i) {
+    EXPECT_FALSE(made.lines[i].transfer_id || made.lines[i].job_id);
+    EXPECT_EQ(made.lines[i].model, model.name);
+    tokens += made.lines[i].tokens.value_or(0);
+    amount += made.lines[i].amount.value;
+  }
+  EXPECT_EQ(tokens, 3 * 465);
+  EXPECT_EQ(amount, -3 * 465 * 1'000);
+  EXPECT_EQ(made.closing.value, 10'000'000 + 5 + amount);
+  EXPECT_EQ(made.held.value, 1'200'000);
+  const auto now = balance();
+  EXPECT_EQ(made.closing.value, now.available.value + now.held.value);
 }
 
 TEST_F(StatementTest, TheExportHasEachTransferOnce) {
@@ -283,6 +322,7 @@ TEST_F(StatementTest, TheExportHasEachTransferOnce) {
 TEST_F(StatementTest, TheDocumentsStatementsRunAndAgree) {
   checkpoint(lease, {100, 300});
   succeed(lease, {100, 300, 600, 1200});
+  answer({3, 4}, 0);
   seal_all();
   const std::string page = base::read_file(std::filesystem::path(FINETUNED_SOURCE_DIR) / "docs" / "billing.md", 1 << 20);
   std::map<std::string, std::string> statements;  // by their first comment's words
@@ -296,7 +336,7 @@ TEST_F(StatementTest, TheDocumentsStatementsRunAndAgree) {
     else
       title.clear();
   }
-  ASSERT_EQ(statements.size(), 7u);
+  ASSERT_EQ(statements.size(), 8u);
   system([&](Transaction& tx) {
     const auto run = [&](const std::string& words) {
       const auto found = std::find_if(statements.begin(), statements.end(),
@@ -312,6 +352,10 @@ TEST_F(StatementTest, TheDocumentsStatementsRunAndAgree) {
     EXPECT_EQ(balances.row(0).integer("cached"), balances.row(0).integer("replayed"));
     EXPECT_EQ(run("I4").row(0).integer("charged"), 1'200'000);
     EXPECT_EQ(run("I5").size(), 2u);
+    const auto answers = run("an answer's tokens");
+    ASSERT_EQ(answers.size(), 1u);
+    EXPECT_EQ(answers.row(0).integer("charged"), 7'000);
+    EXPECT_EQ(answers.row(0).integer("held"), 2'000'000);
     EXPECT_EQ(run("the chain").size(), 0u);
     EXPECT_EQ(run("not sealed").size(), 0u);
   });
@@ -321,7 +365,10 @@ TEST_F(StatementTest, TheDocumentsStatementsRunAndAgree) {
     const std::string& chain = std::find_if(statements.begin(), statements.end(), [](const auto& s) {
                                  return s.first.starts_with("the chain");
                                })->second;
-    EXPECT_EQ(tx.execute(chain.substr(0, chain.rfind(';'))).size(), 1u);
+    EXPECT_EQ(tx.execute(chain.substr(0, chain.rfind(';'))).size(), 2u);
+    tx.execute("UPDATE inference_usage SET prompt_tokens = prompt_tokens + 1");
+    EXPECT_EQ(tx.execute(chain.substr(0, chain.rfind(';'))).size(), 3u);
+    tx.execute("UPDATE inference_usage SET prompt_tokens = prompt_tokens - 1");
     tx.execute("UPDATE transfer SET amount = amount - 1 WHERE kind = 'post'");
   });
 }

@@ -1,5 +1,7 @@
 #include <optional>
 
+#include "billing/ledger.h"
+#include "billing/verify.h"
 #include "storage/inference_usage_store.h"
 #include "tests/integration/gateway/running_gateway.h"
 #include "tests/integration/gateway/scripted_worker.h"
@@ -47,7 +49,35 @@ void die_in_the_middle(WorkerSide& side) {
 
 class GenerationTest : public GatewayTest {
  protected:
-  void SetUp() override { redis::Client(redis_address()).command({"FLUSHALL"}); }
+  void SetUp() override {
+    redis::Client(redis_address()).command({"FLUSHALL"});
+    give_credit(pool(), tenant_.project, kCredit);
+  }
+
+  static constexpr std::int64_t kCredit = 1'000'000'000;
+  /// What the answers cost, once nothing is held any more.
+  std::int64_t spent() {
+    billing::Balance balance;
+    EXPECT_TRUE(eventually([&] {
+      balance = pool().transact(Scope::system(), [&](Transaction& tx) { return billing::Ledger(tx).balance(tenant_.project.id); });
+      return balance.held.value == 0;
+    }, 10)) << balance.held.value << " held";
+    EXPECT_EQ(balance.available.value, balance.credited.value - balance.spent.value);
+    const auto faults = pool().transact(Scope::system(), billing::verify_ledger).faults;
+    EXPECT_TRUE(faults.empty()) << faults.front().detail;
+    return balance.spent.value;
+  }
+  void price(const char* method, const char* nano_per_1k) {
+    const Answer set = send_as(tenant_.admin_key, "POST", "/v1/organization/prices",
+                               std::string(R"({"nano_per_1k":")") + nano_per_1k + R"(","method":")" + method + "\"}");
+    EXPECT_EQ(set.status, 200) << set.body;
+  }
+  std::vector<std::string> transfers() {
+    std::vector<std::string> kinds;
+    const auto page = get("/v1/billing/transfers?limit=100").json();
+    for (const auto& one : page.at("data").as_array()) kinds.push_back(text(one.at("kind")));
+    return kinds;
+  }
 
   std::string chat(const std::string& model, const std::string& more = "") const {
     return R"({"model":")" + model + R"(","messages":[{"role":"user","content":"hi"}])" + more + "}";
@@ -125,6 +155,71 @@ TEST_F(GenerationTest, WithoutAWorkerNothingAnswers) {
   EXPECT_EQ(refused.header("retry-after"), "5");
   EXPECT_EQ(refused.header("x-should-retry"), "true");
   EXPECT_TRUE(usage(0).empty());
+  EXPECT_EQ(spent(), 0);
+  EXPECT_EQ(transfers(), (std::vector<std::string>{"void", "pending", "single"}));
+}
+
+TEST_F(GenerationTest, AnAnswerCostsTheTokensOfItsUsage) {
+  ScriptedWorker worker(base_.name, 1, answer);
+  price("inference_output", "2345");
+  const auto body = ask().json();
+  const std::int64_t input = body.at("usage").at("prompt_tokens").as_int64(), output = body.at("usage").at("completion_tokens").as_int64();
+  EXPECT_EQ(spent(), input * 1'000 + base::price_of(output, 2'345).value);
+  const auto post = get("/v1/billing/transfers").json().at("data").at(0);
+  EXPECT_EQ(post.at("kind"), "post");
+  EXPECT_NE(text(post.at("reason")).find("11 input and 4 output tokens of " + base_.name + " for req"), std::string::npos) << post;
+}
+
+TEST_F(GenerationTest, AStreamCostsTheSame) {
+  ScriptedWorker worker(base_.name, 1, answer);
+  auto wire = streaming(gateway_->port());
+  EXPECT_NE(wire->read_until("0\r\n\r\n"), "");
+  EXPECT_EQ(spent(), 15'000);
+}
+
+TEST_F(GenerationTest, WhereAnswersAreFreeNothingMoves) {
+  ScriptedWorker worker(base_.name, 1, answer);
+  price("inference_input", "0");
+  price("inference_output", "0");
+  EXPECT_EQ(ask().status, 200);
+  EXPECT_EQ(usage(1).size(), 1u);
+  EXPECT_EQ(transfers(), std::vector<std::string>{"single"});
+}
+
+TEST_F(GenerationTest, WithoutCoverNoModelWorks) {
+  ScriptedWorker worker(base_.name, 1, answer);
+  const Tenant poor = make_tenant();
+  const auto ask_as_poor = [&] { return send_as(poor.key, "POST", "/v1/chat/completions", chat(base_.name, R"(,"max_tokens":8)")); };
+  const Answer refused = ask_as_poor();
+  EXPECT_EQ(refused.status, 429) << refused.body;
+  EXPECT_EQ(refused.code(), "insufficient_quota");
+  EXPECT_EQ(refused.header("x-should-retry"), "false");
+  EXPECT_EQ(refused.message(), "This request may cost $0.00052 and the project has $0.00 available: $0.00052 are missing."
+                               " Ask your administrator for credit, or ask for fewer tokens (max_tokens, n).");
+  give_credit(pool(), poor.project, 519'999);
+  EXPECT_EQ(ask_as_poor().code(), "insufficient_quota");
+  EXPECT_EQ(worker.asked(), 0);
+  give_credit(pool(), poor.project, 1);
+  EXPECT_EQ(ask_as_poor().status, 200);
+}
+
+TEST_F(GenerationTest, WhatARunningAnswerMayCostIsHeld) {
+  std::atomic<bool> go_on{false};
+  ScriptedWorker worker(base_.name, 1, [&](WorkerSide& side) {
+    side.request();
+    side.send(Begun{11});
+    side.send(TextPiece{0, "a", {}, 2});
+    eventually([&] { return go_on.load(); }, 10);
+    side.send(ChoiceEnd{0, FinishReason::kStop, 1});
+    side.send(Done{11, 3, "fp_0123456789abcdef"});
+  });
+  auto wire = streaming(gateway_->port());
+  EXPECT_NE(wire->read_until(R"("content":"a")"), "");
+  const auto balance = get("/v1/billing/balances").json().at("data").at(0);
+  EXPECT_EQ(text(balance.at("held")), std::to_string(2 * 512 * 1'000)) << "its context, in and out";
+  go_on = true;
+  EXPECT_NE(wire->read_until("0\r\n\r\n"), "");
+  EXPECT_EQ(spent(), 14'000);
 }
 
 TEST_F(GenerationTest, AFullWorkerIsPassedOver) {
@@ -163,6 +258,7 @@ TEST_F(GenerationTest, AWorkersRefusalIsTheAnswer) {
   EXPECT_EQ(refused.code(), "context_length_exceeded");
   EXPECT_EQ(refused.param(), "messages");
   EXPECT_EQ(worker.asked(), 1);
+  EXPECT_EQ(spent(), 0);
 }
 
 TEST_F(GenerationTest, AWorkerThatDiesBeforeItsAnswerIsReplacedOnce) {
@@ -188,6 +284,7 @@ TEST_F(GenerationTest, AWorkerThatDiesInTheMiddleBreaksTheAnswerOff) {
   EXPECT_EQ(rows[0].prompt, 9);
   EXPECT_EQ(rows[0].completion, 4) << "what had come, by the worker's count and not by pieces";
   EXPECT_FALSE(rows[0].whole);
+  EXPECT_EQ(spent(), 13'000);
 }
 
 TEST_F(GenerationTest, AStreamThatBreaksEndsWithAnError) {
@@ -267,6 +364,7 @@ TEST_F(GenerationTest, AClientThatGoesAwayCancelsItsRequestAndPaysForWhatItHad) 
   EXPECT_EQ(rows[0].prompt, 21);
   EXPECT_EQ(rows[0].completion, 6);
   EXPECT_FALSE(rows[0].whole);
+  EXPECT_EQ(spent(), 27'000);
 }
 
 /// A long prompt cost nothing where its client left before the first token.
@@ -274,7 +372,7 @@ TEST_F(GenerationTest, AClientThatGoesAwayBeforeTheFirstTokenPaysForItsPrompt) {
   std::atomic<int> begun{0};
   ScriptedWorker worker(base_.name, 1, [&](WorkerSide& side) {
     side.request();
-    side.send(Begun{5000});
+    side.send(Begun{500});
     ++begun;
     side.closed_by_gateway();
   });
@@ -290,9 +388,10 @@ TEST_F(GenerationTest, AClientThatGoesAwayBeforeTheFirstTokenPaysForItsPrompt) {
   }
   const auto rows = usage(1);
   ASSERT_EQ(rows.size(), 1u);
-  EXPECT_EQ(rows[0].prompt, 5000);
+  EXPECT_EQ(rows[0].prompt, 500);
   EXPECT_EQ(rows[0].completion, 0);
   EXPECT_FALSE(rows[0].whole);
+  EXPECT_EQ(spent(), 500'000);
 }
 
 /// Its worker is held back by what the sockets take, and cancelled when the client has taken nothing for the time of a write.

@@ -10,6 +10,7 @@
 
 #include "base/ids.h"
 #include "billing/admission.h"
+#include "billing/inference_charge.h"
 #include "billing/ledger.h"
 #include "billing/spend_alerts.h"
 #include "storage/job_leases.h"
@@ -164,6 +165,24 @@ TEST_F(SpendAlertTest, AnotherThresholdIsAnotherAlertAndADeletedOneIsNone) {
   replace(15);
   EXPECT_EQ(metering_.tell_alerts(), 1u);
   EXPECT_EQ(audited().size(), 2u);
+}
+
+/// A gateway died between the hold and the answer's end.
+TEST_F(MeteringTest, GivesBackWhatForgottenRequestsHold) {
+  const auto hold = [&](std::int64_t ago) {
+    tests::pool().transact(Scope::project(project_.id), [&](Transaction& tx) {
+      const auto terms = billing::inference_terms(tx, project_.id, model_.name);
+      const auto held = billing::hold_inference(tx, project_.id, base::make_id("req"), *terms, {10, 10}, std::chrono::seconds(300));
+      tx.execute("UPDATE inference_hold SET expires_at = expires_at - $2::bigint * interval '1 second' WHERE transfer_id = $1::uuid",
+                 {held->transfer_id, ago});
+    });
+  };
+  for (int i = 0; i < 250; ++i) hold(601);
+  hold(590);
+  EXPECT_EQ(metering_.expire_holds(), 250u) << "the longest an answer may take, and five minutes";
+  EXPECT_EQ(balance().held.value, 20'000);
+  EXPECT_EQ(metering_.expire_holds(), 0u);
+  EXPECT_THAT(metering_.reconcile().verification.faults, testing::IsEmpty());
 }
 
 TEST_F(MeteringTest, KeepsARowOfEachReconciliation) {

@@ -216,7 +216,7 @@ TEST_F(OperatorTest, CreditsMakesAndRevokes) {
   for (const char* from : {"2100-01-01", "2020-01-01", "tomorrow"})
     EXPECT_EQ(site_.run({"admin", "prices", "set", "--per-1k", "1", "--from", from}).status, 2) << from;
   EXPECT_EQ(site_.run({"admin", "prices", "set", "--per-1k", "1000001"}).status, 2);
-  EXPECT_EQ(lines_of(site_.run({"admin", "prices", "list"}).out), 4);  // a heading, what the platform began with, these two
+  EXPECT_EQ(lines_of(site_.run({"admin", "prices", "list"}).out), 6);  // a heading, what the platform began with (3), these two
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "nobody", "--amount", "5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "credit", "--project", "default", "--amount", "-5", "--reason", "gift"}).status, 2);
   EXPECT_EQ(site_.run({"admin", "projects", "create", "--organization", "local", "--name", "second"}).status, 0);

@@ -41,6 +41,23 @@ std::string messages_of(const std::string& given) {
   return boost::json::serialize(parse_chat_request(with_messages(given)).messages);
 }
 
+TEST(GenerationRequest, IsBoundedByItsBytesAndTheContext) {
+  const auto of = [](const GenerationRequest& request, std::int64_t context) {
+    const TokenBounds most = most_tokens(request, context);
+    return std::pair(most.input, most.output);
+  };
+  using Bounds = std::pair<std::int64_t, std::int64_t>;
+  const auto text = [](const std::string& more) { return parse_text_request(R"({"model":"m",)" + more + "}"); };
+  EXPECT_EQ(of(text(R"("prompt":"once")"), 1000), (Bounds{3 * 4 + 8, 16}));
+  EXPECT_EQ(of(text(R"("prompt":["once","a"],"n":2,"best_of":2,"max_tokens":5)"), 1000), (Bounds{20 + 11, 2 * 2 * 5})) << "a prompt counts once";
+  EXPECT_EQ(of(text(R"("prompt":[[1,2,3],[4]],"max_tokens":7)"), 1000), (Bounds{4, 14})) << "ids are what they are";
+  EXPECT_EQ(of(text(R"("prompt":["once","a"],"max_tokens":5000)"), 10), (Bounds{20, 20})) << "the context, each";
+  EXPECT_EQ(of(parse_chat_request(chat("")), 100'000).second, inference::kMostNewTokens);
+  EXPECT_EQ(of(parse_chat_request(chat(R"("max_tokens":3,"n":4)")), 100'000).second, 12);
+  const std::string message = R"([{"role":"user","content":"hi"}])";
+  EXPECT_EQ(of(parse_chat_request(chat("")), 100'000).first, 3 * static_cast<std::int64_t>(message.size()) + 2048 + 64);
+}
+
 TEST(GenerationRequest, MayComeToItsPromptAndWhatItAllows) {
   const auto chat = [](const std::string& more) {
     return likely_tokens(parse_chat_request(R"({"model":"m","messages":[{"role":"user","content":"12345"},{"role":"user","content":"678"}])" + more + "}"));
