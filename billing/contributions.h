@@ -42,7 +42,8 @@ void give_up_run(postgres::Transaction& tx, const storage::ContributionRun& run,
 /// again, kMostRunAttempts times. How many were read.
 int measure_runs(postgres::Transaction& tx, int most);
 
-/// Decides one contribution all of whose runs are measured, with its award, in this transaction: half to `prepaid`, half to
+/// Decides one contribution all of whose runs are measured, with its award, in this transaction: by the formula (paired_test.h), at most
+/// what earlier ones have left of the challenge's reward; half to `prepaid`, half to
 /// `escrow`, and the winner is the incumbent. A confirmation vests the escrow, or forfeits it where it does not win again.
 bool decide_one(postgres::Transaction& tx);
 

@@ -192,6 +192,42 @@ TEST_F(ContributionsTest, AWinBeyondTheTargetEarnsTheWholeRewardAndTheNextOneNot
   EXPECT_EQ(find_contribution(second).award_micro, 0);
 }
 
+/// Small steps, each of much of the way that is left, would sum to more than one reward.
+TEST_F(ContributionsTest, ManySmallWinsEarnNoMoreThanTheReward) {
+  double incumbent = 3.0;  // the target is 1.0
+  std::int64_t sum = 0, by_formula = 0;
+  for (int step = 1; step <= 5; ++step) {
+    const double next = incumbent - 0.35;
+    const std::string id = submit(recipe(8 + step));
+    verify(id, [&](const auto& run) {
+      return (run.of_incumbent ? incumbent : next) + static_cast<double>(run.seed % 3) / 1000 * (run.of_incumbent ? 2 : 1);
+    });
+    const Contribution won = find_contribution(id);
+    ASSERT_EQ(won.state, "won") << step << ": " << won.reason.value_or("");
+    by_formula += static_cast<std::int64_t>(static_cast<double>(kReward) * 0.35 / (incumbent - 1.0));
+    sum += won.award_micro;
+    EXPECT_LE(sum, kReward) << step;
+    EXPECT_EQ(points().credited.value + pending(), sum);
+    incumbent = next;
+  }
+  EXPECT_GT(by_formula, kReward) << "without the bound they had earned more";
+  EXPECT_EQ(sum, kReward);
+}
+
+TEST_F(ContributionsTest, WhatWasForfeitedCanBeEarnedAgain) {
+  const std::string first = submit(recipe(16));
+  verify(first, losses(0.5));
+  EXPECT_EQ(find_contribution(first).award_micro, kReward);
+  system([&](Transaction& tx) { tx.execute("UPDATE contribution SET confirm_asked_at = clock_timestamp() WHERE id = $1", {first}); });
+  verify(first, [](const auto& run) { return 3.0 + static_cast<double>(run.seed % 7) / 100; }, 2);
+  const Contribution forfeited = find_contribution(first);
+  ASSERT_TRUE(forfeited.forfeited_at);
+  const std::string second = submit(recipe(32));
+  verify(second, [](const auto& run) { return (run.of_incumbent ? 3.0 : 0.5) + static_cast<double>(run.seed) / 1000 * (run.of_incumbent ? 2 : 1); });
+  EXPECT_EQ(find_contribution(second).award_micro, forfeited.escrow_micro);
+  EXPECT_EQ(points().credited.value + pending(), kReward);
+}
+
 TEST_F(ContributionsTest, OfAccuracyMoreIsBetter) {
   make_challenge("valid_mean_token_accuracy", 1.0, 0.01);
   const std::string id = submit(recipe(16));
