@@ -143,38 +143,53 @@ void add_credit_limit(CLI::App& admin, const ProgramOptions& options) {
   });
 }
 
+struct CorrectionArguments {
+  std::string transfer, amount, reason, id;
+};
+
+std::string in_words(billing::LedgerName ledger, billing::Amount amount) {
+  return ledger == billing::LedgerName::kUsdNano ? base::format_dollars(amount) : base::format_points(amount.value);
+}
+
+/// What is left to the account; in words, with what was done.
+std::string correct(Transaction& tx, const std::string& id, const CorrectionArguments& arguments) {
+  const auto corrected = billing::Ledger(tx).find(arguments.transfer);
+  if (!corrected) throw base::UsageError("there is no transfer " + arguments.transfer + " to correct (ledger export shows their ids)");
+  const bool dollars = corrected->ledger == billing::LedgerName::kUsdNano;
+  const billing::Amount amount = dollars ? base::parse_dollars(arguments.amount) : billing::Amount{base::parse_points(arguments.amount)};
+  if (amount.value == 0) throw base::UsageError("--amount must be more than nothing");
+  if (corrected->credit_account == to_string(billing::AccountKind::kEscrow))
+    throw base::UsageError("transfer " + arguments.transfer + " is points that are not spendable: have them verified again"
+                           " (admin challenges confirm), or correct the transfer that vests them");
+  billing::Ledger ledger(tx, corrected->ledger);
+  const bool is_new = ledger.correct(id, arguments.transfer, amount, arguments.reason);
+  if (is_new && corrected->debit_account == to_string(billing::AccountKind::kEscrow))  // nothing would ever vest them there
+    ledger.move_between(base::make_uuid(), corrected->project_id, billing::AccountKind::kEscrow, billing::AccountKind::kFunding, amount,
+                        arguments.reason);
+  const auto project = OrganizationStore(tx).find_project(corrected->project_id);
+  if (is_new)
+    audit(tx, project->organization_id, project->id, "transfer.corrected",
+          {{"id", arguments.transfer},
+           {"data", {{"correction", id}, {"amount", std::to_string(amount.value)}, {"reason", arguments.reason}}}});
+  return "corrected " + arguments.transfer + " by " + in_words(corrected->ledger, amount) + " (transfer " + id + "); available " +
+         in_words(corrected->ledger, ledger.balance(project->id).available);
+}
+
 void add_correction(CLI::App& admin, const ProgramOptions& options) {
-  struct Arguments {
-    std::string transfer, amount, reason, id;
-  };
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App& command = *admin.add_subcommand("correct", "move money of a credit or a charge back, by a transfer that names it");
+  auto arguments = std::make_shared<CorrectionArguments>();
+  CLI::App& command = *admin.add_subcommand("correct", "move money or points of a transfer back, by a transfer that names it");
   command.add_option("transfer", arguments->transfer, "the one that was wrong (ledger export shows their ids)")->required();
-  command.add_option("--amount", arguments->amount, "dollars; with earlier corrections at most what it moved")->required();
+  command.add_option("--amount", arguments->amount, "dollars, or points of a transfer of points; with earlier corrections at most what it moved")
+      ->required();
   command.add_option("--reason", arguments->reason, "stands in the ledger")->required();
   command.add_option("--id", arguments->id, "of the correction (UUID): repeated with the same one, this corrects once");
   command.callback([arguments, &options] {
-    const base::NanoDollars amount = base::parse_dollars(arguments->amount);
-    if (amount.value == 0) throw base::UsageError("--amount must be more than nothing");
     const std::string id = arguments->id.empty() ? base::make_uuid() : arguments->id;
     for (const std::string& given : {id, arguments->transfer})
       if (!base::is_uuid(given)) throw base::UsageError("'" + given + "' is no transfer's id: a UUID in lower case");
     Pool pool = connect(options);
     try {
-      const billing::Balance balance = pool.transact(Scope::system(), [&](Transaction& tx) {
-        billing::Ledger ledger(tx);
-        const bool is_new = ledger.correct(id, arguments->transfer, amount, arguments->reason);
-        const std::string project_id = ledger.find(id)->project_id;
-        const auto project = OrganizationStore(tx).find_project(project_id);
-        const billing::Balance left = ledger.balance(project_id);
-        if (is_new)
-          audit(tx, project->organization_id, project_id, "transfer.corrected",
-                {{"id", arguments->transfer},
-                 {"data", {{"correction", id}, {"amount", std::to_string(amount.value)}, {"reason", arguments->reason}}}});
-        return left;
-      });
-      std::cout << "corrected " << arguments->transfer << " by " << base::format_dollars(amount) << " (transfer " << id
-                << "); available " << base::format_dollars(balance.available) << "\n";
+      std::cout << pool.transact(Scope::system(), [&](Transaction& tx) { return correct(tx, id, *arguments); }) << "\n";
     } catch (const billing::TransferConflict& error) {
       throw base::UsageError(error.what());
     } catch (const billing::InsufficientFunds& error) {

@@ -5,7 +5,9 @@
 #include <fstream>
 
 #include "base/files.h"
+#include "base/ids.h"
 #include "base/sealing.h"
+#include "billing/ledger.h"
 #include "storage/model_store.h"
 #include "tests/integration/platform/tiny_model.h"
 #include "tests/integration/supervisor/program.h"
@@ -176,6 +178,39 @@ TEST_F(OperatorTest, BootstrapsOnceWithTheKeptKeys) {
   EXPECT_THAT(second.out, HasSubstr("$10.00"));  // credited once
   EXPECT_EQ(base::read_file(keys, kMostBytes), kept);
   EXPECT_EQ(lines_of(site_.run({"admin", "keys", "list"}).out), 3);  // a heading, two keys
+}
+
+TEST_F(OperatorTest, CorrectsPoints) {
+  using billing::AccountKind;
+  site_.run({"admin", "bootstrap", "--organization", "local", "--project", "default"});
+  const std::string award = base::make_uuid(), waiting = base::make_uuid(), vested = base::make_uuid();
+  const auto escrowed = [&](const std::string& project) {
+    return site_.pool().transact(Scope::system(), [&](Transaction& tx) {
+      return billing::Ledger(tx, billing::LedgerName::kPointsMicro).escrowed(project).value;
+    });
+  };
+  const std::string project = site_.pool().transact(Scope::system(), [&](Transaction& tx) {
+    const std::string id = tx.execute("SELECT id FROM project WHERE name = 'default'").row(0).text("id");
+    billing::Ledger points(tx, billing::LedgerName::kPointsMicro);
+    points.move_between(award, id, AccountKind::kFunding, AccountKind::kPrepaid, {2'500'000}, "award");
+    points.move_between(waiting, id, AccountKind::kFunding, AccountKind::kEscrow, {1'250'000}, "award, to vest");
+    points.move_between(vested, id, AccountKind::kEscrow, AccountKind::kPrepaid, {1'000'000}, "vested");
+    return id;
+  });
+  const auto correct = [&](const std::string& transfer, const std::string& amount) {
+    return site_.run({"admin", "correct", transfer, "--amount", amount, "--reason", "too much"});
+  };
+  const Outcome corrected = correct(award, "0.5");
+  EXPECT_EQ(corrected.status, 0) << corrected.err;
+  EXPECT_THAT(corrected.out, AllOf(HasSubstr("corrected " + award + " by 0.5 points"), HasSubstr("available 3 points")));
+  EXPECT_THAT(correct(award, "2.000001").err, HasSubstr("more than what is left"));
+  EXPECT_THAT(correct(waiting, "0.25").err, HasSubstr("not spendable"));
+  EXPECT_THAT(correct(vested, "1").out, HasSubstr("available 2 points"));
+  EXPECT_EQ(escrowed(project), 250'000) << "what waits is still there, and nothing else";
+  EXPECT_THAT(correct(award, "2").out, HasSubstr("available 0 points"));
+  EXPECT_EQ(correct(base::make_uuid(), "1").status, 2);
+  const Outcome verified = site_.run({"ledger", "verify"});
+  EXPECT_THAT(verified.out, HasSubstr(": 0 faults")) << verified.out << verified.err;
 }
 
 TEST_F(OperatorTest, CreditsMakesAndRevokes) {
