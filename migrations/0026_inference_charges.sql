@@ -1,5 +1,5 @@
 -- Chats and completions are charged: the prices of their tokens, what is held while they are answered, and their usage in the
--- ledger's chain.
+-- ledger's chain. At the end, an index for jobs that are still to be ended.
 
 -- The platform's one price a token, of what goes in and of what comes out. It holds from this migration on: nothing was charged before.
 INSERT INTO price (method, nano_per_1k, valid_from) VALUES
@@ -67,3 +67,6 @@ AS $$ SELECT convert_to('FTI1', 'UTF8') || '\x01'::bytea
    || sha256(convert_to(u.request_id, 'UTF8')) || sha256(convert_to(u.project_id, 'UTF8'))
    || sha256(convert_to(u.api_key_id, 'UTF8')) || sha256(convert_to(u.model, 'UTF8'))
    || coalesce(sha256(convert_to(u.base_model, 'UTF8')), decode(repeat('00', 32), 'hex')) $$;
+
+-- Jobs of archived projects are ended batch by batch (billing/archiving.h): those that have not ended are found without the others.
+CREATE INDEX job_unfinished ON job (project_id, seq) WHERE finished_at IS NULL;

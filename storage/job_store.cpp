@@ -148,13 +148,6 @@ std::optional<Job> JobStore::request_cancel(const std::string& id) {
   return find(id);
 }
 
-std::vector<std::string> JobStore::unfinished_of(const std::string& project_id) {
-  const auto rows = tx_.execute("SELECT id FROM job WHERE project_id = $1 AND finished_at IS NULL ORDER BY seq FOR UPDATE", {project_id});
-  std::vector<std::string> ids;
-  for (std::size_t i = 0; i < rows.size(); ++i) ids.push_back(rows.row(i).text("id"));
-  return ids;
-}
-
 std::optional<Job> JobStore::request_pause(const std::string& id) {
   const auto job = find_locked(id);
   if (!job) return job;

@@ -54,8 +54,6 @@ class JobStore {
   /// validating_files, queued, paused -> cancelled at once; running -> asks the worker to stop. Empty: no such job. A job that
   /// has ended already comes back unchanged. Settle it where it is terminal now (billing::settle_job).
   std::optional<Job> request_cancel(const std::string& id);
-  /// Jobs of a project that have not ended, oldest first, locked before any account is. System scope.
-  std::vector<std::string> unfinished_of(const std::string& project_id);
   /// queued -> paused at once; running -> asks the worker to stop there; one that the storage failed stays paused until
   /// resume(). Empty: no such job. One in another state comes back unchanged.
   std::optional<Job> request_pause(const std::string& id);

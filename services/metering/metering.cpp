@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "billing/archiving.h"
 #include "billing/inference_charge.h"
 #include "billing/sealer.h"
 #include "billing/settlement.h"
@@ -24,7 +25,7 @@ using postgres::Transaction;
 constexpr int kMostSettled = 100;
 constexpr int kMostSealed = 2'000;
 constexpr int kMostAlerts = 100;
-constexpr int kMostExpired = 100, kMostExpiryRounds = 10;
+constexpr int kBatch = 100, kMostBatches = 10;  // of what others left open, in one turn
 constexpr std::chrono::milliseconds kReplayLimit{300'000};  // it reads every transfer
 
 constexpr std::string_view kInsertReconciliation = R"(
@@ -34,6 +35,14 @@ constexpr std::string_view kInsertReconciliation = R"(
 // Old rows go: a site that reconciles each minute keeps a week.
 constexpr std::string_view kForgetOldReconciliations = R"(
     DELETE FROM reconciliation WHERE seq <= (SELECT max(seq) FROM reconciliation) - 10080)";
+
+/// Until a batch was not full, a transaction each; how many in all.
+template <class Batch>
+std::size_t in_batches(postgres::Pool& pool, const Batch& batch) {
+  std::size_t done = 0, more = kBatch;
+  for (int turn = 0; turn < kMostBatches && more == kBatch; ++turn) done += more = pool.transact(Scope::system(), batch);
+  return done;
+}
 
 std::string details_of(const billing::LedgerVerification& verification) {
   json::array faults;
@@ -67,6 +76,7 @@ void Metering::run(const std::stop_token& stop) {
     if (Clock::now() >= alerts_due) {
       attempt("spend alerts", [this] { tell_alerts(); });
       attempt("expiring holds", [this] { expire_holds(); });
+      attempt("archived projects' jobs", [this] { end_archived_jobs(); });
       alerts_due = Clock::now() + options_.alert_pause;
     }
     if (Clock::now() < reconciliation_due) continue;
@@ -101,14 +111,18 @@ std::size_t Metering::tell_alerts() {
 }
 
 std::size_t Metering::expire_holds() {
-  std::size_t expired = 0, more = kMostExpired;
-  for (int round = 0; round < kMostExpiryRounds && more == kMostExpired; ++round) {
-    more = pool_.transact(Scope::system(), [](Transaction& tx) { return billing::expire_inference_holds(tx, kMostExpired); });
-    expired += more;
-  }
+  const std::size_t expired =
+      in_batches(pool_, [](Transaction& tx) { return billing::expire_inference_holds(tx, kBatch); });
   if (expired > 0)
     base::log_warn("requests had left their holds open", {{"holds", static_cast<std::int64_t>(expired)}});
   return expired;
+}
+
+std::size_t Metering::end_archived_jobs() {
+  const std::size_t ended =
+      in_batches(pool_, [](Transaction& tx) { return billing::end_archived_jobs(tx, std::nullopt, kBatch); });
+  if (ended > 0) base::log_info("jobs of archived projects were ended", {{"jobs", static_cast<std::int64_t>(ended)}});
+  return ended;
 }
 
 billing::LedgerVerification Metering::verify() {

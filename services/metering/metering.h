@@ -23,7 +23,7 @@ struct MeteringOptions {
   std::chrono::milliseconds alert_pause{10'000};
 };
 
-/// Keeps the books: tells of reached spend alerts; gives back what forgotten requests hold; seals new transfers into the chains and signs their ends; settles ended jobs that were left open, replays
+/// Keeps the books: tells of reached spend alerts; gives back what forgotten requests hold; ends what archived projects left; seals new transfers into the chains and signs their ends; settles ended jobs that were left open, replays
 /// the ledger against its cached balances and usage against jobs, and keeps a row of each reconciliation. Faults are logged as
 /// errors, one line each: nothing is repaired by itself. Several may run: one seals at a time.
 class Metering {
@@ -39,6 +39,8 @@ class Metering {
   std::size_t tell_alerts();
   /// What requests hold whose gateway died (billing/inference_charge.h); at most 1,000.
   std::size_t expire_holds();
+  /// Jobs of archived projects that are not ended yet (billing/archiving.h); at most 1,000.
+  std::size_t end_archived_jobs();
   /// Hashes what was sealed since the last one again; all of the chains in the first one of this object and of each day (UTC).
   Reconciliation reconcile();
 

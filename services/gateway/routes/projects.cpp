@@ -1,12 +1,13 @@
-#include "billing/settlement.h"
+#include "billing/archiving.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/admin_shapes.h"
 #include "services/gateway/body_fields.h"
 #include "services/gateway/job_request.h"
+#include "services/gateway/key_cache.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/routes.h"
 #include "storage/postgres/errors.h"
-#include "storage/job_store.h"
+#include "storage/postgres/pool.h"
 
 namespace finetuned::gateway {
 
@@ -66,23 +67,24 @@ json::object update_project(Transaction& tx, const Request& request) {
   return project_shape(project);
 }
 
-/// Nobody could cancel them later: what waits ends here with its hold, what runs is told to stop, and pays what it committed.
-void cancel_jobs(Transaction& tx, const std::string& project_id) {
-  storage::JobStore jobs(tx);
-  for (const std::string& id : jobs.unfinished_of(project_id)) {
-    const auto after = jobs.request_cancel(id);
-    if (after && storage::is_terminal(after->state)) billing::settle_job(tx, id);
-  }
+/// A batch a transaction. What a crash leaves, and what are more than these, the metering role ends.
+void end_jobs(const Platform& platform, const std::string& project_id) {
+  constexpr int kBatch = 100, kMostBatches = 20;
+  for (int batch = 0; batch < kMostBatches; ++batch)
+    if (platform.database.transact(postgres::Scope::system(), [&](Transaction& tx) {
+          return billing::end_archived_jobs(tx, project_id, kBatch);
+        }) < kBatch)
+      return;
 }
 
-/// Its keys open nothing from the commit on: authentication asks the project each time. Archiving twice changes nothing.
+/// Its keys open nothing from the commit on: authentication asks the project each time. No job is created either (admission.h), and those
+/// that are there end behind it. Archiving twice changes nothing.
 json::object archive_project(Transaction& tx, const Request& request) {
   const storage::Project project = own_project(tx, request);
   const auto locked = OrganizationStore(tx).lock_project_of(project.organization_id, project.id);
   if (locked && locked->archived_at) return project_shape(*locked);
   OrganizationStore(tx).archive_project(project.id);
   tx.execute("UPDATE challenge SET closed_at = clock_timestamp() WHERE project_id = $1 AND closed_at IS NULL", {project.id});
-  cancel_jobs(tx, project.id);
   const storage::Project archived = own_project(tx, request);
   audit(tx, request, "project.archived", {{"id", project.id}}, project.id);
   return project_shape(archived);
@@ -95,7 +97,13 @@ void add_project_routes(Router& router, const Platform& platform) {
   add_admin_create_route(router, platform, "/v1/organization/projects", create_project);
   add_admin_route(router, platform, "GET", "/v1/organization/projects/{project_id}", get_project);
   add_admin_route(router, platform, "POST", "/v1/organization/projects/{project_id}", update_project);
-  add_admin_route(router, platform, "POST", "/v1/organization/projects/{project_id}/archive", archive_project);
+  router.add("POST", "/v1/organization/projects/{project_id}/archive", Access::kAdmin, [&platform](const Request& request) {
+    const json::object archived = platform.database.transact(postgres::Scope::system(),
+                                                             [&](Transaction& tx) { return archive_project(tx, request); });
+    platform.keys.forget_all();
+    end_jobs(platform, request.params.at(0));
+    return json_response(archived);
+  });
 }
 
 }  // namespace finetuned::gateway

@@ -9,12 +9,16 @@
 #include <thread>
 
 #include "base/ids.h"
+#include "base/errors.h"
 #include "billing/admission.h"
+#include "billing/archiving.h"
 #include "billing/inference_charge.h"
 #include "billing/ledger.h"
+#include "billing/settlement.h"
 #include "billing/spend_alerts.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
+#include "storage/organization_store.h"
 #include "storage/spend_store.h"
 #include "storage/webhook_store.h"
 #include "tests/integration/support/services.h"
@@ -177,12 +181,53 @@ TEST_F(MeteringTest, GivesBackWhatForgottenRequestsHold) {
                  {held->transfer_id, ago});
     });
   };
-  for (int i = 0; i < 250; ++i) hold(601);
-  hold(590);
-  EXPECT_EQ(metering_.expire_holds(), 250u) << "the longest an answer may take, and five minutes";
+  for (int i = 0; i < 120; ++i) hold(601);  // the longest an answer may take, and five minutes
+  hold(200);
+  EXPECT_EQ(metering_.expire_holds(), 120u);
   EXPECT_EQ(balance().held.value, 20'000);
   EXPECT_EQ(metering_.expire_holds(), 0u);
   EXPECT_THAT(metering_.reconcile().verification.faults, testing::IsEmpty());
+}
+
+/// The gateway died behind the commit that archived a project, or in the middle of its jobs.
+TEST_F(MeteringTest, EndsTheJobsThatAnArchivedProjectLeft) {
+  const auto file = tests::make_counted_file(tests::pool(), project_, model_, std::vector<std::uint32_t>(4, 20));
+  const auto create = [&] {
+    return tests::pool().transact(Scope::project(project_.id), [&](Transaction& tx) {
+      return billing::create_job(tx, tests::new_job(project_, model_, file));
+    });
+  };
+  const auto count = [&](const std::string& which) {
+    return tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      return tx.execute("SELECT count(*) AS n FROM job WHERE project_id = $1 AND " + which, {project_.id}).row(0).integer("n");
+    });
+  };
+  const auto running = create();
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+    tx.execute("UPDATE job SET queued_at = '2000-01-01' WHERE id = $1", {running.id});
+    ASSERT_EQ(storage::JobLeases(tx).claim("test", 3600)->job.id, running.id);
+  });
+  tests::pool().transact(Scope::project(project_.id), [&](Transaction& tx) {
+    billing::Creations creations(tx);
+    for (int i = 0; i < 230; ++i) creations.create(tests::new_job(project_, model_, file));
+  });
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) { storage::JobStore(tx).request_pause(create().id); });
+  EXPECT_EQ(metering_.end_archived_jobs(), 0u) << "nothing is archived";
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) { storage::OrganizationStore(tx).archive_project(project_.id); });
+  EXPECT_THROW(create(), base::ApiError);
+  EXPECT_EQ(tests::pool().transact(Scope::system(), [&](Transaction& tx) { return billing::end_archived_jobs(tx, project_.id, 100); }), 100u);
+  EXPECT_EQ(count("state = 'cancelled'"), 99) << "a batch, of which the first one runs";
+  EXPECT_EQ(balance().held.value, 133 * 80'000);
+  EXPECT_EQ(metering_.end_archived_jobs(), 132u);
+  EXPECT_EQ(metering_.end_archived_jobs(), 0u);
+  EXPECT_EQ(count("state = 'cancelled' AND settled_at IS NOT NULL"), 231);
+  EXPECT_EQ(count("state = 'running' AND cancel_requested_at IS NOT NULL"), 1);
+  EXPECT_EQ(balance().held.value, 80'000) << "what runs, until its worker has stopped";
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+    ASSERT_TRUE(storage::JobLeases(tx).finish_cancelled({running.id, 1}));
+    billing::settle_job(tx, running.id);
+  });
+  EXPECT_EQ(balance().available.value, 1'000'000'000);
 }
 
 TEST_F(MeteringTest, KeepsARowOfEachReconciliation) {
