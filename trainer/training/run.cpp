@@ -93,7 +93,7 @@ class Run {
       if (!metrics) return finish(true);
       measure(*metrics, seconds_since(start));
       steps_.push_back(*metrics);
-      if (!conclude()) return finish(true);
+      if (!conclude() || step == config_.stop_after) return finish(true);
       if (team_.leads() && step < plan_.told.total_steps && keeper_.state_due(step)) keeper_.keep_state(state(keeper_.take_buffers()));
     }
     return finish(false);

@@ -132,6 +132,7 @@ struct RunConfig {
   std::filesystem::path state_file;      ///< where a run that is stopped leaves what it needs to go on; empty: nowhere
   std::int64_t state_steps = 0;          ///< and one that may be killed, each so many steps; 0: not by steps
   std::int64_t state_seconds = 0;        ///< and at the first whole step so long after the last time; 0: not by time
+  std::int64_t stop_after = 0;           ///< ends behind this step as a run that is stopped there; 0: not by its step
   std::filesystem::path resume_from;     ///< the `state_file` of this run when it was stopped; empty: begin
 };
 

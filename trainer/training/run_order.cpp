@@ -46,12 +46,12 @@ void each_field(Config& config, const Each& each) {
   auto& [base_directory, base_name, out_directory, init_adapter, full_parameter, lora_rank, lora_alpha, lora_dropout,
          use_rslora, target_modules, learning_rate, lr_scheduler, warmup_ratio, weight_decay, max_grad_norm, batch_size, epochs,
          max_steps, checkpoint_steps, checkpoint_epochs, validation_steps, shuffle, seed, max_seq_length, micro_batch_tokens,
-         recompute, memory_limit_bytes, dtype, device, threads, state_file, state_steps, state_seconds, resume_from] = config;
+         recompute, memory_limit_bytes, dtype, device, threads, state_file, state_steps, state_seconds, stop_after, resume_from] = config;
   const auto all = [&each](auto&... fields) { (each(fields), ...); };
   all(base_directory, base_name, out_directory, init_adapter, full_parameter, lora_rank, lora_alpha, lora_dropout, use_rslora,
       target_modules, learning_rate, lr_scheduler, warmup_ratio, weight_decay, max_grad_norm, batch_size, epochs, max_steps,
       checkpoint_steps, checkpoint_epochs, validation_steps, shuffle, seed, max_seq_length, micro_batch_tokens, recompute,
-      memory_limit_bytes, dtype, device, threads, state_file, state_steps, state_seconds, resume_from);
+      memory_limit_bytes, dtype, device, threads, state_file, state_steps, state_seconds, stop_after, resume_from);
 }
 
 }  // namespace

@@ -100,6 +100,13 @@ RunState read_run_state(const fs::path& file) {
   return state;
 }
 
+std::string trained_sha256(const RunState& state) {
+  base::Sha256 hash;
+  for (const std::vector<float>* part : {&state.values, &state.first, &state.second})
+    hash.update(part->data(), part->size() * sizeof(float));
+  return hash.hex();
+}
+
 void check_origin(const RunState::Origin& saved, const RunState::Origin& present) {
   std::string other;
   const auto compare = [&](const char* name, const std::string& one, const std::string& now) {

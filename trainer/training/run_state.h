@@ -38,6 +38,9 @@ void write_run_state(const std::filesystem::path& file, const RunState& state);
 /// Throws base::FileError, and StateRefused for a file that is missing, damaged, or of another version of the format.
 RunState read_run_state(const std::filesystem::path& file);
 
+/// SHA-256 of what was trained: the values, and AdamW's moments. Two runs that came to the same have the same from here on.
+std::string trained_sha256(const RunState& state);
+
 /// Throws StateRefused, naming what differs.
 void check_origin(const RunState::Origin& saved, const RunState::Origin& present);
 

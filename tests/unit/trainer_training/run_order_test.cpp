@@ -17,7 +17,7 @@ RunConfig unlike_the_default() {
     auto& [base_directory, base_name, out_directory, init_adapter, full_parameter, lora_rank, lora_alpha, lora_dropout, use_rslora,
            target_modules, learning_rate, lr_scheduler, warmup_ratio, weight_decay, max_grad_norm, batch_size, epochs, max_steps,
            checkpoint_steps, checkpoint_epochs, validation_steps, shuffle, seed, max_seq_length, micro_batch_tokens, recompute,
-           memory_limit_bytes, dtype, device, threads, state_file, state_steps, state_seconds, resume_from] = config;
+           memory_limit_bytes, dtype, device, threads, state_file, state_steps, state_seconds, stop_after, resume_from] = config;
     base_directory = "/a base";
     base_name = "name";
     out_directory = "/out";
@@ -51,6 +51,7 @@ RunConfig unlike_the_default() {
     state_file = "/state";
     state_steps = 20;
     state_seconds = 21;
+    stop_after = 22;
     resume_from = "/state before";
   };
   RunConfig config;
@@ -62,8 +63,8 @@ RunConfig unlike_the_default() {
 template <class Each>
 void each_pair(const RunConfig& one, const RunConfig& other, const Each& each) {
   const auto fields = [](const RunConfig& config) {
-    const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, aa, bb, cc, dd, ee, ff, gg, hh] = config;
-    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, aa, bb, cc, dd, ee, ff, gg, hh);
+    const auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, aa, bb, cc, dd, ee, ff, gg, hh, ii] = config;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, aa, bb, cc, dd, ee, ff, gg, hh, ii);
   };
   const auto all_of_one = fields(one), all_of_other = fields(other);
   [&]<std::size_t... At>(std::index_sequence<At...>) {
