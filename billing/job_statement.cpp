@@ -17,7 +17,7 @@ constexpr char kRows[] =
     " FROM usage u CROSS JOIN LATERAL (SELECT lower(u.steps) + place - 1 AS step, tokens"
     "   FROM unnest(u.step_tokens) WITH ORDINALITY AS each (tokens, place)"
     "  UNION ALL SELECT upper(u.steps) - 1, u.tokens_cum WHERE u.step_tokens IS NULL) s"
-    " LEFT JOIN LATERAL (SELECT id FROM job_checkpoint WHERE job_id = u.job_id AND step >= upper(u.steps) - 1"
+    " LEFT JOIN LATERAL (SELECT id FROM job_checkpoint WHERE job_id = u.job_id AND step >= upper(u.steps) - 1 AND distrusted_at IS NULL"
     "  ORDER BY step LIMIT 1) c ON true"
     " WHERE u.job_id = $1 AND u.metric = 'trained_tokens' AND u.steps && int8range($2::bigint, $2::bigint + $3::bigint + 1)"
     " AND s.step >= $2 ORDER BY s.step LIMIT $3::bigint + 1";

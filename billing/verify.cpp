@@ -180,6 +180,7 @@ LedgerVerification verify_ledger(postgres::Transaction& tx) {
     const auto offender = tx.execute(rule.sql);
     if (!offender.empty()) verification.faults.push_back({rule.name, offender.row(0).text("detail")});
   }
+  verify_donations(tx, verification);
   return verification;
 }
 

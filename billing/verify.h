@@ -12,7 +12,7 @@ namespace finetuned::billing {
 
 /// One broken rule: the first bad row of its kind, and what is wrong with it.
 struct LedgerFault {
-  std::string rule;  ///< `I1`..`I5` as in verify_ledger, `chain`, `head`, `audit`
+  std::string rule;  ///< `I1`..`I6` as in verify_ledger, `chain`, `head`, `audit`
   std::string detail;
 };
 
@@ -31,8 +31,12 @@ struct LedgerVerification {
 /// no transfer leaves its ledger or its project; I2 no prepaid account owes more than its credit limit; I3 cached balances are the replay of the
 /// transfers; I4 a settled job's hold is resolved by exactly one transfer, an unfinished one's by none, a request's by one or is waited
 /// for, and what resolves or corrects a transfer fits it; I5 a job's usage is its trained tokens and its charge their price, range by
-/// range; a request's charge is the price of its usage. System scope.
+/// range; a request's charge is the price of its usage; I6 (verify_donations). System scope.
 LedgerVerification verify_ledger(postgres::Transaction& tx);
+
+/// I6: what donated workers earned is the price of the steps that are recorded, each transfer moves what its row says, a
+/// verdict moves what waited for it, and nothing else lies in their escrow.
+void verify_donations(postgres::Transaction& tx, LedgerVerification& verification);
 
 /// A place in a chain, and the hash there.
 struct ChainPlace {

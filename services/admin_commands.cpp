@@ -10,10 +10,10 @@
 #include "services/bootstrap.h"
 #include "services/cli/api_commands.h"
 #include "services/operator_commands.h"
+#include "services/worker_commands.h"
 #include "storage/audit_store.h"
 #include "storage/key_store.h"
 #include "storage/organization_store.h"
-#include "storage/worker_store.h"
 
 namespace finetuned::services {
 
@@ -302,18 +302,6 @@ void add_projects(CLI::App& admin, const ProgramOptions& options) {
   });
 }
 
-void add_workers(CLI::App& admin, const ProgramOptions& options) {
-  CLI::App& command = *admin.add_subcommand("workers", "who trains: workers of the last day, and the jobs that they have");
-  command.callback([&options] {
-    Pool pool = connect(options);
-    const auto workers = pool.transact(Scope::system(), [](Transaction& tx) { return storage::WorkerStore(tx).list(); });
-    std::printf("%-30s %-40s %-6s %s\n", "worker", "device", "state", "job");
-    for (const storage::WorkerRow& worker : workers)
-      std::printf("%-30s %-40s %-6s %s\n", worker.name.c_str(), worker.device.c_str(), worker.alive ? "up" : "silent",
-                  worker.job_id.value_or("-").c_str());
-  });
-}
-
 }  // namespace
 
 storage::Project find_project(Transaction& tx, const std::string& id_or_name) {
@@ -342,7 +330,7 @@ void add_admin_commands(CLI::App& app, const ProgramOptions& options) {
   add_price_commands(admin, options);
   add_projects(admin, options);
   add_quota_commands(admin, options);
-  add_workers(admin, options);
+  add_worker_commands(admin, options);
   add_reseal_command(admin, options);
   cli::add_admin_challenges_commands(admin);
 }

@@ -160,6 +160,7 @@ int run_worker(const base::Settings& settings) {
   sweep_objects(store);
   worker::WorkerOptions options;
   options.name = process_name();
+  options.known_as = options.name.substr(0, options.name.rfind(':'));  // the machine's own, whatever process it is
   options.scratch_directory = jobs_directory(settings);
   options.link.lease_seconds = settings.worker.lease_seconds;
   options.link.heartbeat = seconds(settings.worker.heartbeat_seconds);

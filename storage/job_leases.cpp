@@ -78,7 +78,7 @@ std::optional<ClaimedJob> JobLeases::claim(const std::string& worker, std::int64
       if ((job = share.begin_run(turn, worker, lease_seconds))) break;
   if (!job) return std::nullopt;
   const JobLease lease{job->id, job->lease_epoch};
-  return ClaimedJob{std::move(*job), lease};
+  return ClaimedJob{.job = std::move(*job), .lease = lease};
 }
 
 std::optional<std::string> JobLeases::next_base_directory() {
@@ -115,7 +115,9 @@ bool JobLeases::add_checkpoint(const JobLease& lease, const NewCheckpoint& check
   if (rows.empty()) return false;
   const auto inserted = tx_.execute(
       "INSERT INTO job_checkpoint (id, job_id, project_id, step, trained_tokens, model_name, metrics, objects, sha256)"
-      " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9::jsonb) ON CONFLICT (job_id, step) DO NOTHING",
+      " VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8::jsonb, $9::jsonb) ON CONFLICT (job_id, step) DO UPDATE SET"
+      " trained_tokens = excluded.trained_tokens, metrics = excluded.metrics, objects = excluded.objects, sha256 = excluded.sha256,"
+      " created_at = clock_timestamp(), distrusted_at = NULL WHERE job_checkpoint.distrusted_at IS NOT NULL",
       {base::make_id("ftckpt"), lease.job_id, rows.row(0).text("project_id"), checkpoint.step,
        checkpoint.trained_tokens, checkpoint.model_name, json_value(checkpoint.metrics),
        objects_to_json(checkpoint.objects), objects_to_json(checkpoint.sha256)});

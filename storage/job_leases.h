@@ -19,6 +19,7 @@ struct JobLease {
 struct ClaimedJob {
   Job job;
   JobLease lease;
+  std::optional<std::string> stretch = {};  ///< of a donated worker (donation_store.h)
 };
 
 /// The outcome of a sweep, one a job whose worker went silent.
@@ -56,7 +57,7 @@ class JobLeases {
   bool set_progress(const JobLease& lease, std::int64_t step, std::int64_t total_steps, std::int64_t trained_tokens,
                     std::optional<std::int64_t> estimated_finish);
   bool append_events(const JobLease& lease, const std::vector<NewEvent>& events);
-  /// A step that an earlier attempt committed already stays as it is; `*already_there` tells, so that the caller may
+  /// A step that an earlier attempt committed already stays as it is, unless that was distrusted (billing/donation_verdicts.h); `*already_there` tells, so that the caller may
   /// remove the objects it wrote again.
   bool add_checkpoint(const JobLease& lease, const NewCheckpoint& checkpoint, bool* already_there);
 

@@ -55,7 +55,7 @@ Event read_event(const postgres::Row& row) {
 
 constexpr char kSelectCheckpoint[] =
     "SELECT id, job_id, extract(epoch FROM created_at)::bigint AS created_at, step, trained_tokens, model_name, metrics,"
-    " objects, sha256 FROM job_checkpoint WHERE job_id = $1";
+    " objects, sha256 FROM job_checkpoint WHERE distrusted_at IS NULL AND job_id = $1";
 
 Checkpoint read_checkpoint(const postgres::Row& row) {
   Checkpoint checkpoint;
@@ -245,7 +245,7 @@ std::int64_t JobStore::count_in_state(const std::string& project_id, JobState st
 std::int64_t JobStore::last_told_step(const std::string& job_id) {
   const auto rows = tx_.execute(
       "SELECT (data->>'step')::bigint AS step FROM job_event WHERE job_id = $1 AND type = 'metrics'"
-      " ORDER BY seq DESC LIMIT 1",
+      " AND seq > (SELECT told_from FROM job WHERE id = $1) ORDER BY seq DESC LIMIT 1",
       {job_id});
   return rows.empty() ? 0 : rows.row(0).integer("step");
 }

@@ -85,7 +85,7 @@ class JobStore {
   Page<Event> list_events(const std::string& job_id, const PageRequest& request);
   Page<Checkpoint> list_checkpoints(const std::string& job_id, const PageRequest& request);
   std::optional<Checkpoint> last_checkpoint(const std::string& job_id);
-  /// The step of the newest metrics event; 0: there is none.
+  /// The step of the newest metrics event, of those that still hold (billing/donation_verdicts.h); 0: there is none.
   std::int64_t last_told_step(const std::string& job_id);
 
  private:

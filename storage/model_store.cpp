@@ -39,7 +39,7 @@ constexpr char kTunedHashes[] =
     "SELECT object_id, sha256 FROM file WHERE object_id = ANY ($1::text[])";
 constexpr char kSelectCheckpoint[] =
     "SELECT job.base_model, job_checkpoint.objects, job_checkpoint.sha256 FROM job_checkpoint"
-    " JOIN job ON job.id = job_checkpoint.job_id WHERE job_checkpoint.model_name = $1";
+    " JOIN job ON job.id = job_checkpoint.job_id WHERE job_checkpoint.model_name = $1 AND job_checkpoint.distrusted_at IS NULL";
 constexpr char kSelectPermitted[] = "SELECT base_model, objects::text, sha256::text FROM permitted_model($1)";
 
 }  // namespace

@@ -12,7 +12,9 @@ namespace {
   " UNION ALL SELECT o.value, 'checkpoint ' || c.id, NULL, c.sha256->>o.key FROM job_checkpoint c, jsonb_each_text(c.objects) o" \
   " UNION ALL SELECT o.value, 'model ' || m.name, NULL, NULL FROM fine_tuned_model m, jsonb_each_text(m.objects) o"            \
   "  WHERE m.deleted_at IS NULL"                                                                                               \
-  " UNION ALL SELECT state_object, 'state of ' || id, NULL, NULL FROM job WHERE state_object IS NOT NULL AND finished_at IS NULL"
+  " UNION ALL SELECT state_object, 'state of ' || id, NULL, NULL FROM job WHERE state_object IS NOT NULL AND finished_at IS NULL"  \
+  " UNION ALL SELECT object_id, 'evidence of ' || stretch_id, NULL, NULL FROM donated_evidence WHERE object_id IS NOT NULL"                \
+  " UNION ALL SELECT first_object, 'beginning of ' || id, NULL, NULL FROM donated_stretch WHERE first_object IS NOT NULL AND decided_at IS NULL"
 
 constexpr char kNamed[] =
     "SELECT DISTINCT ON (object_id) object_id, named_by, max(bytes) OVER one AS bytes, max(sha256) OVER one AS sha256"

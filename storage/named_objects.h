@@ -18,7 +18,8 @@ struct NamedObject {
 };
 
 /// All that rows need, each object once, by their ids: of files (deleted ones too, while an unfinished job wants them), pending
-/// uploads' parts, checkpoints, models, and what stopped jobs go on from. System scope.
+/// uploads' parts, checkpoints, models, what stopped jobs go on from, and states that
+/// donated workers are checked by. System scope.
 std::vector<NamedObject> named_objects(postgres::Transaction& tx);
 
 /// Those of `ids` that a row needs, or that stand on the list of removals (removal_store.h). System scope.

@@ -14,6 +14,8 @@ struct PlatformFigures {
   std::int64_t open_holds = 0;             ///< of jobs that are not settled
   std::int64_t trained_tokens = 0;         ///< billed ones of all time: it never falls
   std::int64_t webhooks_outstanding = 0;   ///< neither delivered nor given up
+  std::int64_t checks_waiting = 0;         ///< of donated workers' training, that are not decided
+  std::int64_t checks_disagreed = 0;       ///< of all time
 };
 
 /// One statement, which reads every job once. System scope.

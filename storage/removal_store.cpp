@@ -5,7 +5,9 @@ namespace finetuned::storage {
 void RemovalStore::add(const std::string& project_id, const std::string& object_id, std::int64_t seconds) {
   tx_.execute(
       "INSERT INTO object_removal (object_id, project_id, due_at)"
-      " VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3::double precision))"
+      " SELECT $1, $2, clock_timestamp() + make_interval(secs => $3::double precision)"
+      " WHERE NOT EXISTS (SELECT FROM donated_evidence WHERE object_id = $1)"
+      " AND NOT EXISTS (SELECT FROM donated_stretch WHERE first_object = $1 AND decided_at IS NULL)"
       " ON CONFLICT (object_id) DO UPDATE SET due_at = excluded.due_at",
       {object_id, project_id, seconds});
 }

@@ -14,7 +14,8 @@ class RemovalStore {
  public:
   explicit RemovalStore(postgres::Transaction& tx) : tx_(tx) {}
 
-  /// Due in `seconds`; an object that stands here already gets the new time.
+  /// Due in `seconds`; an object that stands here already gets the new time. Not one that a donated worker's check may need
+  /// (donation_evidence.h): that is added when it is let go.
   void add(const std::string& project_id, const std::string& object_id, std::int64_t seconds = 0);
   /// Takes the object off the list, for the row that names it from this commit on. False where it does not stand there
   /// any more: it is gone, or about to go.

@@ -2,19 +2,20 @@
 
 namespace finetuned::storage {
 
-void WorkerStore::seen(const std::string& name, const std::string& device) {
+void WorkerStore::seen(const WorkerIdentity& worker) {
   tx_.execute(
-      "INSERT INTO worker (name, device) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET device = excluded.device,"
+      "INSERT INTO worker (name, device, known_as, engine) VALUES ($1, $2, nullif($3, ''), nullif($4, ''))"
+      " ON CONFLICT (name) DO UPDATE SET device = excluded.device, known_as = excluded.known_as, engine = excluded.engine,"
       " seen_at = clock_timestamp() WHERE worker.seen_at < clock_timestamp() - interval '5 seconds'"
-      " OR worker.device <> excluded.device",
-      {name, device});
+      " OR (worker.device, worker.known_as, worker.engine) IS DISTINCT FROM (excluded.device, excluded.known_as, excluded.engine)",
+      {worker.name, worker.device, worker.known_as, worker.engine});
 }
 
 void WorkerStore::gone(const std::string& name) { tx_.execute("DELETE FROM worker WHERE name = $1", {name}); }
 
 std::vector<WorkerRow> WorkerStore::list() {
   const auto rows = tx_.execute(
-      "SELECT w.name, w.device, extract(epoch FROM w.started_at)::bigint AS started_at,"
+      "SELECT w.name, w.device, w.known_as, extract(epoch FROM w.started_at)::bigint AS started_at,"
       " extract(epoch FROM w.seen_at)::bigint AS seen_at, j.id AS job_id, j.id IS NOT NULL"
       "  OR w.seen_at > clock_timestamp() - make_interval(secs => $1) AS alive"
       " FROM worker w LEFT JOIN job j ON j.state = 'running' AND j.worker = w.name AND j.lease_until > clock_timestamp()"
@@ -23,7 +24,7 @@ std::vector<WorkerRow> WorkerStore::list() {
   std::vector<WorkerRow> workers;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto row = rows.row(i);
-    workers.push_back({row.text("name"), row.text("device"), row.integer("started_at"), row.integer("seen_at"),
+    workers.push_back({row.text("name"), row.text("device"), row.maybe_text("known_as"), row.integer("started_at"), row.integer("seen_at"),
                        row.boolean("alive"), row.maybe_text("job_id")});
   }
   return workers;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "billing/contributions.h"
+#include "storage/recheck_store.h"
 
 namespace finetuned::contributions {
 
@@ -51,6 +52,9 @@ void Contributions::advance() {
   while (lead([](Transaction& tx) { return billing::begin_verification(tx); })) continue;
   start_runs();
   while (lead([](Transaction& tx) { return billing::vest_awards(tx, kMostAtOnce); }) == kMostAtOnce) continue;
+  while (lead([](Transaction& tx) { return storage::RecheckStore(tx).sweep(kMostAtOnce); }) == kMostAtOnce) continue;
+  while (lead([](Transaction& tx) { return storage::RecheckStore(tx).open_one(); })) continue;
+  while (lead([](Transaction& tx) { return storage::DonationEvidence(tx).thin(); })) continue;
 }
 
 /// A transaction each: one that is refused is undone, and the others stand. Of a contribution that has to wait, no more is

@@ -8,7 +8,7 @@
 namespace finetuned::contributions {
 
 /// Moves contributions on (billing/contributions.h): begins verifications, creates their jobs, reads what these measured,
-/// decides, awards, vests. Several may run: each step is one transaction under one advisory lock, and who finds it taken
+/// decides, awards, vests; and begins the checks of what donated workers did (storage/recheck_store.h). Several may run: each step is one transaction under one advisory lock, and who finds it taken
 /// passes the step over. One that dies in a step frees it at once, one that is stopped in it within kStepSeconds.
 class Contributions {
  public:

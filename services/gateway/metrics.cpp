@@ -84,6 +84,8 @@ struct Figures {
     running.Set(static_cast<double>(figures.running_jobs));
     holds.Set(static_cast<double>(figures.open_holds));
     webhooks.Set(static_cast<double>(figures.webhooks_outstanding));
+    checks.Set(static_cast<double>(figures.checks_waiting));
+    disagreed.Set(static_cast<double>(figures.checks_disagreed));
     const double more = static_cast<double>(figures.trained_tokens) - tokens.Value();
     if (more > 0) tokens.Increment(more);
   }
@@ -97,6 +99,10 @@ struct Figures {
   prometheus::Counter& tokens = counter(registry, "finetuned_trained_tokens_total", "Billed tokens of all jobs");
   prometheus::Gauge& webhooks =
       gauge(registry, "finetuned_webhooks_outstanding", "Events neither delivered nor given up");
+  prometheus::Gauge& checks =
+      gauge(registry, "finetuned_donated_checks_open", "Checks of donated workers' training that are not decided");
+  prometheus::Gauge& disagreed =
+      gauge(registry, "finetuned_donated_checks_disagreed", "Checks of donated workers' training that came out otherwise");
 };
 
 std::optional<storage::PlatformFigures> read_figures(postgres::Pool& database) {

@@ -32,7 +32,8 @@ constexpr char kRefused[] = "the database refused a write: the lease has passed 
 struct JobLink::State {
   postgres::Pool& pool;
   storage::JobLease lease;
-  Scope scope;
+  std::optional<std::string> stretch;
+  Scope scope;  ///< what a donated worker does earns points of another project than the job's
   LinkOptions options;
 
   std::atomic<bool> lease_lost{false};
@@ -46,6 +47,7 @@ struct JobLink::State {
   std::deque<NewEvent> pending;         ///< guarded by mutex, as all below
   std::optional<Progress> progress;
   bool progress_is_new = false;         ///< not committed yet
+  std::optional<storage::RunLayout> layout;
   std::uint64_t posted = 0;
   std::uint64_t committed = 0;
   bool flush_now = false;
@@ -54,7 +56,8 @@ struct JobLink::State {
   std::jthread thread;
 
   State(postgres::Pool& the_pool, const storage::ClaimedJob& claimed, Clock::time_point claimed_at, LinkOptions chosen)
-      : pool(the_pool), lease(claimed.lease), scope(Scope::project(claimed.job.project_id)), options(chosen),
+      : pool(the_pool), lease(claimed.lease), stretch(claimed.stretch),
+        scope(stretch ? Scope::system() : Scope::project(claimed.job.project_id)), options(chosen),
         lease_end(end_after(claimed_at)) {}
 
   Clock::duration end_after(Clock::time_point asked) const {
@@ -180,6 +183,24 @@ bool JobLink::cancel_requested() const { return state_->cancelled; }
 bool JobLink::pause_requested() const { return state_->paused; }
 bool JobLink::preempt_requested() const { return state_->preempted; }
 const storage::JobLease& JobLink::lease() const { return state_->lease; }
+const std::optional<std::string>& JobLink::stretch() const { return state_->stretch; }
+
+void JobLink::set_layout(const storage::RunLayout& layout) {
+  const std::lock_guard lock(state_->mutex);
+  state_->layout = layout;
+}
+
+void JobLink::tell(Transaction& tx, const storage::Evidence& said) const {
+  if (!state_->stretch) return;
+  std::optional<storage::RunLayout> layout;
+  {
+    const std::lock_guard lock(state_->mutex);
+    layout = state_->layout;
+  }
+  storage::DonationEvidence evidence(tx);
+  if (layout) evidence.set_layout(*state_->stretch, *layout);
+  evidence.add(*state_->stretch, said);
+}
 
 void JobLink::post(NewEvent event) {
   std::unique_lock lock(state_->mutex);

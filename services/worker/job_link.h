@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "storage/donation_evidence.h"
 #include "storage/job.h"
 #include "storage/job_leases.h"
 #include "storage/postgres/pool.h"
@@ -66,13 +67,19 @@ class JobLink {
   /// Returns when everything posted before is committed. Throws LeaseLost.
   void flush();
 
-  /// Runs `work` in a transaction of the job's project until it is committed: tries again while the database is away
+  /// Runs `work` in a transaction of the job's project, or of a donated worker in the system's scope, until it is committed: tries again while the database is away
   /// and the lease is held. `work` returns false where the lease is lost. A commit of unknown outcome is tried again
   /// too, unless `committed` then answers true. Throws LeaseLost, and what `work` throws.
   void write(const std::function<bool(postgres::Transaction&)>& work,
              const std::function<bool(postgres::Transaction&)>& committed);
 
   const storage::JobLease& lease() const;
+  /// Of a donated worker: its stretch, which earns.
+  const std::optional<std::string>& stretch() const;
+  /// How its run is laid out, before the first that it says of it.
+  void set_layout(const storage::RunLayout& layout);
+  /// Writes down what a donated worker says of its run, in the transaction that commits it; nothing of another.
+  void tell(postgres::Transaction& tx, const storage::Evidence& said) const;
 
  private:
   struct State;

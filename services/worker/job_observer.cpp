@@ -2,6 +2,7 @@
 
 #include "base/expects.h"
 #include "base/log.h"
+#include "billing/donations.h"
 #include "billing/usage.h"
 #include "services/worker/job_config.h"
 #include "services/worker/job_results.h"
@@ -24,6 +25,7 @@ JobObserver::JobObserver(JobLink& link, objects::ObjectStore& store, Options opt
     : link_(link), store_(store), options_(std::move(options)), stop_(std::move(stop)) {}
 
 void JobObserver::on_plan(const training::RunPlan& plan) {
+  link_.set_layout({plan.micro_batch_tokens, plan.recompute});
   std::uint64_t bytes = 0;
   for (const auto& line : plan.memory) bytes += line.bytes;
   link_.post(message("Training " + std::to_string(plan.trainable_parameters) + " parameters for " +
@@ -45,6 +47,10 @@ void JobObserver::on_resume(const std::vector<training::StepMetrics>& taken) {
 
 void JobObserver::begins_anew(const std::string& why) {
   options_.told_steps = 0;  // its steps may come out otherwise
+  if (const auto& stretch = link_.stretch()) {
+    const auto begin = [&](Transaction& tx) { return storage::DonationEvidence(tx).begin_anew(*stretch), true; };
+    link_.write(begin, [](Transaction&) { return false; });  // beginning again is harmless
+  }
   storage::NewEvent event = message("The job begins anew: " + why);
   event.level = storage::EventLevel::kWarn;
   link_.post(std::move(event));
@@ -119,6 +125,7 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
     forget(checkpoint);
     throw;
   }
+  const std::string adapter_sha256 = checkpoint.sha256.at("adapter_model.safetensors");
   link_.flush();
   const std::vector<std::int64_t> paid = tokens_after(checkpoint.step);  // the run may be further by now
   bool already_there = false;
@@ -128,6 +135,8 @@ void JobObserver::on_checkpoint(const training::CheckpointWritten& written) {
     ++tries;
     storage::JobLeases leases(tx);
     if (!leases.add_checkpoint(link_.lease(), checkpoint, &already_there)) return false;
+    link_.tell(tx, {storage::Evidence::Kind::kCheckpoint, checkpoint.step, checkpoint.trained_tokens, adapter_sha256, std::nullopt});
+    if (link_.stretch()) billing::earn(tx, *link_.stretch(), paid);
     billing::book_usage(tx, link_.lease().job_id, link_.lease().epoch, paid);
     return already_there || leases.append_events(link_.lease(), events);
   };

@@ -9,6 +9,7 @@
 
 #include "services/worker/job_link.h"
 #include "services/worker/job_metrics.h"
+#include "storage/donation_evidence.h"
 #include "storage/objects/object_store.h"
 #include "trainer/training/run.h"
 

@@ -3,11 +3,13 @@
 #include "base/files.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "billing/donations.h"
 #include "billing/settlement.h"
 #include "billing/usage.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
 #include "storage/removal_store.h"
+#include "trainer/training/run_state.h"
 
 namespace finetuned::worker {
 
@@ -117,6 +119,13 @@ std::optional<storage::SavedState> store_state(JobLink& link, objects::ObjectSto
   }
 }
 
+/// What a donated worker says of the state; empty of another worker.
+std::optional<storage::Evidence> evidence_of(const JobLink& link, const storage::SavedState& saved, const training::StateWritten& written) {
+  if (!link.stretch()) return std::nullopt;
+  const std::string trained = training::trained_sha256(training::read_run_state(written.file));
+  return storage::Evidence{storage::Evidence::Kind::kState, saved.step, saved.trained_tokens, trained, saved.object_id};
+}
+
 /// What a job's owner reads of a run that was stopped; `kept`: the step that it goes on after.
 storage::NewEvent stop_message(storage::JobState state, StopCause cause, std::int64_t reached, std::int64_t kept) {
   if (state == storage::JobState::kCancelled) return message(storage::EventLevel::kInfo, "The job was cancelled");
@@ -156,6 +165,8 @@ void publish_success(JobLink& link, objects::ObjectStore& store, const storage::
     const training::StepMetrics& last = result.last;
     if (!leases.set_progress(link.lease(), last.step, last.total_steps, last.trained_tokens, std::nullopt)) return false;
     if (!leases.succeed(link.lease(), model_name, results.file_ids(), last.trained_tokens)) return false;
+    link.tell(tx, {storage::Evidence::Kind::kResult, last.step, last.trained_tokens, results.files()[0].sha256, std::nullopt});
+    if (link.stretch()) billing::earn(tx, *link.stretch(), tokens_after);
     billing::book_usage(tx, job.id, link.lease().epoch, tokens_after);
     billing::settle_job(tx, job.id);
     return true;
@@ -194,9 +205,14 @@ void publish_state(JobLink& link, objects::ObjectStore& store, const std::string
   try {
     const auto saved = store_state(link, store, project_id, written);
     if (!saved) return;
+    const auto evidence = evidence_of(link, *saved, written);
     link.flush();  // what is told of a step stands there before the state that has it
-    link.write([&](Transaction& tx) { return JobLeases(tx).save_state(link.lease(), *saved); },
-               [](Transaction&) { return false; });  // saving it again is harmless
+    const auto save = [&](Transaction& tx) {
+      if (!JobLeases(tx).save_state(link.lease(), *saved)) return false;
+      if (evidence) link.tell(tx, *evidence);
+      return true;
+    };
+    link.write(save, [](Transaction&) { return false; });  // saving it again is harmless
   } catch (const LeaseLost&) {
     throw;
   } catch (const std::exception& error) {
@@ -209,11 +225,13 @@ storage::JobState publish_stop(JobLink& link, objects::ObjectStore& store, const
                                const training::RunResult& result, const std::filesystem::path& state_file, StopCause cause) {
   const training::StateWritten left{state_file, result.last.step, result.last.trained_tokens, result.state_lost};
   const std::optional<storage::SavedState> saved = store_state(link, store, job.project_id, left);
+  const auto evidence = saved ? evidence_of(link, *saved, left) : std::nullopt;
   link.flush();
   storage::JobState reached = storage::JobState::kQueued;
   const auto finish = [&](Transaction& tx) {
     const auto state = JobLeases(tx).release(link.lease(), saved);
     if (!state) return false;
+    if (evidence) link.tell(tx, *evidence);
     reached = *state;
     storage::JobStore jobs(tx);
     const auto kept = jobs.find(job.id)->saved;

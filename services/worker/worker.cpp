@@ -11,7 +11,9 @@
 #include "services/worker/job_results.h"
 #include "services/worker/ranks.h"
 #include "services/worker/scratch.h"
+#include "storage/donation_store.h"
 #include "storage/worker_store.h"
+#include "trainer/training/fingerprint.h"
 #include "trainer/training/speed.h"
 
 namespace finetuned::worker {
@@ -23,6 +25,7 @@ using postgres::Transaction;
 
 constexpr std::chrono::milliseconds kSweepPause{1'000};
 constexpr std::chrono::seconds kPatience{2};  // with a base that is read ahead
+constexpr std::int64_t kDonatedStateSteps = storage::RecheckStore::kMostSteps / 5;  // a slow disk may put some off
 constexpr int kMostResumed = 50;              // of the jobs that the storage failed, at once
 
 storage::JobError refusal(const JobRefused& error) {
@@ -37,6 +40,17 @@ std::string class_of(const std::vector<tensor::DeviceSpec>& devices) {
   return devices.size() == 1 ? one : std::to_string(devices.size()) + " x " + one;
 }
 
+/// Often enough that each part of it can be checked by itself.
+std::int64_t donated_state_steps(std::int64_t wanted) {
+  return wanted > 0 ? std::min(wanted, kDonatedStateSteps) : kDonatedStateSteps;
+}
+
+std::string engine_of(const tensor::DeviceSpec& device) {
+  training::RunConfig config;
+  config.device = device;
+  return training::engine_sha256(config);
+}
+
 }  // namespace
 
 struct Worker::Waker {
@@ -47,8 +61,9 @@ struct Worker::Waker {
 
 Worker::Worker(postgres::Pool& pool, objects::ObjectStore& store, WorkerOptions options)
     : pool_(pool), store_(store), options_(std::move(options)),
-      device_class_(class_of(options_.devices)), memory_bytes_(tensor::device_memory_bytes(options_.devices.front(), options_.memory_bytes)),
-      waker_(std::make_unique<Waker>()), storage_gate_(store, options_.scratch_directory), bases_(memory_bytes_, kPatience, options_.devices.front()), preloader_(pool, bases_) {}
+      device_class_(class_of(options_.devices)), engine_(engine_of(options_.devices.front())), memory_bytes_(tensor::device_memory_bytes(options_.devices.front(), options_.memory_bytes)),
+      waker_(std::make_unique<Waker>()), storage_gate_(store, options_.scratch_directory), bases_(memory_bytes_, kPatience, options_.devices.front()), preloader_(pool, bases_),
+      recheck_(pool, store, bases_, {options_.scratch_directory, options_.link, options_.devices.front(), options_.threads, memory_bytes_}) {}
 
 Worker::~Worker() = default;
 
@@ -85,17 +100,47 @@ void Worker::say_goodbye() {
   }
 }
 
+/// What there is to do. `refused`: the operator lets this worker have nothing.
+struct Worker::Claimed {
+  std::optional<storage::ClaimedJob> job;
+  std::optional<storage::ClaimedRecheck> check;
+  bool refused = false;
+};
+
+Worker::Claimed Worker::claim(Transaction& tx) {
+  Claimed claimed;
+  storage::DonationStore donations(tx);
+  const auto donated = donations.find_for_claim(options_.known_as);
+  claimed.refused = donated && !donated->gets_jobs();
+  if (claimed.refused) return claimed;
+  const auto claim_check = [&] {
+    claimed.check = storage::RecheckStore(tx).claim(options_.name, engine_, options_.link.lease_seconds);
+    return claimed.check.has_value();
+  };
+  if (!donated && !checked_last_ && claim_check()) return claimed;
+  claimed.job = storage::JobLeases(tx).claim(options_.name, options_.link.lease_seconds);
+  if (claimed.job && donated) claimed.job->stretch = donations.begin_stretch(*claimed.job, *donated, engine_);
+  if (!claimed.job && !donated && checked_last_) claim_check();
+  return claimed;
+}
+
 bool Worker::run_one(const std::stop_token& stop) {
   const bool storage_works = storage_gate_.open();
   const auto asked = std::chrono::steady_clock::now();
   bool jobs_wait_for_storage = false;
-  const auto claimed = pool_.transact(Scope::system(), [&](Transaction& tx) -> std::optional<storage::ClaimedJob> {
-    storage::WorkerStore(tx).seen(options_.name, device_class_);
+  const Claimed next = pool_.transact(Scope::system(), [&](Transaction& tx) -> Claimed {
+    storage::WorkerStore(tx).seen({options_.name, device_class_, options_.known_as, engine_});
     jobs_wait_for_storage = storage::StoragePauses(tx).any_due();
-    if (!storage_works || jobs_wait_for_storage) return std::nullopt;
-    return storage::JobLeases(tx).claim(options_.name, options_.link.lease_seconds);
+    if (!storage_works || jobs_wait_for_storage) return {};
+    return claim(tx);
   });
+  if (next.refused && !told_refused_)
+    base::log_warn("the operator lets this worker have no jobs (finetuned admin workers list)", {{"worker", options_.known_as}});
+  told_refused_ = next.refused;
+  checked_last_ = next.check.has_value();
   if (storage_works && jobs_wait_for_storage) return resume_after_storage();
+  if (next.check) return recheck_.run(*next.check, asked, stop), true;
+  const auto& claimed = next.job;
   if (!claimed) return false;
   base::log_info("job claimed", {{"job", claimed->job.id}, {"epoch", claimed->lease.epoch}});
   JobLink link(pool_, *claimed, asked, options_.link);
@@ -177,6 +222,7 @@ void Worker::run_job(const storage::ClaimedJob& claimed, JobLink& link, const st
     data.config.run.state_file = scratch.path() / "state";
     data.config.run.state_steps = options_.state_steps;
     data.config.run.state_seconds = options_.state_seconds;
+    if (claimed.stretch) data.config.run.state_steps = donated_state_steps(options_.state_steps);
     const std::string model_name =
         fine_tuned_model_name(job.base_model, data.organization, job.suffix.value_or(""), job.id);
     const JobObserver::Options options{.project_id = job.project_id,

@@ -10,6 +10,7 @@
 
 #include "services/worker/job_link.h"
 #include "services/worker/preloader.h"
+#include "services/worker/recheck.h"
 #include "services/worker/resident_bases.h"
 #include "services/worker/storage_gate.h"
 #include "storage/job_leases.h"
@@ -24,6 +25,7 @@ class JobObserver;
 
 struct WorkerOptions {
   std::string name;                        ///< this process, in leases and logs
+  std::string known_as;                    ///< whatever process it is, where it may be donated; empty: nobody's to donate
   std::filesystem::path scratch_directory;  ///< a folder a job, removed at its end
   LinkOptions link;
   storage::StorageRule storage;             ///< of jobs that the storage failed
@@ -38,6 +40,7 @@ struct WorkerOptions {
 
 /// Claims jobs one at a time and runs the trainer in this process, and beside it where a job takes several devices (ranks.h). The
 /// bases it trained on stay in memory for the jobs that follow, and the one that the next job wants is read while a job trains.
+/// One that is not donated also runs checks of those that are (recheck.h), a job between two of them where there is one.
 ///
 /// How a job ends here: trained (`succeeded`); cancelled; failed, where the job's own data or settings cannot be
 /// trained on; paused or handed back, when its owner asks, another project's
@@ -69,6 +72,8 @@ class Worker {
 
   training::RunResult train(const std::string& job_id, JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
   double gemm_gflops();
+  struct Claimed;
+  Claimed claim(postgres::Transaction& tx);
   void say_goodbye();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);
   void pause_for_storage(const storage::Job& job, JobLink& link, const std::string& why);
@@ -79,12 +84,16 @@ class Worker {
   objects::ObjectStore& store_;
   const WorkerOptions options_;
   const std::string device_class_;    ///< of what it trains on, to those that wait for it
+  const std::string engine_;          ///< training::engine_sha256()
+  bool told_refused_ = false;         ///< that it gets no jobs
+  bool checked_last_ = false;         ///< the last thing that it ran was a check: a job goes first now
   const std::uint64_t memory_bytes_;  ///< of the first device
   std::unique_ptr<Waker> waker_;
   StorageGate storage_gate_;
   std::optional<double> gemm_gflops_;  ///< of the first device, measured before the first run
   ResidentBases bases_;
   Preloader preloader_;  ///< reads into bases_
+  Recheck recheck_;      ///< on bases_
 };
 
 }  // namespace finetuned::worker

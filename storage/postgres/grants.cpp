@@ -21,7 +21,8 @@ constexpr char kStatements[] = R"(
          WHEN t.relname IN ('organization', 'project', 'api_key', 'organization_user', 'project_user', 'service_account', 'file',
                             'job', 'job_event', 'job_checkpoint', 'job_result_file', 'fine_tuned_model', 'checkpoint_permission',
                             'account', 'audit_chain', 'upload', 'spend_alert', 'challenge', 'contribution',
-                            'contribution_run') THEN 'SELECT, INSERT, UPDATE'
+                            'contribution_run', 'donated_worker', 'donated_stretch', 'donated_work',
+                            'donated_evidence', 'donated_check') THEN 'SELECT, INSERT, UPDATE'
          ELSE 'SELECT, INSERT, UPDATE, DELETE' END) AS statement
     FROM pg_class t WHERE t.relkind = 'r' AND t.relnamespace = 'public'::regnamespace AND pg_get_userbyid(t.relowner) = current_user
    ORDER BY t.relname)";

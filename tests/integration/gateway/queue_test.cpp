@@ -68,7 +68,7 @@ TEST_F(QueueTest, AWaitingJobTellsWhyAndItsPlace) {
   EXPECT_TRUE(waiting.at("queue").at("estimated_start").is_null());
   EXPECT_TRUE(waiting.at("estimated_finish").is_null());
 
-  system([](Transaction& tx) { storage::WorkerStore(tx).seen("worker", "cpu"); });
+  system([](Transaction& tx) { storage::WorkerStore(tx).seen({"worker", "cpu"}); });
   EXPECT_EQ(job(first).at("queue").at("reason"), "waiting_for_worker");
   waiting = get("/v1/fine_tuning/jobs/" + second).json();
   EXPECT_EQ(waiting.at("queue").at("reason"), "behind_own_jobs");
@@ -101,7 +101,7 @@ TEST_F(QueueTest, TimesComeFromMeasuredSpeed) {
   json::value quote = expected();
   EXPECT_EQ(quote.at("queue_position"), 1);
   EXPECT_TRUE(quote.at("expected_start").is_null()) << "nobody works";
-  system([](Transaction& tx) { storage::WorkerStore(tx).seen("worker", "cpu"); });
+  system([](Transaction& tx) { storage::WorkerStore(tx).seen({"worker", "cpu"}); });
   quote = expected();
   EXPECT_TRUE(quote.at("expected_start").is_int64());
   EXPECT_TRUE(quote.at("expected_finish").is_null()) << "nothing was measured yet";

@@ -272,7 +272,7 @@ TEST_F(FairShareTest, TheForecastIsTheOrderOfTheClaims) {
     run_one();
     for (int priority = -1; priority <= 1; ++priority) queue(project, sizes(random, 3, 100, 5'000), priority);
   }
-  system([](Transaction& tx) { storage::WorkerStore(tx).seen("worker", "cpu"); });
+  system([](Transaction& tx) { storage::WorkerStore(tx).seen({"worker", "cpu"}); });
   const auto forecast = billing::forecast(system([](Transaction& tx) { return storage::read_queue(tx); }));
   std::int64_t position = 0;
   while (const auto begun = run_one()) EXPECT_EQ(forecast.at(begun->id).position, ++position);
@@ -282,7 +282,7 @@ TEST_F(FairShareTest, TheForecastIsTheOrderOfTheClaims) {
 TEST_F(FairShareTest, ARunTellsHowFastItsWorkerIs) {
   const std::string project = make_project();
   queue_one(project, 1'000);
-  system([](Transaction& tx) { storage::WorkerStore(tx).seen("fast", "cuda-sm_90"); });
+  system([](Transaction& tx) { storage::WorkerStore(tx).seen({"fast", "cuda-sm_90"}); });
   const JobLease lease = claim("fast")->lease;
   system([&](Transaction& tx) {
     tx.execute("UPDATE job SET claimed_at = clock_timestamp() - interval '10 seconds' WHERE id = $1", {lease.job_id});

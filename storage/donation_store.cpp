@@ -1,0 +1,107 @@
+#include "storage/donation_store.h"
+
+#include "base/ids.h"
+
+namespace finetuned::storage {
+
+namespace {
+
+#define WORKER_COLUMNS                                                                                              \
+  "w.name, w.project_id, extract(epoch FROM w.donated_at)::bigint AS donated_at,"                                  \
+  " extract(epoch FROM w.withdrawn_at)::bigint AS withdrawn_at, extract(epoch FROM w.stopped_at)::bigint AS stopped_at," \
+  " w.stop_reason"
+
+constexpr char kFind[] = "SELECT " WORKER_COLUMNS " FROM donated_worker w WHERE w.name = $1";
+constexpr char kFindForClaim[] = "SELECT " WORKER_COLUMNS " FROM donated_worker w WHERE w.name = $1 FOR SHARE";
+constexpr char kList[] =
+    "SELECT " WORKER_COLUMNS ", coalesce(sum(s.tokens), 0)::bigint AS tokens, coalesce(sum(s.earned_micro), 0)::bigint AS earned,"
+    " coalesce(sum(s.escrow_micro) FILTER (WHERE s.outcome IS NULL), 0)::bigint AS pending,"
+    " coalesce(sum(s.escrow_micro) FILTER (WHERE s.outcome = 'forfeited'), 0)::bigint AS forfeited"
+    " , count(*) FILTER (WHERE c.state = 'agreed') AS agreed, count(*) FILTER (WHERE c.state = 'disagreed') AS disagreed,"
+    " count(*) FILTER (WHERE c.state = 'given_up') AS given_up, count(*) FILTER (WHERE c.state IN ('waiting', 'running')) AS waiting"
+    " FROM donated_worker w LEFT JOIN donated_stretch s ON s.worker = w.name LEFT JOIN donated_check c ON c.stretch_id = s.id GROUP BY w.name ORDER BY w.name";
+#undef WORKER_COLUMNS
+
+constexpr char kDonate[] =
+    "INSERT INTO donated_worker (name, project_id) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE"
+    " SET project_id = excluded.project_id, donated_at = clock_timestamp(), withdrawn_at = NULL"
+    " WHERE donated_worker.withdrawn_at IS NOT NULL OR donated_worker.project_id <> excluded.project_id";
+constexpr char kEndLeases[] =
+    "UPDATE job SET lease_until = clock_timestamp(), attempts = attempts - 1 WHERE state = 'running' AND id IN ("
+    " SELECT j.id FROM job j JOIN donated_stretch s ON s.job_id = j.id AND s.lease_epoch = j.lease_epoch"
+    "  WHERE s.worker = $1 AND j.state = 'running' ORDER BY j.id FOR NO KEY UPDATE OF j) RETURNING id";
+constexpr char kBeginStretch[] =
+    "INSERT INTO donated_stretch (id, job_id, project_id, lease_epoch, worker, donor_id, engine, first_step, first_tokens, first_object)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+DonatedWorker worker_of(const postgres::Row& row) {
+  return {row.text("name"),
+          row.text("project_id"),
+          row.integer("donated_at"),
+          row.maybe_integer("withdrawn_at"),
+          row.maybe_integer("stopped_at"),
+          row.maybe_text("stop_reason")};
+}
+
+std::optional<DonatedWorker> found(const postgres::Result& rows) {
+  if (rows.empty()) return std::nullopt;
+  return worker_of(rows.row(0));
+}
+
+}  // namespace
+
+bool DonationStore::changed(std::string_view sql, const std::vector<postgres::Value>& values) {
+  return tx_.execute(sql, values).affected_rows() == 1;
+}
+
+std::optional<DonatedWorker> DonationStore::find(const std::string& name) { return found(tx_.execute(kFind, {name})); }
+
+std::optional<DonatedWorker> DonationStore::find_for_claim(const std::string& name) {
+  return found(tx_.execute(kFindForClaim, {name}));
+}
+
+std::vector<DonatedTotals> DonationStore::list() {
+  const auto rows = tx_.execute(kList);
+  std::vector<DonatedTotals> all;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto row = rows.row(i);
+    all.push_back({worker_of(row), row.integer("tokens"), row.integer("earned"), row.integer("pending"), row.integer("forfeited"),
+                   row.integer("agreed"), row.integer("disagreed"), row.integer("given_up"), row.integer("waiting")});
+  }
+  return all;
+}
+
+bool DonationStore::donate(const std::string& name, const std::string& project_id) { return changed(kDonate, {name, project_id}); }
+
+bool DonationStore::withdraw(const std::string& name) {
+  return changed("UPDATE donated_worker SET withdrawn_at = clock_timestamp() WHERE name = $1 AND withdrawn_at IS NULL", {name});
+}
+
+bool DonationStore::stop(const std::string& name, const std::string& reason) {
+  return changed("UPDATE donated_worker SET stopped_at = clock_timestamp(), stop_reason = $2 WHERE name = $1 AND stopped_at IS NULL",
+                 {name, reason});
+}
+
+bool DonationStore::allow(const std::string& name) {
+  return changed("UPDATE donated_worker SET stopped_at = NULL, stop_reason = NULL WHERE name = $1 AND stopped_at IS NOT NULL", {name});
+}
+
+std::vector<std::string> DonationStore::end_leases(const std::string& name) {
+  const auto rows = tx_.execute(kEndLeases, {name});
+  std::vector<std::string> jobs;
+  for (std::size_t i = 0; i < rows.size(); ++i) jobs.push_back(rows.row(i).text("id"));
+  return jobs;
+}
+
+std::string DonationStore::begin_stretch(const ClaimedJob& claimed, const DonatedWorker& worker, const std::string& engine) {
+  const std::string id = base::make_id("stretch");
+  const Job& job = claimed.job;
+  const SavedState from = job.saved.value_or(SavedState{});
+  std::optional<std::string> object;
+  if (job.saved) object = from.object_id;
+  tx_.execute(kBeginStretch, {id, job.id, job.project_id, claimed.lease.epoch, worker.name, worker.project_id, engine, from.step,
+                              from.trained_tokens, object});
+  return id;
+}
+
+}  // namespace finetuned::storage

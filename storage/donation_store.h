@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/job_leases.h"
+#include "storage/postgres/transaction.h"
+
+namespace finetuned::storage {
+
+/// A machine that was donated (WorkerIdentity::known_as); others are the operator's own workers.
+struct DonatedWorker {
+  std::string name;
+  std::string project_id;  ///< earns
+  std::int64_t donated_at = 0;
+  std::optional<std::int64_t> withdrawn_at;
+  std::optional<std::int64_t> stopped_at;
+  std::optional<std::string> stop_reason;
+
+  bool gets_jobs() const { return !withdrawn_at && !stopped_at; }
+};
+
+/// What it did. Points in micro-points.
+struct DonatedTotals {
+  DonatedWorker worker;
+  std::int64_t tokens = 0;  ///< of the steps that earned
+  std::int64_t earned_micro = 0;
+  std::int64_t pending_micro = 0;
+  std::int64_t forfeited_micro = 0;
+  std::int64_t agreed = 0;     ///< checks
+  std::int64_t disagreed = 0;
+  std::int64_t given_up = 0;   ///< to be settled by the operator
+  std::int64_t waiting = 0;    ///< or running
+};
+
+/// Who is donated, and which leases of jobs are theirs (migration 0027). System scope, unless it says otherwise.
+class DonationStore {
+ public:
+  explicit DonationStore(postgres::Transaction& tx) : tx_(tx) {}
+
+  std::optional<DonatedWorker> find(const std::string& name);
+  /// The same, nothing of it changing until the transaction ends: for a claim, which a stop then follows.
+  std::optional<DonatedWorker> find_for_claim(const std::string& name);
+  std::vector<DonatedTotals> list();
+
+  /// Each is false where it is so already (for `donate`, for that project), or where there is no such donated worker.
+  bool donate(const std::string& name, const std::string& project_id);
+  bool withdraw(const std::string& name);
+  bool stop(const std::string& name, const std::string& reason);
+  bool allow(const std::string& name);
+  /// Ends the leases of the jobs that its processes run, as if they had run out: nothing more is written under them, and the
+  /// scheduler's sweep has the jobs run again, this being no crash of theirs. Those jobs.
+  std::vector<std::string> end_leases(const std::string& name);
+
+  /// Its part in the job begins, in the transaction of the claim. The stretch's id.
+  std::string begin_stretch(const ClaimedJob& claimed, const DonatedWorker& worker, const std::string& engine);
+
+ private:
+  bool changed(std::string_view sql, const std::vector<postgres::Value>& values);
+  postgres::Transaction& tx_;
+};
+
+}  // namespace finetuned::storage
