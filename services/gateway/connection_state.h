@@ -51,6 +51,7 @@ struct Connection::State {
   asio::awaitable<void> take_stream(const Route& route, BodyConsumer& consumer);
   struct StreamPieces;
   asio::awaitable<void> read_pieces(const Route& route, BodyConsumer& consumer, Beside& consuming, StreamPieces& pieces);
+  void check_body(const Route& route) const;
   asio::awaitable<void> read_whole_body(const Route& route);
   asio::awaitable<void> send_continue();
   asio::awaitable<std::size_t> read_body_some(char* into_begin, std::size_t size);
