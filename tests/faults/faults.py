@@ -1,6 +1,7 @@
 """The faults: each does something to a platform with work on it and says how long it took to recover. `whole` is the
 long form of `tests/faults/run --all`; the short one differs in tries and seconds, not in kind."""
 
+import glob
 import hashlib
 import http.client
 import json
@@ -313,6 +314,17 @@ def clock_moved(seconds):
     return act
 
 
+def cancel_and_wait(stage, job, once_answered=lambda: None):
+    began = time.monotonic()
+    status, answer = stage.request("POST", f"/v1/fine_tuning/jobs/{job}/cancel")
+    answered = time.monotonic() - began
+    assert status in (200, 400), (status, answer)
+    assert answered <= 5, f"the cancel was answered after {answered:.1f} s"
+    once_answered()
+    stage.wait_ended(job, 60)
+    return time.monotonic() - began
+
+
 def cancelled(when):
     def act(stage, whole):
         job = stage.job()
@@ -326,15 +338,10 @@ def cancelled(when):
         else:
             total = int(stage.sql(f"SELECT total_steps FROM job WHERE id = '{stage.in_mid_job(job)}'"))
             eventually(lambda: max(stage.steps_by_sql(job)) >= total - 3, 120, "the job is at its end")
-        began = time.monotonic()
-        status, answer = stage.request("POST", f"/v1/fine_tuning/jobs/{job}/cancel")
-        answered = time.monotonic() - began
-        assert status in (200, 400), (status, answer)
-        assert answered <= 5, f"the cancel was answered after {answered:.1f} s"
-        stage.wait_ended(job, 60)
+        took = cancel_and_wait(stage, job)
         if when == "queued":
             stage.request("POST", f"/v1/fine_tuning/jobs/{other}/cancel")
-        return time.monotonic() - began
+        return took
     act.__doc__ = f"a job is cancelled while it is {when}"
     return act
 
@@ -390,6 +397,51 @@ def disk_fails_a_job(word, below):
         assert not half_written(stage), half_written(stage)
         return took
     return act
+
+
+def cancelled_in_a_checkpoint(stage, whole):
+    """A job is cancelled while a state of it is being written, which the disk takes its time for until then."""
+    stage.kill_and_hold("worker")
+    disk = BrokenDisk(stage, "jobs")
+    stage.role("worker", disk.environment)
+    job = stage.in_mid_job()
+    beside = os.path.join(stage.directory, "data", "jobs", job, "**", "step-*.tmp")
+    try:
+        disk.fail("SLOW")
+        eventually(lambda: glob.glob(beside, recursive=True), 60, "a state is being written")
+        took = cancel_and_wait(stage, job, disk.mend)
+    finally:
+        disk.mend()
+    assert stage.look(job)["status"] == "cancelled", stage.look(job)
+    return took
+
+
+def disk_is_slow(stage, whole):
+    """Each call of a worker and a gateway on the data takes a second: what they do is late, and not lost; who asks for a job
+    meanwhile is answered."""
+    stage.kill_and_hold("worker")
+    disk = BrokenDisk(stage, "")
+    stage.role("worker", disk.environment)
+    own, stage.port = stage.port, stage.gateway(disk.environment)
+    try:
+        job = stage.in_mid_job()
+        disk.fail("SLOW")
+        answers, until = [], time.monotonic() + (60 if whole else 8)
+        uploads = [threading.Thread(target=lambda: answers.append(stage.upload(chat_rows(30)))) for _ in range(8 if whole else 3)]
+        for upload in uploads:
+            upload.start()
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert stage.look(job)["status"] in ("running", "succeeded"), stage.look(job)
+            assert time.monotonic() - began <= 5, f"GET of a job took {time.monotonic() - began:.1f} s"
+            time.sleep(0.2)
+        for upload in uploads:
+            upload.join()
+        assert [status for status, _ in answers] == [200] * len(uploads), answers
+    finally:
+        disk.mend()
+        stage.port = own
+    assert stage.wait_ended(job)["status"] == "succeeded", stage.look(job)
 
 
 def disk_fails_uploads(word, status, code):
@@ -466,10 +518,12 @@ FAULTS = [
     Fault("disk_fills_up_in_uploads", "disk", "ENOSPC: uploads", None, disk_fails_uploads("ENOSPC", 507, "storage_full")),
     Fault("disk_fails_a_job", "disk", "EIO on objects in mid-run", 90, disk_fails_a_job("EIO", "objects")),
     Fault("disk_fills_up_in_a_job", "disk", "ENOSPC on all data in mid-run", 90, disk_fails_a_job("ENOSPC", "")),
+    Fault("disk_is_slow", "disk", "a second for each call: uploads, a job in mid-run", None, disk_is_slow),
     Fault("clock_ahead", "clock", "a worker's is an hour ahead", None, clock_moved(3600)),
     Fault("clock_behind", "clock", "a worker's is an hour behind", None, clock_moved(-3600)),
     Fault("cancel_queued", "cancel", "of a queued job", 6, cancelled("queued")),
     Fault("cancel_starting", "cancel", "of one that begins", 6, cancelled("starting")),
     Fault("cancel_mid_step", "cancel", "of one in mid-run", 6, cancelled("mid-step")),
+    Fault("cancel_in_a_checkpoint", "cancel", "of one whose state is being written", 6, cancelled_in_a_checkpoint),
     Fault("cancel_at_the_end", "cancel", "of one that ends", 6, cancelled("finishing")),
 ]
