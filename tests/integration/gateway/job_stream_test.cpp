@@ -150,10 +150,8 @@ TEST_F(JobStreamTest, AProjectHasSoManyStreamsAndAPlaceIsFreeWhenItsClientGoes) 
   EXPECT_EQ(status, 200);
 }
 
-/// What the sockets do not take is not read from the database either, and a client that takes nothing keeps no place.
-TEST(JobStreamLimits, ClientsThatNeverReadAreCutOffAndTheirPlacesAreFree) {
-  RunningGateway strict([](base::Settings& settings) { settings.gateway.request_timeout_seconds = 1; });
-  const Tenant tenant = make_tenant();
+/// A new job's id.
+std::string job_of(const Tenant& tenant, std::uint16_t port) {
   give_credit(pool(), tenant.project, 1'000'000'000);
   const storage::BaseModel base = make_base_model(pool());
   const storage::File file = make_counted_file(pool(), tenant.project, base, std::vector<std::uint32_t>(20, 10));
@@ -162,7 +160,14 @@ TEST(JobStreamLimits, ClientsThatNeverReadAreCutOffAndTheirPlacesAreFree) {
   create.path = "/v1/fine_tuning/jobs";
   create.key = tenant.key;
   create.body = R"({"model":")" + base.name + R"(","training_file":")" + file.id + "\"}";
-  const std::string job = text(call(strict.port(), create).json().at("id"));
+  return text(call(port, create).json().at("id"));
+}
+
+/// What the sockets do not take is not read from the database either, and a client that takes nothing keeps no place.
+TEST(JobStreamLimits, ClientsThatNeverReadAreCutOffAndTheirPlacesAreFree) {
+  RunningGateway strict([](base::Settings& settings) { settings.gateway.request_timeout_seconds = 1; });
+  const Tenant tenant = make_tenant();
+  const std::string job = job_of(tenant, strict.port());
   pool().transact(Scope::system(), [&](Transaction& tx) {
     tx.execute("INSERT INTO job_event (id, job_id, project_id, type, level, message) SELECT 'ftevent-' || n || $1, id, project_id,"
                " 'message', 'info', repeat('news ', 4000) FROM job, generate_series(1, 1000) n WHERE id = $1", {job});
@@ -187,15 +192,7 @@ TEST(JobStreamLimits, ClientsThatNeverReadAreCutOffAndTheirPlacesAreFree) {
 TEST(JobStreamDrain, AnOpenStreamEndsWhenTheGatewayDrains) {
   RunningGateway gateway;
   const Tenant tenant = make_tenant();
-  give_credit(pool(), tenant.project, 1'000'000'000);
-  const storage::BaseModel base = make_base_model(pool());
-  const storage::File file = make_counted_file(pool(), tenant.project, base, std::vector<std::uint32_t>(20, 10));
-  Call create;
-  create.method = "POST";
-  create.path = "/v1/fine_tuning/jobs";
-  create.key = tenant.key;
-  create.body = R"({"model":")" + base.name + R"(","training_file":")" + file.id + "\"}";
-  const std::string job = text(call(gateway.port(), create).json().at("id"));
+  const std::string job = job_of(tenant, gateway.port());
   Wire wire(gateway.port());
   wire.send("GET /v1/fine_tuning/jobs/" + job + "/stream HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer " + tenant.key + "\r\n\r\n");
   wire.read_until("Created fine-tuning job");
