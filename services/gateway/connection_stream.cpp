@@ -55,6 +55,10 @@ struct ConnectionStream::Alarm : std::enable_shared_from_this<Alarm> {
   bool reading = false, waiting = false, rang = false;
 };
 
+ConnectionStream::~ConnectionStream() {
+  if (alarm_) alarm_->reading = false;  // its timer outlives the stream
+}
+
 asio::awaitable<std::size_t> ConnectionStream::read_some_by(Steady::time_point deadline, asio::mutable_buffer space,
                                                             error_code& ec) {
   if (!alarm_) alarm_ = std::make_shared<Alarm>(tcp_);
@@ -121,6 +125,8 @@ asio::awaitable<std::size_t> ConnectionStream::read_decrypted(asio::mutable_buff
     if (step.outcome == TlsSession::Outcome::kFailed) ec = asio::error::connection_aborted;
     if (ec) co_return 0;
     co_await receive(space.size(), ec);
+    // An alarm that found nothing to cancel rings once: the next wait would have no end.
+    if (!ec && alarm_ && alarm_->reading && alarm_->rang) ec = asio::error::operation_aborted;
     if (ec) co_return 0;
   }
 }

@@ -30,6 +30,7 @@ inline auto into(error_code& ec) { return asio::redirect_error(asio::use_awaitab
 class ConnectionStream {
  public:
   explicit ConnectionStream(asio::ip::tcp::socket socket) : tcp_(std::move(socket)) {}
+  ~ConnectionStream();
 
   enum class Handshake { kDone, kRefused, kGone, kPlainHttp };
   /// Begins TLS, by the deadline set before. Unless it is done only tcp() is of use.
