@@ -114,7 +114,7 @@ void settle_inference(postgres::Transaction& tx, const InferenceTerms& terms, co
   usage->input_nano = cost.input.value;
   usage->output_nano = cost.output.value;
   if (hold) usage->transfer_id = hold->transfer_id;
-  usage->waived = !open && (price_or_most(tokens.input, terms.input) > 0 || price_or_most(tokens.output, terms.output) > 0);
+  usage->waived = !open && (hold || price_or_most(tokens.input, terms.input) > 0 || price_or_most(tokens.output, terms.output) > 0);
   const bool written = storage::InferenceUsageStore(tx).add(*usage);
   if (!open) return;
   if (written && charge.value > 0)

@@ -229,6 +229,17 @@ TEST_F(InferenceChargeTest, AnAnswerThatEndsBehindItsHoldIsWrittenAndWaived) {
   expect_whole();
 }
 
+/// It computed nothing that has a price: verify asks of each hold that expired whether its answer was waived.
+TEST_F(InferenceChargeTest, AnAnswerOfNothingBehindItsHoldIsWaivedToo) {
+  give_credit(pool(), project, 10'000'000);
+  const auto late = hold("req-1", {300, 200});
+  let_expire(*late);
+  EXPECT_EQ(expire_all(), 1u);
+  settle("req-1", late, {0, 0});
+  EXPECT_EQ(balance().available.value, 10'000'000);
+  expect_whole();
+}
+
 /// The other order, and both at once: one of them ends the hold.
 TEST_F(InferenceChargeTest, WhoIsFirstEndsTheHold) {
   give_credit(pool(), project, 1'000'000'000);
