@@ -48,6 +48,7 @@ void earn(Transaction& tx, const std::string& stretch_id, std::span<const std::i
   const auto rows = tx.execute(kTerms, {stretch_id});
   base::expects(!rows.empty(), "a stretch is of a job that was admitted at a price");
   const auto terms = rows.row(0);
+  if (terms.text("project_id") == terms.text("donor_id")) return;
   const std::int64_t after = terms.integer("after"), last = static_cast<std::int64_t>(tokens_after.size());
   if (last <= after) return;
   const std::int64_t quoted = terms.integer("quoted_tokens"), nano_per_1k = terms.integer("nano_per_1k");

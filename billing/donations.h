@@ -20,6 +20,8 @@ std::int64_t micro_points_for(std::int64_t tokens, std::int64_t nano_per_1k);
 /// the job was quoted for. So what a stretch earns does not depend on where its checkpoints fall. Of all that it has earned,
 /// half is `prepaid` at once, and half with an odd micro-point in `escrow`. How the job ends changes nothing of it.
 ///
+/// A donor earns nothing by its own project's jobs, which it can have refunded or never billed.
+///
 /// Called again for the same steps it pays nothing; a step that earns twice is refused by the database. System scope: the
 /// donor's accounts are not the job's project's.
 void earn(postgres::Transaction& tx, const std::string& stretch_id, std::span<const std::int64_t> tokens_after);

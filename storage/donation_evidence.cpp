@@ -1,5 +1,7 @@
 #include "storage/donation_evidence.h"
 
+#include <stdexcept>
+
 #include "storage/removal_store.h"
 
 namespace finetuned::storage {
@@ -10,6 +12,8 @@ constexpr char kAdd[] =
     "INSERT INTO donated_evidence (stretch_id, job_id, project_id, kind, step, trained_tokens, sha256, object_id)"
     " SELECT s.id, s.job_id, s.project_id, $2, $3, $4, $5, $6 FROM donated_stretch s JOIN job j ON j.id = s.job_id"
     " WHERE s.id = $1 AND ($6::text IS NULL OR j.state_object = $6) ON CONFLICT DO NOTHING";
+constexpr char kOther[] =
+    "SELECT 1 FROM donated_evidence WHERE stretch_id = $1 AND kind = $2 AND step = $3 AND sha256 <> $4";
 constexpr char kTooMany[] =
     "SELECT s.id, s.job_id FROM donated_stretch s JOIN donated_evidence e ON e.stretch_id = s.id AND e.object_id IS NOT NULL"
     " WHERE s.decided_at IS NULL GROUP BY s.id, s.job_id HAVING count(*) > $1 ORDER BY count(*) DESC LIMIT 1";
@@ -32,7 +36,10 @@ std::string to_string(Evidence::Kind kind) {
 }
 
 void DonationEvidence::add(const std::string& stretch_id, const Evidence& said) {
-  tx_.execute(kAdd, {stretch_id, to_string(said.kind), said.step, said.trained_tokens, said.sha256, said.object_id});
+  const std::string kind = to_string(said.kind);
+  tx_.execute(kAdd, {stretch_id, kind, said.step, said.trained_tokens, said.sha256, said.object_id});
+  if (!tx_.execute(kOther, {stretch_id, kind, said.step, said.sha256}).empty())
+    throw std::runtime_error("this worker has said before that another " + kind + " came of step " + std::to_string(said.step));
 }
 
 void DonationEvidence::set_layout(const std::string& stretch_id, const RunLayout& layout) {

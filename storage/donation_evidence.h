@@ -36,7 +36,7 @@ class DonationEvidence {
   static constexpr int kMostStates = 32;  ///< of a stretch, that are kept
 
   /// In the transaction that commits what it says, under the stretch's lease. Said again for a kind and step it stays as it
-  /// was. A state that its job does not go on from is none, and is not added.
+  /// was; another hash for them throws std::runtime_error. A state that its job does not go on from is none, and is not added.
   void add(const std::string& stretch_id, const Evidence& said);
   void set_layout(const std::string& stretch_id, const RunLayout& layout);
   /// The run could not go on from where the stretch began: it begins with the job.

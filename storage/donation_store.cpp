@@ -93,6 +93,10 @@ std::vector<std::string> DonationStore::end_leases(const std::string& name) {
   return jobs;
 }
 
+bool DonationStore::decides(const std::string& job_id) {
+  return !tx_.execute("SELECT 1 FROM contribution_run WHERE measured_at IS NULL AND job_id = $1", {job_id}).empty();
+}
+
 std::string DonationStore::begin_stretch(const ClaimedJob& claimed, const DonatedWorker& worker, const std::string& engine) {
   const std::string id = base::make_id("stretch");
   const Job& job = claimed.job;

@@ -54,6 +54,9 @@ class DonationStore {
   /// scheduler's sweep has the jobs run again, this being no crash of theirs. Those jobs.
   std::vector<std::string> end_leases(const std::string& name);
 
+  /// Whether the job's figures decide over a contribution (migration 0025). Those are a worker's own word, which no check covers.
+  bool decides(const std::string& job_id);
+
   /// Its part in the job begins, in the transaction of the claim. The stretch's id.
   std::string begin_stretch(const ClaimedJob& claimed, const DonatedWorker& worker, const std::string& engine);
 

@@ -107,6 +107,9 @@ struct Worker::Claimed {
   bool refused = false;
 };
 
+/// The job whose turn it is decides over a contribution: not for a donated worker.
+struct Worker::NotOurs {};
+
 Worker::Claimed Worker::claim(Transaction& tx) {
   Claimed claimed;
   storage::DonationStore donations(tx);
@@ -119,12 +122,13 @@ Worker::Claimed Worker::claim(Transaction& tx) {
   };
   if (!donated && !checked_last_ && claim_check()) return claimed;
   claimed.job = storage::JobLeases(tx).claim(options_.name, options_.link.lease_seconds);
+  if (claimed.job && donated && donations.decides(claimed.job->job.id)) throw NotOurs();
   if (claimed.job && donated) claimed.job->stretch = donations.begin_stretch(*claimed.job, *donated, engine_);
   if (!claimed.job && !donated && checked_last_) claim_check();
   return claimed;
 }
 
-bool Worker::run_one(const std::stop_token& stop) {
+bool Worker::run_one(const std::stop_token& stop) try {
   const bool storage_works = storage_gate_.open();
   const auto asked = std::chrono::steady_clock::now();
   bool jobs_wait_for_storage = false;
@@ -155,6 +159,8 @@ bool Worker::run_one(const std::stop_token& stop) {
     give_up(*claimed, link, error.what());
   }
   return true;
+} catch (const NotOurs&) {  // and so not claimed: the operator's worker will
+  return false;
 }
 
 /// Queues what waits for the storage, where that works. True when there is something to claim now.

@@ -73,6 +73,7 @@ class Worker {
   training::RunResult train(const std::string& job_id, JobData& data, const std::filesystem::path& scratch, JobObserver& observer);
   double gemm_gflops();
   struct Claimed;
+  struct NotOurs;
   Claimed claim(postgres::Transaction& tx);
   void say_goodbye();
   void run_job(const storage::ClaimedJob& claimed, JobLink& link, const std::stop_token& stop);

@@ -6,6 +6,7 @@
 
 #include "billing/points_payment.h"
 #include "services/contributions/contributions.h"
+#include "storage/donation_store.h"
 #include "tests/integration/billing/books_fixture.h"
 
 namespace finetuned {
@@ -113,6 +114,19 @@ class ContributionsTest : public tests::BooksTest {
     };
   }
 };
+
+/// Their figures are a worker's own word: no donated one may have them.
+TEST_F(ContributionsTest, JobsThatDecideAreToldApart) {
+  const std::string id = submit(recipe(16));
+  leader.advance();
+  const auto under_way = runs(id);
+  ASSERT_TRUE(under_way.at(0).job_id);
+  const std::string other = create().id;
+  system([&](Transaction& tx) {
+    EXPECT_TRUE(storage::DonationStore(tx).decides(*under_way.at(0).job_id));
+    EXPECT_FALSE(storage::DonationStore(tx).decides(other));
+  });
+}
 
 TEST_F(ContributionsTest, ABetterRecipeIsMeasuredByTheSponsorsJobsAndEarnsHalfNowAndHalfLater) {
   const std::string id = submit(recipe(16));

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "billing/donations.h"
+#include "storage/donation_evidence.h"
 #include "storage/donation_store.h"
 #include "tests/integration/billing/books_fixture.h"
 
@@ -129,6 +130,25 @@ TEST_F(Donations, MoreTokensThanTheJobHasEarnNothing) {
   ASSERT_TRUE(commit(part, {1'000'000'000'000}));
   EXPECT_EQ(points(), (Points{600, 600}));
   EXPECT_EQ(tests::BooksTest::told(faults()), "");
+}
+
+/// It could have its own job refunded and keep what was spendable at once.
+TEST_F(Donations, JobsOfTheProjectThatEarnsEarnNothing) {
+  system([&](Transaction& tx) { DonationStore(tx).donate(name, project.id); });
+  const auto part = begin(create());
+  ASSERT_TRUE(commit(part, {101}));
+  EXPECT_EQ(points(project.id), (Points{0, 0}));
+  EXPECT_EQ(tests::BooksTest::told(faults()), "");
+}
+
+TEST_F(Donations, NobodySaysTwoThingsOfOneStep) {
+  const auto part = begin(create());
+  const storage::Evidence said{storage::Evidence::Kind::kCheckpoint, 1, 101, std::string(64, 'b'), std::nullopt};
+  storage::Evidence other = said;
+  other.sha256 = std::string(64, 'c');
+  for (int tries = 0; tries < 2; ++tries)
+    system([&](Transaction& tx) { storage::DonationEvidence(tx).add(part.stretch, said); });
+  EXPECT_THROW(system([&](Transaction& tx) { storage::DonationEvidence(tx).add(part.stretch, other); }), std::runtime_error);
 }
 
 TEST_F(Donations, AStaleLeaseCommitsAndEarnsNothing) {

@@ -35,7 +35,7 @@ class DonatedTest : public WorkerTest {
   }
 
   static json::object long_run() {
-    json::object made = settings(10, 2);
+    json::object made = settings(30, 2);  // long enough to be interrupted, on a busy machine too
     made["lora_dropout"] = 0.1;
     return made;
   }
@@ -175,7 +175,7 @@ TEST_F(DonatedTest, AJobWhosePartWasNotConfirmedEndsInTheRightBytesByAnother) {
   ASSERT_EQ(done.state, JobState::kSucceeded);
   EXPECT_EQ(done.trained_tokens, created.quoted_tokens);
   EXPECT_EQ(balance().spent.value, *created.quoted_tokens * 1'000) << "no step is billed twice";
-  EXPECT_EQ(checkpoints(created.id).size(), 10u);
+  EXPECT_EQ(checkpoints(created.id).size(), 30u);
   EXPECT_THAT(ledger_faults(), testing::IsEmpty());
 
   const auto whole = create_job(long_run(), 40);
