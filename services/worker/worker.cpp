@@ -128,16 +128,26 @@ Worker::Claimed Worker::claim(Transaction& tx) {
   return claimed;
 }
 
-bool Worker::run_one(const std::stop_token& stop) try {
+bool Worker::run_one(const std::stop_token& stop) {
   const bool storage_works = storage_gate_.open();
   const auto asked = std::chrono::steady_clock::now();
   bool jobs_wait_for_storage = false;
-  const Claimed next = pool_.transact(Scope::system(), [&](Transaction& tx) -> Claimed {
+  const auto say_hello = [this](Transaction& tx) {
     storage::WorkerStore(tx).seen({options_.name, device_class_, options_.known_as, engine_});
+  };
+  const auto look = [&](Transaction& tx) -> Claimed {
+    say_hello(tx);
     jobs_wait_for_storage = storage::StoragePauses(tx).any_due();
     if (!storage_works || jobs_wait_for_storage) return {};
     return claim(tx);
-  });
+  };
+  Claimed next;
+  try {
+    next = pool_.transact(Scope::system(), look);
+  } catch (const NotOurs&) {  // the claim is taken back: the operator's worker will
+    pool_.transact(Scope::system(), say_hello);
+    return false;
+  }
   if (next.refused && !told_refused_)
     base::log_warn("the operator lets this worker have no jobs (finetuned admin workers list)", {{"worker", options_.known_as}});
   told_refused_ = next.refused;
@@ -159,8 +169,6 @@ bool Worker::run_one(const std::stop_token& stop) try {
     give_up(*claimed, link, error.what());
   }
   return true;
-} catch (const NotOurs&) {  // and so not claimed: the operator's worker will
-  return false;
 }
 
 /// Queues what waits for the storage, where that works. True when there is something to claim now.

@@ -183,6 +183,18 @@ TEST_F(DonatedTest, AJobWhosePartWasNotConfirmedEndsInTheRightBytesByAnother) {
   for (const char* name : {"adapter_model.safetensors", "step_metrics.csv"}) EXPECT_EQ(result(created.id, name), result(whole.id, name)) << name;
 }
 
+/// It would report the figures itself.
+TEST_F(DonatedTest, RunsThatDecideOverAContributionAreNotForIt) {
+  const auto created = create_job(settings(1));
+  const std::string contribution = base::make_id("contrib");
+  tamper("INSERT INTO contribution_run (contribution_id, round, seed, side, job_id) VALUES ($1, 1, 1, 'incumbent', $2)", {contribution, created.id});
+  EXPECT_FALSE(run_donated());
+  EXPECT_EQ(job(created.id).state, JobState::kQueued);
+  run_one();
+  EXPECT_EQ(job(created.id).state, JobState::kSucceeded);
+  tamper("DELETE FROM contribution_run WHERE contribution_id = $1", {contribution});
+}
+
 TEST_F(DonatedTest, TheJobGoesBackToWhatAnotherWorkerHadMade) {
   const auto created = create_job(long_run(), 40);
   {
