@@ -104,15 +104,18 @@ void audit_stop(Transaction& tx, const std::string& worker, const std::string& r
 
 }  // namespace
 
+// A worker's row is locked before its jobs, and those before its checks: verdicts that meet wait for each other.
+
 bool agree(Transaction& tx, const storage::ClaimedRecheck& check, const std::string& detail) {
-  if (!storage::RecheckStore(tx).decide(check, true, detail)) return false;
   lock_jobs(tx, {check.job.id});
+  if (!storage::RecheckStore(tx).decide(check, true, detail)) return false;
   const auto open = tx.execute(std::string(kOpen) + "s.id = (SELECT stretch_id FROM donated_check WHERE id = $1) FOR NO KEY UPDATE", {check.id});
   if (!open.empty()) vest(tx, open.row(0), "vested: a part of it came out the same when it was run again:");
   return true;
 }
 
 std::optional<Forfeit> disagree(Transaction& tx, const storage::ClaimedRecheck& check, const std::string& detail) {
+  tx.execute("SELECT FROM donated_worker WHERE name = $1 FOR UPDATE", {check.worker});
   if (!storage::RecheckStore(tx).decide(check, false, detail)) return std::nullopt;
   return distrust(tx, check.worker, "the check " + check.id + " disagreed: " + detail);
 }
@@ -146,14 +149,15 @@ Forfeit distrust(Transaction& tx, const std::string& worker, const std::string& 
 }
 
 std::vector<std::string> settle_stretches(Transaction& tx, const std::string& worker) {
-  const auto checks = tx.execute(
-      "UPDATE donated_check SET state = 'settled', lease_until = NULL, decided_at = clock_timestamp() WHERE state IN ('waiting', 'running', 'given_up')"
-      " AND stretch_id IN (SELECT id FROM donated_stretch WHERE worker = $1 AND outcome IS NULL) RETURNING stretch_id", {worker});
-  std::vector<std::string> ids, jobs;
-  for (std::size_t i = 0; i < checks.size(); ++i) ids.push_back(checks.row(i).text("stretch_id"));
-  const auto of = tx.execute("SELECT DISTINCT job_id FROM donated_stretch WHERE id = ANY ($1::text[])", {Value::texts(ids)});
+  const auto of = tx.execute("SELECT DISTINCT job_id FROM donated_stretch WHERE worker = $1 AND outcome IS NULL", {worker});
+  std::vector<std::string> jobs, ids;
   for (std::size_t i = 0; i < of.size(); ++i) jobs.push_back(of.row(i).text("job_id"));
   lock_jobs(tx, jobs);
+  const auto checks = tx.execute(
+      "UPDATE donated_check SET state = 'settled', lease_until = NULL, decided_at = clock_timestamp() WHERE state IN ('waiting', 'running', 'given_up')"
+      " AND stretch_id IN (SELECT id FROM donated_stretch WHERE worker = $1 AND outcome IS NULL AND job_id = ANY ($2::text[])) RETURNING stretch_id",
+      {worker, Value::texts(jobs)});
+  for (std::size_t i = 0; i < checks.size(); ++i) ids.push_back(checks.row(i).text("stretch_id"));
   const auto open = tx.execute(std::string(kOpen) + "s.id = ANY ($1::text[]) FOR NO KEY UPDATE", {Value::texts(ids)});
   for (std::size_t i = 0; i < open.size(); ++i) vest(tx, open.row(i), "vested by the operator:");
   return ids;
