@@ -82,15 +82,18 @@ class GenerationTest : public GatewayTest {
   }
   Answer ask(const std::string& more = "") { return send("POST", "/v1/chat/completions", chat(base_.name, more)); }
 
-  /// A connection on which the answer to a streaming request is about to come.
-  std::optional<Wire> streaming(std::uint16_t port, int expected = 200) {
-    Wire wire(port);
+  Call streamed_chat() const {
     Call request;
     request.method = "POST";
     request.path = "/v1/chat/completions";
     request.key = tenant_.key;
     request.body = chat(base_.name, R"(,"stream":true)");
-    wire.send(to_bytes(request));
+    return request;
+  }
+  /// A connection on which the answer to a streaming request is about to come.
+  std::optional<Wire> streaming(std::uint16_t port, int expected = 200) {
+    Wire wire(port);
+    wire.send(to_bytes(streamed_chat()));
     const auto head = wire.read(true);
     EXPECT_TRUE(head && head->status == expected) << (head ? head->status : 0);
     return wire;

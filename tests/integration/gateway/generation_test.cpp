@@ -269,12 +269,7 @@ TEST_F(GenerationTest, AProjectTakesAQuarterOfThePlaces) {
   held.reset();
   EXPECT_TRUE(eventually([&] {
     Wire wire(small.port());
-    Call request;
-    request.method = "POST";
-    request.path = "/v1/chat/completions";
-    request.key = tenant_.key;
-    request.body = chat(base_.name, R"(,"stream":true)");
-    wire.send(to_bytes(request));
+    wire.send(to_bytes(streamed_chat()));
     return wire.read(true)->status == 200;
   }, 10)) << "the place is given back";
 }
