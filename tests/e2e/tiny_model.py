@@ -38,10 +38,10 @@ def tokenizer():
                       "vocab": vocabulary, "merges": []}}
 
 
-def config(hidden, layers):
+def config(hidden, layers, context):
     return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": hidden,
             "intermediate_size": 2 * hidden, "num_hidden_layers": layers, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "max_position_embeddings": CONTEXT, "vocab_size": 272, "rms_norm_eps": 1e-5,
+            "num_key_value_heads": 2, "max_position_embeddings": context, "vocab_size": 272, "rms_norm_eps": 1e-5,
             "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": True, "bos_token_id": 256,
             "eos_token_id": 258, "torch_dtype": "float32"}
 
@@ -99,14 +99,14 @@ def write_shards(directory, settings, shards):
         json.dump({"metadata": {"total_size": size}, "weight_map": placed}, file)
 
 
-def write(directory, hidden=64, layers=2, shards=0):
+def write(directory, hidden=64, layers=2, shards=0, context=CONTEXT):
     """`shards`: 0 for one file in single precision, else so many in bfloat16."""
     os.makedirs(directory, exist_ok=True)
-    settings = config(hidden, layers)
+    settings = config(hidden, layers, context)
     if shards:
         settings["torch_dtype"] = "bfloat16"
     tokenizer_config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": None, "eos_token": "<|im_end|>",
-                        "pad_token": "<|endoftext|>", "add_bos_token": False, "model_max_length": CONTEXT,
+                        "pad_token": "<|endoftext|>", "add_bos_token": False, "model_max_length": context,
                         "chat_template": TEMPLATE}
     for name, content in [("config.json", settings), ("tokenizer.json", tokenizer()),
                           ("tokenizer_config.json", tokenizer_config)]:
