@@ -223,7 +223,8 @@ void Client::apply(const Operation& operation) {
   }
 }
 
-/// The rules I1 to I3 on one project's accounts, as SQL of its own beside verify_ledger's.
+/// The rules I1 to I3 on one project's accounts, as SQL of its own beside verify_ledger's. It reads no other project's rows, so a case
+/// takes as long among a million transfers as among none.
 std::string project_faults(const std::string& project) {
   return pool().transact(Scope::system(), [&](Transaction& tx) -> std::string {
     const auto sums = tx.execute(
@@ -239,7 +240,7 @@ std::string project_faults(const std::string& project) {
         "  coalesce(sum(amount) FILTER (WHERE credit_id = a.id AND kind IN ('single', 'post', 'correction')), 0)::bigint,"
         "  coalesce(sum(amount) FILTER (WHERE debit_id = a.id AND open), 0)::bigint,"
         "  coalesce(sum(amount) FILTER (WHERE credit_id = a.id AND open), 0)::bigint FROM (SELECT t.*, kind = 'pending' AND NOT EXISTS"
-        "   (SELECT FROM transfer r WHERE r.pending_id = t.id) AS open FROM transfer t WHERE t.project_id = $1) m)",
+        "   (SELECT FROM transfer r WHERE r.project_id = $1 AND r.pending_id = t.id) AS open FROM transfer t WHERE t.project_id = $1) m)",
         {project});
     return apart.empty() ? "" : "I3";
   });
