@@ -1,6 +1,7 @@
 #include "billing/verify.h"
 
 #include <algorithm>
+#include <future>
 
 #include "base/hex.h"
 #include "storage/audit_store.h"
@@ -8,6 +9,8 @@
 namespace finetuned::billing {
 
 namespace {
+
+using postgres::Scope;
 
 constexpr std::chrono::hours kLongest{2};  // a statement: it reads every transfer
 
@@ -166,6 +169,17 @@ void check_signatures(const std::vector<LedgerHead>& heads, const std::vector<st
                                              ": it was not signed by the key " + base::hex_encode(keys.front())});
 }
 
+/// All but the chains and the heads.
+LedgerVerification replay_books(postgres::Transaction& tx) {
+  LedgerVerification verification = verify_ledger(tx);
+  check_credit_limits(tx, verification);
+  const storage::AuditVerification audit = storage::verify_audit_log(tx);
+  verification.audit_entries = audit.entries;
+  for (const storage::AuditFault& fault : audit.faults)
+    verification.faults.push_back({"audit", fault.organization_id + ": " + fault.entry_id + ": " + fault.detail});
+  return verification;
+}
+
 }  // namespace
 
 LedgerVerification verify_ledger(postgres::Transaction& tx) {
@@ -186,7 +200,7 @@ LedgerVerification verify_ledger(postgres::Transaction& tx) {
 
 LedgerVerification verify_books(postgres::Pool& pool, const KnownHeads& known) {
   return pool.snapshot(
-      postgres::Scope::system(),
+      Scope::system(),
       [&](postgres::Transaction& tx) {
         std::vector<LedgerHead> heads = read_heads(tx);
         const std::size_t kept = heads.size();
@@ -194,17 +208,19 @@ LedgerVerification verify_books(postgres::Pool& pool, const KnownHeads& known) {
         LedgerVerification verification;
         verification.heads = static_cast<std::int64_t>(kept);
         check_signatures(heads, known.public_keys, verification);
+        // Beside the chains, by a second connection that sees the same; this one may wait for it as long as a statement may take.
+        const std::string exported =
+            tx.execute("SELECT pg_export_snapshot() AS id, set_config('idle_in_transaction_session_timeout', '0', true)").row(0).text("id");
+        auto replay = std::async(std::launch::async, [&pool, exported] {
+          return pool.snapshot(Scope::system(), replay_books, kLongest, exported);
+        });
         verify_chains(tx, {}, heads, verification);
-        LedgerVerification replayed = verify_ledger(tx);
+        const LedgerVerification replayed = replay.get();
         verification.accounts = replayed.accounts;
         verification.transfers = replayed.transfers;
         verification.usages = replayed.usages;
+        verification.audit_entries = replayed.audit_entries;
         verification.faults.insert(verification.faults.end(), replayed.faults.begin(), replayed.faults.end());
-        check_credit_limits(tx, verification);
-        const storage::AuditVerification audit = storage::verify_audit_log(tx);
-        verification.audit_entries = audit.entries;
-        for (const storage::AuditFault& fault : audit.faults)
-          verification.faults.push_back({"audit", fault.organization_id + ": " + fault.entry_id + ": " + fault.detail});
         return verification;
       },
       kLongest);

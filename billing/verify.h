@@ -58,8 +58,8 @@ struct KnownHeads {
   std::vector<std::string> public_keys;  ///< that heads may be signed by
 };
 
-/// All of it in one snapshot: verify_ledger, the chains from their beginnings, every signed head, the audit log's chains, and each
-/// credit limit as the audit log has it.
+/// All of it in one snapshot, by two of the pool's connections at once: verify_ledger, the chains from their beginnings, every signed
+/// head, the audit log's chains, and each credit limit as the audit log has it.
 LedgerVerification verify_books(postgres::Pool& pool, const KnownHeads& known);
 
 }  // namespace finetuned::billing

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <future>
 #include <iterator>
+#include <memory>
 #include <stdexcept>
 
 #include "base/clock.h"
@@ -131,6 +133,21 @@ class Walk {
   LedgerVerification& verification_;
 };
 
+/// Hashes some rows while the next ones are fetched.
+void walk_all(postgres::Transaction& tx, Walk& walk) {
+  const std::string fetch = "FETCH " + std::to_string(kFetched) + " FROM chain";
+  std::future<void> walked;
+  for (auto rows = std::make_shared<const postgres::Result>(tx.execute(fetch)); !rows->empty();
+       rows = std::make_shared<const postgres::Result>(tx.execute(fetch))) {
+    if (walked.valid()) walked.get();
+    walked = std::async(std::launch::async, [&walk, rows] {
+      for (std::size_t i = 0; i < rows->size(); ++i)
+        walk.step(rows->row(i));
+    });
+  }
+  if (walked.valid()) walked.get();
+}
+
 void find_unsealed(postgres::Transaction& tx, LedgerVerification& verification) {
   const auto forgotten = tx.execute(kUnsealed);
   if (!forgotten.empty())
@@ -161,10 +178,7 @@ ChainPlaces verify_chains(postgres::Transaction& tx, const ChainPlaces& from, co
     }
     Walk walk(ledger, start, std::move(own), verification);
     tx.execute(kOpen, {to_string(ledger), start.position});
-    const std::string fetch = "FETCH " + std::to_string(kFetched) + " FROM chain";
-    for (auto rows = tx.execute(fetch); !rows.empty(); rows = tx.execute(fetch))
-      for (std::size_t i = 0; i < rows.size(); ++i)
-        walk.step(rows.row(i));
+    walk_all(tx, walk);
     tx.execute("CLOSE chain");
     ends[ledger] = walk.finish();
   }

@@ -42,7 +42,7 @@ struct StatementArguments {
 };
 
 Pool connect(const base::Settings& settings) {
-  return Pool(pool_options(settings, "operator", 1));
+  return Pool(pool_options(settings, "operator", 2));
 }
 
 std::string time_of(std::int64_t micros) {

@@ -266,7 +266,7 @@ Pool::~Pool() {
 }
 
 void Pool::run(const Scope& scope, std::optional<std::chrono::milliseconds> limit,
-               const std::function<void(Transaction&)>& work, Kind kind) {
+               const std::function<void(Transaction&)>& work, const Opening& opening) {
   std::unique_ptr<Connection> connection;
   {
     std::unique_lock lock(state_->mutex);
@@ -289,7 +289,7 @@ void Pool::run(const Scope& scope, std::optional<std::chrono::milliseconds> limi
   for (int tried = 1;; ++tried) {
     try {
       const auto longest = limit.value_or(state_->options.statement_timeout);
-      attempt(*connection, scope, longest, work, kind);
+      attempt(*connection, scope, longest, work, opening);
       return;
     } catch (const SqlError& error) {
       if (error.sqlstate == kQueryCanceled)
@@ -301,35 +301,38 @@ void Pool::run(const Scope& scope, std::optional<std::chrono::milliseconds> limi
   }
 }
 
-std::string Pool::opening_of(Kind kind) {
-  switch (kind) {
+std::string Pool::text_of(const Opening& opening) {
+  switch (opening.kind) {
     case Kind::kWhole: return "BEGIN;";
-    case Kind::kSnapshot: return "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;";
+    case Kind::kSnapshot:
+      return "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;" +
+             (opening.exported.empty() ? "" : "SET TRANSACTION SNAPSHOT '" + opening.exported + "';");
     case Kind::kOneStatement: return "";
   }
   return "";
 }
 
 /// Sends nothing. The session notices here already where it has gone stale.
-std::unique_ptr<Transaction> Pool::begin(Connection& connection, const Scope& scope, std::chrono::milliseconds limit, Kind kind) {
+std::unique_ptr<Transaction> Pool::begin(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
+                                         const Opening& opening) {
   return driven(connection.link->session, [&] {
     auto state = std::make_unique<Transaction::State>(*connection.link, scope);
-    state->one_statement = kind == Kind::kOneStatement;
-    state->ahead = opening_of(kind) + scope_text(connection.link->session, scope, limit) + ";";
+    state->one_statement = opening.kind == Kind::kOneStatement;
+    state->ahead = text_of(opening) + scope_text(connection.link->session, scope, limit) + ";";
     return std::unique_ptr<Transaction>(new Transaction(std::move(state)));
   });
 }
 
 /// A connection that went stale while idle is made again once: what was sent first, and not answered, may be sent again.
 void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
-                   const std::function<void(Transaction&)>& work, Kind kind) {
-  if (kind == Kind::kOneStatement && connection.link && connection.link->names.size() >= kMostPrepared)
+                   const std::function<void(Transaction&)>& work, const Opening& opening) {
+  if (opening.kind == Kind::kOneStatement && connection.link && connection.link->names.size() >= kMostPrepared)
     connection.link.reset();  // it has no room for what is read in one round trip
   for (bool reused = connection.link != nullptr;; reused = false) {
     if (!connection.link) connection.link = state_->connect();
     std::unique_ptr<Transaction> tx;
     try {
-      tx = begin(connection, scope, limit, kind);
+      tx = begin(connection, scope, limit, opening);
       work(*tx);
       if (tx->state_->failure) std::rethrow_exception(tx->state_->failure);  // caught by `work`, but COMMIT would roll back
     } catch (const ConnectionLost& error) {
@@ -343,7 +346,7 @@ void Pool::attempt(Connection& connection, const Scope& scope, std::chrono::mill
       if (tx) roll_back(connection, *tx);
       throw;
     }
-    if (kind != Kind::kOneStatement) commit(connection, *tx);
+    if (opening.kind != Kind::kOneStatement) commit(connection, *tx);
     return;
   }
 }
@@ -376,7 +379,7 @@ void Pool::commit(Connection& connection, Transaction& tx) {
 
 bool Pool::answers(std::chrono::milliseconds limit) noexcept {
   try {
-    run(Scope::project("none"), limit, [](Transaction& tx) { tx.execute("SELECT 1"); });
+    run(Scope::project("none"), limit, [](Transaction& tx) { tx.execute("SELECT 1"); }, {});
     return true;
   } catch (const std::exception&) {
     return false;

@@ -44,10 +44,10 @@ class Pool {
       -> std::invoke_result_t<Work&, Transaction&> {
     using Returned = std::invoke_result_t<Work&, Transaction&>;
     if constexpr (std::is_void_v<Returned>) {
-      run(scope, limit, [&work](Transaction& tx) { work(tx); });
+      run(scope, limit, [&work](Transaction& tx) { work(tx); }, {});
     } else {
       std::optional<Returned> returned;
-      run(scope, limit, [&](Transaction& tx) { returned.emplace(work(tx)); });
+      run(scope, limit, [&](Transaction& tx) { returned.emplace(work(tx)); }, {});
       return std::move(*returned);
     }
   }
@@ -58,17 +58,18 @@ class Pool {
   template <class Work>
   auto read_one(const Scope& scope, Work&& work) -> std::invoke_result_t<Work&, Transaction&> {
     std::optional<std::invoke_result_t<Work&, Transaction&>> returned;
-    run(scope, std::nullopt, [&](Transaction& tx) { returned.emplace(work(tx)); }, Kind::kOneStatement);
+    run(scope, std::nullopt, [&](Transaction& tx) { returned.emplace(work(tx)); }, {Kind::kOneStatement});
     return std::move(*returned);
   }
 
   /// The same for work that only reads, by any number of statements: all of them see the database as it is at the first one
-  /// (REPEATABLE READ, READ ONLY).
+  /// (REPEATABLE READ, READ ONLY). `exported`: what pg_export_snapshot() has said in a transaction that is still open; both then
+  /// see the same.
   template <class Work>
-  auto snapshot(const Scope& scope, Work&& work, std::optional<std::chrono::milliseconds> limit = std::nullopt)
-      -> std::invoke_result_t<Work&, Transaction&> {
+  auto snapshot(const Scope& scope, Work&& work, std::optional<std::chrono::milliseconds> limit = std::nullopt,
+                const std::string& exported = {}) -> std::invoke_result_t<Work&, Transaction&> {
     std::optional<std::invoke_result_t<Work&, Transaction&>> returned;
-    run(scope, limit, [&](Transaction& tx) { returned.emplace(work(tx)); }, Kind::kSnapshot);
+    run(scope, limit, [&](Transaction& tx) { returned.emplace(work(tx)); }, {Kind::kSnapshot, exported});
     return std::move(*returned);
   }
 
@@ -82,12 +83,16 @@ class Pool {
   struct Connection;
   struct State;
   enum class Kind { kWhole, kSnapshot, kOneStatement };
-  static std::string opening_of(Kind kind);
-  std::unique_ptr<Transaction> begin(Connection& connection, const Scope& scope, std::chrono::milliseconds limit, Kind kind);
-  void run(const Scope& scope, std::optional<std::chrono::milliseconds> limit,
-           const std::function<void(Transaction&)>& work, Kind kind = Kind::kWhole);
+  struct Opening {
+    Kind kind = Kind::kWhole;
+    std::string exported = {};  ///< of a snapshot
+  };
+  static std::string text_of(const Opening& opening);
+  std::unique_ptr<Transaction> begin(Connection& connection, const Scope& scope, std::chrono::milliseconds limit, const Opening& opening);
+  void run(const Scope& scope, std::optional<std::chrono::milliseconds> limit, const std::function<void(Transaction&)>& work,
+           const Opening& opening);
   void attempt(Connection& connection, const Scope& scope, std::chrono::milliseconds limit,
-               const std::function<void(Transaction&)>& work, Kind kind);
+               const std::function<void(Transaction&)>& work, const Opening& opening);
   void roll_back(Connection& connection, Transaction& tx);
   void commit(Connection& connection, Transaction& tx);
   std::unique_ptr<State> state_;

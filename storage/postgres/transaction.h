@@ -77,6 +77,7 @@ class Row {
   const std::optional<std::string>& cell(std::string_view column) const;
   const Result& result_;
   std::size_t index_;
+  mutable std::size_t next_ = 0;  ///< the column behind the last one read: most are read in the order of the SELECT
 };
 
 /// A statement's rows, copied out of the driver.

@@ -43,8 +43,13 @@ Row Result::row(std::size_t index) const {
 }
 
 const std::optional<std::string>& Row::cell(std::string_view column) const {
-  for (std::size_t i = 0; i < result_.columns_.size(); ++i)
-    if (result_.columns_[i] == column) return result_.rows_[index_][i];
+  const std::size_t columns = result_.columns_.size();
+  for (std::size_t looked = 0, at = next_; looked < columns; ++looked, ++at) {
+    if (at >= columns) at = 0;
+    if (result_.columns_[at] != column) continue;
+    next_ = at + 1;
+    return result_.rows_[index_][at];
+  }
   base::expects(false, "a column that the statement selects: " + std::string(column));
   std::abort();
 }

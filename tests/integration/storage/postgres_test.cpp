@@ -341,6 +341,27 @@ TEST(Snapshot, AllItsStatementsSeeOneMomentAndNoneWrites) {
   }
 }
 
+TEST(Snapshot, AnExportedOneIsSeenByAnotherConnection) {
+  const auto count = [](Transaction& tx) { return tx.execute("SELECT count(*) AS n FROM project").row(0).integer("n"); };
+  pool().snapshot(Scope::system(), [&](Transaction& tx) {
+    const std::int64_t first = count(tx);
+    const std::string exported = tx.execute("SELECT pg_export_snapshot() AS id").row(0).text("id");
+    tests::make_project(pool());
+    EXPECT_EQ(pool().snapshot(Scope::system(), count, std::nullopt, exported), first);
+    EXPECT_EQ(pool().snapshot(Scope::system(), count), first + 1);
+    return first;
+  });
+}
+
+TEST(Rows, ColumnsAreFoundInAnyOrder) {
+  pool().transact(Scope::system(), [](Transaction& tx) {
+    const auto rows = tx.execute("SELECT 1 AS a, 2 AS b, 3 AS c UNION ALL SELECT 4, 5, 6");
+    const auto row = rows.row(1);
+    for (const auto& [column, value] : {std::pair("c", 6), {"a", 4}, {"a", 4}, {"c", 6}, {"b", 5}, {"a", 4}, {"b", 5}})
+      EXPECT_EQ(row.integer(column), value) << column;
+  });
+}
+
 TEST(RowLevelSecurity, WithoutAScopeThereAreNoRows) {
   const auto project = tests::make_project(pool());
   tests::make_file(pool(), project);
