@@ -17,6 +17,7 @@ namespace {
 constexpr std::uint64_t kMemoryBytes = std::uint64_t{4} << 30;
 bool one_for_all = false;
 std::vector<std::string> names{"emulated"};
+std::string library = "the emulator's own";
 }  // namespace
 
 std::vector<Cuda::Description> Cuda::devices(std::string*) {
@@ -31,7 +32,7 @@ std::vector<Cuda::Description> Cuda::devices(std::string*) {
   return all;
 }
 std::string Cuda::missing_library() { return {}; }
-std::string Cuda::library_version() { return "the emulator's own"; }
+std::string Cuda::library_version() { return library; }
 std::uint64_t Cuda::free_bytes_of(int) { return kMemoryBytes; }
 
 Cuda::Cuda(int index) : description_(devices().at(static_cast<std::size_t>(index))), processors_(4) {}
@@ -94,4 +95,5 @@ GpuTimer::~GpuTimer() {
 }  // namespace finetuned::tensor
 
 void finetuned::cuda_emulator::show_gpus(std::vector<std::string> named) { finetuned::tensor::names = std::move(named); }
+void finetuned::cuda_emulator::show_library(std::string version) { finetuned::tensor::library = std::move(version); }
 void finetuned::cuda_emulator::share_one_gpu(bool shared) { finetuned::tensor::one_for_all = shared; }

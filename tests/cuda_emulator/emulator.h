@@ -48,6 +48,9 @@ void set_seed(std::uint64_t seed);
 /// The names of the GPUs that this process sees; one at first.
 void show_gpus(std::vector<std::string> named);
 
+/// What multiplies on them (tensor::Cuda::library_version()).
+void show_library(std::string version);
+
 /// Whether all processes have one GPU instead of one each.
 void share_one_gpu(bool shared);
 

@@ -90,6 +90,11 @@ std::string device_class(const DeviceSpec& spec) {
   return spec.is_cuda() ? class_of(usable_gpu(spec.index)) : std::string("cpu-") + isa_name(best_isa());
 }
 
+std::string device_engine(const DeviceSpec& spec) {
+  if (!spec.is_cuda()) return device_class(spec);
+  return device_class(spec) + ", " + Cuda::build() + ", " + Cuda::library_version();
+}
+
 std::string device_identity(const DeviceSpec& spec) {
   if (!spec.is_cuda()) return device_class(spec);
   const Cuda::Description gpu = usable_gpu(spec.index);

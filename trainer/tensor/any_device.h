@@ -31,6 +31,10 @@ std::string device_class(const Cpu& device);
 std::string device_class(const Cuda& device);
 std::string device_class(const DeviceSpec& spec);  ///< of a GPU by Cuda::devices()
 
+/// Its class, and of a GPU what its kernels were compiled by and which cuBLASLt multiplies here, which chooses its algorithms by
+/// version: with the build, all that decides the bits of a result on this machine.
+std::string device_engine(const DeviceSpec& spec);
+
 /// Its class, and of a GPU which one it is and by which cuBLASLt: where two processes say the same, they mean one device, and
 /// compute the same bits on it.
 std::string device_identity(const DeviceSpec& spec);

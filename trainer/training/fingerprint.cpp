@@ -37,7 +37,7 @@ std::string digest_of(const std::vector<fs::path>& files) {
 }  // namespace
 
 std::string engine_sha256(const RunConfig& config) {
-  return base::sha256_hex(std::string(FINETUNED_VERSION) + " " + __VERSION__ + " " + tensor::device_class(config.device));
+  return base::sha256_hex(std::string(FINETUNED_VERSION) + " " + __VERSION__ + " " + tensor::device_engine(config.device));
 }
 
 std::string settings_sha256(const RunConfig& config) { return base::sha256_hex(settings_text(config)); }

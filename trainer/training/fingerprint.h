@@ -7,7 +7,7 @@
 
 namespace finetuned::training {
 
-/// SHA-256 of what computes: this program's version, its compiler, and the class of the device.
+/// SHA-256 of what computes: this program's version, its compiler, and the device's engine (tensor::device_engine).
 std::string engine_sha256(const RunConfig& config);
 /// SHA-256 of what of `config` decides the outcome.
 std::string settings_sha256(const RunConfig& config);

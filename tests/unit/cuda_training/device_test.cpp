@@ -100,5 +100,26 @@ TEST(DeviceClass, PartsGpusFromProcessors) {
   EXPECT_EQ(cpu.visit(class_of), device_class(cpu.spec()));
 }
 
+/// A donated worker's steps are run again by the same engine alone, or an honest one would be found out.
+TEST(DeviceClass, AnotherLibraryIsAnotherEngineOnAGpuAlone) {
+  cuda_emulator::show_gpus({"one", "one", "other"});
+  const auto engine_of = [](const DeviceSpec& spec) {
+    training::RunConfig config;
+    config.device = spec;
+    return training::engine_sha256(config);
+  };
+  const DeviceSpec gpu{DeviceSpec::Kind::kCuda, 0}, like_it{DeviceSpec::Kind::kCuda, 1}, other{DeviceSpec::Kind::kCuda, 2};
+  const std::string before = engine_of(gpu), processor = engine_of({});
+  EXPECT_EQ(engine_of(like_it), before);
+  EXPECT_NE(engine_of(other), before);
+  EXPECT_NE(processor, before);
+  EXPECT_THAT(device_engine(gpu), testing::AllOf(HasSubstr("emulated"), HasSubstr("the emulator's own")));
+  cuda_emulator::show_library("another");
+  EXPECT_NE(engine_of(gpu), before);
+  EXPECT_EQ(engine_of({}), processor);
+  cuda_emulator::show_library("the emulator's own");
+  cuda_emulator::show_gpus({"emulated"});
+}
+
 }  // namespace
 }  // namespace finetuned::tensor
