@@ -65,9 +65,6 @@ constexpr char kDecide[] =
     "UPDATE contribution SET state = $2, reason = $3, decided_at = clock_timestamp(), incumbent_mean = $4, contribution_mean = $5,"
     " p_value = $6, award_micro = $7, escrow_micro = $8,"
     " vests_at = CASE WHEN $8::bigint > 0 THEN clock_timestamp() + make_interval(days => $9) END WHERE id = $1";
-constexpr char kEarned[] =
-    "SELECT coalesce(sum(award_micro - CASE WHEN forfeited_at IS NULL THEN 0 ELSE escrow_micro END), 0)::bigint AS earned"
-    " FROM contribution WHERE challenge_id = $1";
 constexpr char kDue[] =
     "SELECT id FROM contribution WHERE state = 'won' AND vested_at IS NULL AND forfeited_at IS NULL"
     " AND vests_at <= clock_timestamp() ORDER BY vests_at LIMIT $1 FOR UPDATE SKIP LOCKED";
@@ -170,17 +167,12 @@ void forfeit(Transaction& tx, const Contribution& contribution, const std::strin
              {contribution.id, "not confirmed: " + why});
 }
 
-/// Of the challenge's reward, what no contribution has earned yet; what was forfeited can be earned again. The challenge is locked.
-std::int64_t reward_left(Transaction& tx, const Challenge& challenge) {
-  const std::int64_t earned = tx.execute(kEarned, {challenge.id}).row(0).integer("earned");
-  return std::max<std::int64_t>(0, challenge.reward_micro - earned);
-}
-
+/// The challenge is locked.
 void decide_first(Transaction& tx, const Challenge& challenge, const Contribution& contribution, const Outcome& outcome) {
   std::int64_t award = 0;
   if (outcome.won)
-    award = std::min(reward_left(tx, challenge), award_of(challenge.reward_micro, *outcome.incumbent_mean, *outcome.contribution_mean,
-                                                          challenge.target, challenge.lower_is_better()));
+    award = std::min(challenge.reward_left_micro, award_of(challenge.reward_micro, *outcome.incumbent_mean, *outcome.contribution_mean,
+                                                           challenge.target, challenge.lower_is_better()));
   const std::int64_t escrow = award / 2;
   std::optional<std::string> reason;
   if (!outcome.won) reason = outcome.reason;

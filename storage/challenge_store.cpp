@@ -10,7 +10,9 @@ namespace {
 constexpr char kSelectChallenge[] =
     "SELECT id, organization_id, project_id, name, description, base_model, training_file, validation_file, metric, token_budget,"
     " array_to_json(seeds)::text AS seeds, reward_micro, target, margin, incumbent, incumbent_id,"
-    " extract(epoch FROM created_at)::bigint AS created_at, extract(epoch FROM closed_at)::bigint AS closed_at"
+    " extract(epoch FROM created_at)::bigint AS created_at, extract(epoch FROM closed_at)::bigint AS closed_at,"
+    " greatest(0, reward_micro - (SELECT coalesce(sum(award_micro - CASE WHEN forfeited_at IS NULL THEN 0 ELSE escrow_micro END), 0)"
+    "  FROM contribution WHERE challenge_id = challenge.id))::bigint AS reward_left"
     " FROM challenge WHERE ";
 constexpr char kSelectRuns[] =
     "SELECT contribution_id, round, seed, side = 'incumbent' AS of_incumbent, job_id, attempts, measured_at IS NOT NULL AS measured,"
@@ -48,6 +50,7 @@ Challenge read_challenge(const postgres::Row& row) {
   challenge.incumbent_id = row.maybe_text("incumbent_id");
   challenge.created_at = row.integer("created_at");
   challenge.closed_at = row.maybe_integer("closed_at");
+  challenge.reward_left_micro = row.integer("reward_left");
   return challenge;
 }
 
@@ -137,7 +140,8 @@ std::optional<Challenge> ChallengeStore::find(const std::string& id) {
 }
 
 std::optional<Challenge> ChallengeStore::find_locked(const std::string& id) {
-  return maybe_challenge(tx_.execute(std::string(kSelectChallenge) + "id = $1 FOR UPDATE", {id}));
+  tx_.execute("SELECT FROM challenge WHERE id = $1 FOR UPDATE", {id});
+  return find(id);
 }
 
 Page<Challenge> ChallengeStore::list(const PageRequest& request, const std::optional<std::string>& organization_id) {

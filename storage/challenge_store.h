@@ -34,6 +34,7 @@ struct Challenge : NewChallenge {
   std::optional<std::string> incumbent_id;  ///< the contribution that it came from; none: the sponsor's own
   std::int64_t created_at = 0;
   std::optional<std::int64_t> closed_at;
+  std::int64_t reward_left_micro = 0;  ///< of reward_micro, what no contribution has earned yet; what was forfeited can be earned again
   bool lower_is_better() const { return metric == "valid_loss"; }
 };
 
@@ -73,14 +74,15 @@ struct ContributionRun {
   boost::json::value curve;  ///< array of {step, train_loss, valid_loss?}, or null
 };
 
-/// Challenges, what was contributed, and the runs that measure it. Who moves a contribution on is billing/contributions.h.
+/// Challenges, what was contributed, and the runs that measure it. Who moves a contribution on is billing/contributions.h. A challenge
+/// is read in the system scope, or what is left of its reward counts those awards alone that the scope sees.
 class ChallengeStore {
  public:
   explicit ChallengeStore(postgres::Transaction& tx) : tx_(tx) {}
 
   void insert(const NewChallenge& challenge);
   std::optional<Challenge> find(const std::string& id);
-  std::optional<Challenge> find_locked(const std::string& id);
+  std::optional<Challenge> find_locked(const std::string& id);  ///< as it is once the lock is held
   /// `organization_id`: its alone.
   Page<Challenge> list(const PageRequest& request, const std::optional<std::string>& organization_id = std::nullopt);
   /// False where it is closed already.

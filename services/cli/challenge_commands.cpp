@@ -42,10 +42,10 @@ std::string recipe_text(const json::value& recipe) {
 }
 
 std::string table_of(const json::value& challenges) {
-  std::vector<std::vector<std::string>> rows{{"CHALLENGE", "STATUS", "MODEL", "METRIC", "TARGET", "REWARD", "NAME"}};
+  std::vector<std::vector<std::string>> rows{{"CHALLENGE", "STATUS", "MODEL", "METRIC", "TARGET", "REWARD", "LEFT", "NAME"}};
   for (const json::value& challenge : challenges.at("data").as_array())
     rows.push_back({cell(challenge, "id"), cell(challenge, "status"), cell(challenge, "model"), cell(challenge, "metric"),
-                    cell(challenge, "target"), points_cell(challenge, "reward"), cell(challenge, "name")});
+                    cell(challenge, "target"), points_cell(challenge, "reward"), points_cell(challenge, "reward_left"), cell(challenge, "name")});
   return render_table(rows);
 }
 
@@ -59,6 +59,7 @@ std::string describe(const json::value& challenge) {
                        {"target", cell(challenge, "target")},
                        {"margin", cell(challenge, "margin")},
                        {"reward", points_cell(challenge, "reward")},
+                       {"of it left", points_cell(challenge, "reward_left")},
                        {"tokens a run", cell(challenge, "token_budget")},
                        {"seeds", json::serialize(challenge.at("seeds"))},
                        {"to beat", recipe_text(challenge.at("incumbent").at("recipe"))}});

@@ -64,6 +64,7 @@ json::object challenge_shape(const storage::Challenge& challenge) {
   shape["token_budget"] = challenge.token_budget;
   shape["seeds"] = json::array(challenge.seeds.begin(), challenge.seeds.end());
   shape["reward"] = std::to_string(challenge.reward_micro);
+  shape["reward_left"] = std::to_string(challenge.reward_left_micro);
   shape["target"] = challenge.target;
   shape["margin"] = challenge.margin;
   json::object incumbent;

@@ -198,7 +198,7 @@ constexpr NamedType kTypes[] = {
     {"Metric", "'valid_loss' | 'valid_mean_token_accuracy'"},
     {"Challenge",
      "{object: 'challenge' | 'organization.challenge'; id: string; name: string; description: string | null; status: 'open' | 'closed'; "
-     "model: string; metric: Metric; token_budget: integer; seeds: integer[]; reward: micro; target: number; margin: number; "
+     "model: string; metric: Metric; token_budget: integer; seeds: integer[]; reward: micro; reward_left: micro; target: number; margin: number; "
      "incumbent: {recipe: Hyperparameters; contribution_id: string | null}; created_at: time; closed_at: time | null}"},
     {"ChallengeList", "{...List; data: Challenge[]}"},
     {"ContributionRequest", "{recipe: HyperparametersRequest; note?: string}"},

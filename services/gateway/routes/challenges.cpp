@@ -72,6 +72,10 @@ Response submit(const Platform& platform, const Request& request) {
     challenge = find_challenge(tx, request);
     if (challenge.closed_at)
       throw base::ApiError(409, "invalid_request_error", "challenge_closed", "The challenge " + challenge.id + " is closed.");
+    if (challenge.reward_left_micro == 0)
+      throw base::ApiError(409, "invalid_request_error", "reward_used_up",
+                           "All of the reward of the challenge " + challenge.id +
+                               " is earned: a better recipe would earn nothing. Its reward_left says when there is some again.");
     contribution.recipe = read_recipe(tx, challenge, recipe, "recipe");
   });
   contribution.id = base::make_id("contrib");

@@ -109,5 +109,36 @@ TEST_F(PointsTest, ARecipeIsResolvedAndKeptWithinTheBudgetAndAProjectHasThreeUnd
   EXPECT_EQ(submit(8, 2).json().at("error").at("code"), "challenge_closed");
 }
 
+TEST_F(PointsTest, AChallengeShowsWhatIsLeftOfItsRewardAndTakesNothingWhereThatIsNothing) {
+  const json::value made = admin("", challenge(R"("token_budget":400,"baseline":{"n_epochs":1})")).json();
+  EXPECT_EQ(made.at("reward_left"), "1000");
+  const std::string id(made.at("id").as_string()), path = "/v1/challenges/" + id;
+  const auto earn = [&](const char* contribution, int award) {
+    pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("INSERT INTO contribution (id, challenge_id, project_id, recipe, state, decided_at, award_micro, escrow_micro, vests_at)"
+                 " VALUES ($1, $2, $3, '{}', 'won', clock_timestamp(), $4, $5, clock_timestamp() + interval '9 days')",
+                 {id + contribution, id, make_project(pool()).id, award, award / 2});
+    });
+  };
+  const auto submit = [&] { return send("POST", path + "/contributions", R"({"recipe":{"lora_rank":4,"n_epochs":2}})"); };
+  earn("first", 400);
+  EXPECT_EQ(get(path).json().at("reward_left"), "600") << "another project's award counts";
+  EXPECT_EQ(submit().status, 200);
+  earn("second", 600);
+  EXPECT_EQ(get(path).json().at("reward_left"), "0");
+  EXPECT_EQ(get(path + "/leaderboard").json().at("challenge").at("reward_left"), "0");
+  const Answer refused = submit();
+  EXPECT_EQ(refused.status, 409) << refused.body;
+  EXPECT_EQ(refused.json().at("error").at("code"), "reward_used_up");
+  pool().transact(Scope::system(), [&](Transaction& tx) {
+    tx.execute("UPDATE contribution SET forfeited_at = clock_timestamp() WHERE id = $1", {id + "second"});
+  });
+  EXPECT_EQ(get(path).json().at("reward_left"), "300");
+  EXPECT_EQ(submit().status, 200) << "what was forfeited can be earned again";
+  pool().transact(Scope::system(), [&](Transaction& tx) {  // their points are not there: nobody is to vest them
+    tx.execute("UPDATE contribution SET state = 'lost', award_micro = 0, escrow_micro = 0 WHERE challenge_id = $1 AND state = 'won'", {id});
+  });
+}
+
 }  // namespace
 }  // namespace finetuned::tests
