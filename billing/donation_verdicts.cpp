@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/ids.h"
+#include "billing/give_back.h"
 #include "billing/ledger.h"
 #include "storage/audit_store.h"
 #include "storage/donation_store.h"
@@ -18,7 +19,8 @@ using postgres::Transaction;
 using postgres::Value;
 
 constexpr char kOpen[] =
-    "SELECT s.id, s.job_id, s.donor_id, s.worker, s.escrow_micro, s.first_step, s.first_tokens, s.first_object FROM donated_stretch s"
+    "SELECT s.id, s.job_id, s.lease_epoch, s.donor_id, s.worker, s.escrow_micro, s.first_step, s.first_tokens, s.first_object,"
+    " s.superseded_at IS NOT NULL AS superseded FROM donated_stretch s"
     " WHERE s.outcome IS NULL AND ";
 constexpr char kDecided[] =
     "UPDATE donated_stretch SET decided_at = clock_timestamp(), outcome = $2, verdict_id = $3::uuid WHERE id = $1";
@@ -34,9 +36,14 @@ constexpr char kTakeBack[] =
     "WITH bad AS (SELECT id, project_id, objects FROM job_checkpoint WHERE job_id = $1 AND step > $2 AND distrusted_at IS NULL),"
     " marked AS (UPDATE job_checkpoint c SET distrusted_at = clock_timestamp(), objects = '{}', sha256 = '{}' FROM bad WHERE c.id = bad.id)"
     " SELECT bad.project_id, o.value AS object_id FROM bad, jsonb_each_text(bad.objects) o";
-constexpr char kCharges[] =
-    "SELECT t.id, t.ledger, t.amount - (SELECT coalesce(sum(c.amount), 0) FROM transfer c WHERE c.corrects_id = t.id)::bigint AS left"
-    " FROM transfer t WHERE t.job_id = $1 AND t.kind = 'post' ORDER BY t.ledger DESC, t.seq";
+// Later leases began with what goes, or behind it: nothing of them is left.
+constexpr char kSupersede[] =
+    "WITH later AS (UPDATE donated_stretch SET superseded_at = clock_timestamp() WHERE job_id = $1 AND lease_epoch > $2"
+    "  AND superseded_at IS NULL RETURNING id)"
+    " UPDATE donated_work SET superseded = true WHERE stretch_id IN (SELECT id FROM later)";
+constexpr char kStanding[] =
+    "UPDATE job SET (standing_steps, standing_tokens) = (SELECT coalesce(max(step), 0), coalesce(max(trained_tokens), 0) FROM job_checkpoint"
+    " WHERE job_id = $1 AND distrusted_at IS NULL) WHERE id = $1";
 
 /// What a stretch has in escrow goes to `to`, and its states with it.
 void decide(Transaction& tx, const postgres::Row& stretch, AccountKind to, const char* outcome, const char* why) {
@@ -65,17 +72,8 @@ void tell(Transaction& tx, const std::string& job, std::string text) {
   storage::JobStore(tx).append_event(job, event);
 }
 
-/// All that an ended job was charged and did not get back yet.
-void give_back(Transaction& tx, const storage::Job& job) {
-  const auto charges = tx.execute(kCharges, {job.id});
-  bool any = false;
-  for (std::size_t i = 0; i < charges.size(); ++i) {
-    const std::int64_t left = charges.row(i).integer("left");
-    if (left <= 0) continue;
-    Ledger(tx, ledger_named(charges.row(i).text("ledger")))
-        .correct(base::make_uuid(), charges.row(i).text("id"), {left}, "a worker's training of " + job.id + " was not confirmed");
-    any = true;
-  }
+void take_charge_back(Transaction& tx, const storage::Job& job) {
+  const bool any = give_back(tx, job.id, {0}, "a worker's training of " + job.id + " was not confirmed").value > 0;
   tell(tx, job.id, std::string("A part of this job was trained by a worker whose results could not be confirmed. ") +
                        (any ? "What it cost was given back; create it again." : "It cost nothing; create it again."));
 }
@@ -90,6 +88,8 @@ void go_back(Transaction& tx, const storage::Job& job, const postgres::Row& stre
   const auto checkpoints = tx.execute(kTakeBack, {job.id, step});
   for (std::size_t i = 0; i < checkpoints.size(); ++i)
     removals.add(checkpoints.row(i).text("project_id"), checkpoints.row(i).text("object_id"));
+  tx.execute(kStanding, {job.id});
+  tx.execute(kSupersede, {job.id, stretch.integer("lease_epoch")});
   tell(tx, job.id, "What a worker trained after step " + std::to_string(step) +
                        " could not be confirmed; the job goes on from there, and nothing is billed twice");
 }
@@ -127,12 +127,14 @@ Forfeit distrust(Transaction& tx, const std::string& worker, const std::string& 
   for (std::size_t i = 0; i < jobs.size(); ++i) forfeit.jobs.push_back(jobs.row(i).text("job_id"));
   lock_jobs(tx, forfeit.jobs);
   const auto open = tx.execute(std::string(kOpen) + "s.worker = $1 ORDER BY s.job_id, s.lease_epoch FOR NO KEY UPDATE", {worker});
+  std::string seen_to;
   for (std::size_t i = 0; i < open.size(); ++i) {
     const auto stretch = open.row(i);
-    if (i > 0 && open.row(i - 1).text("job_id") == stretch.text("job_id")) continue;
-    const storage::Job job = *storage::JobStore(tx).find(stretch.text("job_id"));
+    if (stretch.boolean("superseded") || stretch.text("job_id") == seen_to) continue;  // its job has nothing of it
+    seen_to = stretch.text("job_id");
+    const storage::Job job = *storage::JobStore(tx).find(seen_to);
     if (storage::is_terminal(job.state))
-      give_back(tx, job);
+      take_charge_back(tx, job);
     else
       go_back(tx, job, stretch);
   }

@@ -18,10 +18,9 @@ using postgres::Transaction;
 /// `after`: the last step that is not this stretch's to be paid for.
 constexpr char kTerms[] =
     "SELECT s.job_id, s.project_id, s.donor_id, s.worker, s.earned_micro, j.quoted_tokens, p.nano_per_1k, greatest(s.first_step,"
-    "  (SELECT coalesce(max(upper(w.steps)) - 1, 0) FROM donated_work w WHERE w.job_id = s.job_id AND NOT w.forfeited),"
-    "  (SELECT coalesce(max(upper(u.steps)) - 1, 0) FROM usage u WHERE u.job_id = s.job_id AND u.metric = 'trained_tokens'"
-    "   AND NOT EXISTS (SELECT FROM donated_stretch f WHERE f.job_id = u.job_id AND f.lease_epoch = u.lease_epoch"
-    "    AND f.outcome = 'forfeited'))) AS after"
+    "  (SELECT coalesce(max(upper(w.steps)) - 1, 0) FROM donated_work w WHERE w.job_id = s.job_id AND NOT w.forfeited AND NOT w.superseded),"
+    "  coalesce(j.standing_steps, (SELECT coalesce(max(upper(u.steps)) - 1, 0) FROM usage u WHERE u.job_id = s.job_id"
+    "   AND u.metric = 'trained_tokens'))) AS after"
     " FROM donated_stretch s JOIN job j ON j.id = s.job_id JOIN price p ON p.version = j.price_version"
     " WHERE s.id = $1 FOR NO KEY UPDATE OF s";
 constexpr char kWork[] =

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "billing/give_back.h"
 #include "billing/prices.h"
 #include "billing/settlement.h"
 #include "billing/usage.h"
@@ -45,6 +46,7 @@ JobStatement job_statement(postgres::Transaction& tx, const storage::Job& job) {
   statement.hold_id = job.hold_transfer_id ? job.hold_transfer_id : job.liquidity_hold_id;
   statement.held_as = split_held(tx, job);
   statement.paid_as = split_charged(tx, job);
+  statement.given_back = given_back(tx, job.id);
   if (statement.hold_id) {
     const auto rows = tx.execute(kResolution, {*statement.hold_id});
     if (!rows.empty()) statement.transfer_id = rows.row(0).text("id");

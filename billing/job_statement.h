@@ -30,6 +30,7 @@ struct JobStatement {
   Amount held;
   std::int64_t billed_tokens = 0;  ///< the sum of the rows' tokens, 0 where waived; of an ended job its trained_tokens
   Amount amount;                   ///< the sum of the rows' amounts, and of an ended job the post's
+  Amount given_back;               ///< of the post, by corrections
   PaymentSplit held_as, paid_as;   ///< held and, of an ended job, charged in dollars and in points
   bool waived = false;             ///< it failed by our fault: its steps are shown and cost nothing
 };

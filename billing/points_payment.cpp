@@ -12,12 +12,8 @@ namespace finetuned::billing {
 
 namespace {
 
-std::int64_t micro_points_of(std::int64_t nano) {
-  return nano / kNanoPerMicroPoint + (nano % kNanoPerMicroPoint > 0);
-}
-
 PaymentSplit split_at(Amount all, std::int64_t by_points) {
-  return {{micro_points_of(by_points)}, {by_points}, {all.value - by_points}};
+  return {{micro_points_worth(by_points)}, {by_points}, {all.value - by_points}};
 }
 
 [[noreturn]] void refuse_dollars(const InsufficientFunds& error) {
@@ -79,9 +75,11 @@ PaymentSplit lock_split(postgres::Transaction& tx, const storage::NewJob& job, c
 
 }  // namespace
 
+std::int64_t micro_points_worth(std::int64_t nano) { return nano / kNanoPerMicroPoint + (nano % kNanoPerMicroPoint > 0); }
+
 PaymentSplit split_price(storage::Payment payment, Amount price, Amount points_available) {
   if (payment == storage::Payment::kUsd) return split_at(price, 0);
-  if (payment == storage::Payment::kPoints || micro_points_of(price.value) <= points_available.value)
+  if (payment == storage::Payment::kPoints || micro_points_worth(price.value) <= points_available.value)
     return split_at(price, price.value);
   return split_at(price, points_available.value * kNanoPerMicroPoint);  // below the price: it does not overflow
 }

@@ -13,6 +13,8 @@ namespace finetuned::billing {
 
 /// What a micro-point is worth in training: a point trains for a dollar of the price table.
 inline constexpr std::int64_t kNanoPerMicroPoint = 1'000;
+/// The points that pay for `nano` >= 0 nano-dollars: ceil(nano / kNanoPerMicroPoint).
+std::int64_t micro_points_worth(std::int64_t nano);
 
 /// An amount of nano-dollars between a project's points and its dollars. by_points + dollars is all of it, to the
 /// nano-dollar; points = ceil(by_points / kNanoPerMicroPoint).

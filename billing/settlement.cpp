@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "billing/give_back.h"
 #include "billing/points_payment.h"
 #include "billing/usage.h"
 #include "storage/job_store.h"
@@ -21,6 +22,19 @@ BookedUsage due(postgres::Transaction& tx, const storage::Job& job) {
   return booked_usage(tx, job.id);
 }
 
+/// Usage is never taken back: what was booked for steps that do not stand is, in the ledger.
+base::NanoDollars give_back_distrusted(postgres::Transaction& tx, const storage::Job& job, const BookedUsage& booked) {
+  const BookedUsage standing = standing_usage(tx, job.id);
+  if (booked.amount <= standing.amount) return {};
+  const std::string what = "steps of " + job.id + " whose training was not confirmed, and not taken again";
+  const Amount back = give_back(tx, job.id, standing.amount, what);
+  storage::NewEvent event;
+  event.message = "Of its charge " + base::format_dollars(back) + " was given back: a worker's training after step " +
+                  std::to_string(standing.steps) + " was not confirmed, and was not taken again";
+  storage::JobStore(tx).append_event(job.id, event);
+  return back;
+}
+
 }  // namespace
 
 bool is_waived(const std::optional<storage::JobError>& error) {
@@ -38,6 +52,7 @@ std::optional<Settlement> settle_job(postgres::Transaction& tx, const std::strin
     settlement.charged = usage.amount;
     settlement.returned = {job->quoted_nano.value_or(0) - usage.amount.value};
     settle_holds(tx, *job, usage.amount, usage.tokens);
+    if (!is_waived(job->error)) settlement.given_back = give_back_distrusted(tx, *job, usage);
   }
   std::optional<std::int64_t> billed;
   if (settlement.billed_tokens > 0) billed = settlement.billed_tokens;

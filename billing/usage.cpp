@@ -15,7 +15,8 @@ constexpr char kBooked[] =
     "SELECT coalesce(max(upper(steps)) - 1, 0) AS steps, coalesce(max(tokens_cum), 0) AS tokens,"
     " coalesce(sum(amount), 0)::bigint AS amount FROM usage WHERE job_id = $1 AND metric = 'trained_tokens'";
 constexpr char kTerms[] =
-    "SELECT j.project_id, coalesce(j.hold_transfer_id, j.liquidity_hold_id) AS hold_transfer_id, coalesce(j.quoted_nano, 0) AS held, p.nano_per_1k"
+    "SELECT j.project_id, coalesce(j.hold_transfer_id, j.liquidity_hold_id) AS hold_transfer_id, coalesce(j.quoted_nano, 0) AS held, p.nano_per_1k,"
+    " j.standing_steps, j.standing_tokens"
     " FROM job j JOIN price p ON p.version = j.price_version WHERE j.id = $1";
 constexpr char kInsert[] =
     "INSERT INTO usage (job_id, project_id, metric, steps, tokens_cum, amount, step_tokens, lease_epoch, transfer_id)"
@@ -32,9 +33,21 @@ class Book {
     hold_id_ = rows.row(0).maybe_text("hold_transfer_id");
     held_ = rows.row(0).integer("held");
     nano_per_1k_ = rows.row(0).integer("nano_per_1k");
+    if (const auto steps = rows.row(0).maybe_integer("standing_steps")) {
+      const std::int64_t tokens = rows.row(0).integer("standing_tokens");
+      standing_ = BookedUsage{*steps, tokens, {cost_of(tokens)}};
+    }
   }
 
   const BookedUsage& booked() const { return booked_; }
+  const BookedUsage& standing() const { return standing_ ? *standing_ : booked_; }
+
+  /// The steps up to and with `last` are committed, whether or not they were booked before.
+  void stand(std::int64_t last, std::int64_t tokens) {
+    if (!standing_ || last <= standing_->steps) return;
+    tx_.execute("UPDATE job SET standing_steps = $2, standing_tokens = $3 WHERE id = $1", {job_id_, last, tokens});
+    standing_ = BookedUsage{last, tokens, {cost_of(tokens)}};
+  }
 
   /// Up to and with the step `last`. `tokens` is at least what is booked: a later attempt never takes tokens back.
   void add(std::int64_t last, std::int64_t tokens, const std::optional<std::string>& step_tokens) {
@@ -50,6 +63,7 @@ class Book {
   const std::string& job_id_;
   std::int64_t lease_epoch_;
   BookedUsage booked_;
+  std::optional<BookedUsage> standing_;  ///< of a job that went back
   std::string project_id_;
   std::optional<std::string> hold_id_;
   std::int64_t held_ = 0;
@@ -64,10 +78,13 @@ BookedUsage booked_usage(postgres::Transaction& tx, const std::string& job_id) {
   return {row.integer("steps"), row.integer("tokens"), {row.integer("amount")}};
 }
 
+BookedUsage standing_usage(postgres::Transaction& tx, const std::string& job_id) { return Book(tx, job_id, 0).standing(); }
+
 void book_usage(postgres::Transaction& tx, const std::string& job_id, std::int64_t lease_epoch,
                 std::span<const std::int64_t> tokens_after) {
   Book book(tx, job_id, lease_epoch);
   const auto last = static_cast<std::int64_t>(tokens_after.size());
+  if (last > 0) book.stand(last, tokens_after.back());
   while (book.booked().steps < last) {
     const std::int64_t first = book.booked().steps + 1, end = std::min(last, first + kMostStepsARow - 1);
     std::int64_t tokens = book.booked().tokens;
@@ -83,6 +100,7 @@ void book_usage(postgres::Transaction& tx, const std::string& job_id, std::int64
 void book_usage_without_steps(postgres::Transaction& tx, const std::string& job_id, std::int64_t lease_epoch,
                               std::int64_t steps, std::int64_t tokens) {
   Book book(tx, job_id, lease_epoch);
+  book.stand(steps, tokens);
   if (steps > book.booked().steps) book.add(steps, std::max(tokens, book.booked().tokens), std::nullopt);
 }
 

@@ -115,6 +115,14 @@ constexpr Rule kRules[] = {
      " ELSE 'costs ' || price_of_it || ' and is booked with ' || amount END AS detail FROM due"
      " WHERE lower(steps) <> next OR tokens_cum < tokens_before OR transfer_id IS DISTINCT FROM hold_transfer_id"
      "  OR amount <> price_of_it ORDER BY seq LIMIT 1"},
+    {"I5",  // of a job that went back
+     "WITH settled AS (SELECT j.id, j.quoted_nano AS held, div(j.standing_tokens::numeric * p.nano_per_1k, 1000) AS whole,"
+     "  mod(j.standing_tokens::numeric * p.nano_per_1k, 1000) AS rest, (SELECT coalesce(sum(t.amount - (SELECT coalesce(sum(c.amount), 0)"
+     "   FROM transfer c WHERE c.corrects_id = t.id)), 0) FROM transfer t WHERE t.job_id = j.id AND t.kind = 'post' AND t.ledger = 'USD_NANO') AS paid"
+     "  FROM job j JOIN price p ON p.version = j.price_version WHERE j.standing_steps IS NOT NULL AND j.settled_at IS NOT NULL),"
+     " due AS (SELECT *, least(held, whole + (rest > 500 OR (rest = 500 AND mod(whole, 2) = 1))::int) AS price FROM settled)"
+     " SELECT 'job ' || id || ' pays ' || paid || ', and ' || price || ' is the price of its steps that stand' AS detail FROM due"
+     " WHERE paid > price ORDER BY id LIMIT 1"},
     {"I5",
      "SELECT 'job ' || j.id || ' holds ' || p.amount || ' micro-points for ' || l.amount || ' nano-dollars and paid ' ||"
      " coalesce(pp.amount, 0) || ' for ' || coalesce(lp.amount, 0) AS detail FROM job j JOIN transfer p ON p.id = j.points_hold_id"

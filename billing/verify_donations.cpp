@@ -30,12 +30,14 @@ constexpr const char* kRules[] = {
     " WHERE lower(steps) <= first_step OR tokens_to > quoted_tokens OR points <> prepaid_micro + escrow_micro ORDER BY seq LIMIT 1",
 
     "WITH work AS (SELECT stretch_id, sum(tokens_to - tokens_from) AS tokens, sum(prepaid_micro + escrow_micro) AS earned,"
-    "  sum(escrow_micro) AS escrow, bool_or(forfeited) AS forfeited FROM donated_work GROUP BY stretch_id)"
+    "  sum(escrow_micro) AS escrow, bool_or(forfeited) AS forfeited, bool_or(superseded) AS some_superseded,"
+    "  bool_and(superseded) AS superseded FROM donated_work GROUP BY stretch_id)"
     " SELECT 'stretch ' || s.id || ' has ' || s.tokens || ' tokens, ' || s.earned_micro || ' micro-points, ' || s.escrow_micro ||"
     " ' of them in escrow; its work gives ' || coalesce(w.tokens, 0) || ', ' || coalesce(w.earned, 0) || ' and ' || coalesce(w.escrow, 0) AS detail"
     " FROM donated_stretch s LEFT JOIN work w ON w.stretch_id = s.id"
     " WHERE (s.tokens, s.earned_micro, s.escrow_micro) IS DISTINCT FROM (coalesce(w.tokens, 0), coalesce(w.earned, 0), coalesce(w.escrow, 0))"
     "  OR s.escrow_micro <> s.earned_micro - s.earned_micro / 2 OR coalesce(w.forfeited, false) <> (coalesce(s.outcome, '') = 'forfeited' AND w.tokens IS NOT NULL)"
+    "  OR w.some_superseded <> (s.superseded_at IS NOT NULL) OR w.superseded <> w.some_superseded"
     " ORDER BY s.seq LIMIT 1",
 
     // A verdict moves what waited for it.

@@ -41,12 +41,13 @@ json::array transfers_of(ApiClient& api, const std::string& job_id) {
 }
 
 std::string render_bill(const json::value& job, const json::array& transfers) {
-  std::int64_t held = 0, charged = 0;
+  std::int64_t held = 0, charged = 0, given_back = 0;
   bool open = true;
   for (const json::value& transfer : transfers) {
     const std::string kind = text_of(transfer, "kind");
     if (kind == "pending") held += nano_of(transfer, "amount");
     if (kind == "post") charged += nano_of(transfer, "amount");
+    if (kind == "correction") given_back += nano_of(transfer, "amount");
     if (kind == "post" || kind == "void" || kind == "expire") open = false;
   }
   std::vector<std::vector<std::string>> rows{{"job", cell(job, "id") + "  " + cell(job, "status")}};
@@ -58,6 +59,7 @@ std::string render_bill(const json::value& job, const json::array& transfers) {
   if (!transfers.empty() && !open) {
     rows.push_back({"charged", amount(charged)});
     rows.push_back({"returned", amount(held - charged)});
+    if (given_back > 0) rows.push_back({"given back", amount(given_back)});
   }
   return render_table(rows);
 }

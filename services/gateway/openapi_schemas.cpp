@@ -79,7 +79,7 @@ constexpr NamedType kTypes[] = {
      "expected_finish: time | null}"},
     {"JobStatement",
      "{object: 'fine_tuning.job.statement'; fine_tuning_job_id: string; status: string; final: boolean; ledger: 'USD_NANO'; "
-     "price_per_1k_tokens: nano; held: nano; trained_tokens: integer; amount: nano; returned: nano | null; payment: Payment; held_dollars: nano; "
+     "price_per_1k_tokens: nano; held: nano; trained_tokens: integer; amount: nano; returned: nano | null; given_back: nano; payment: Payment; held_dollars: nano; "
      "held_points: nano; charged_dollars: nano | null; charged_points: nano | null; waived: boolean; "
      "hold_id: string | null; transfer_id: string | null; data: JobStatementRow[]; has_more: boolean; last_step: integer | null}"},
     {"JobStatementRow",

@@ -82,6 +82,7 @@ json::object statement_shape(const storage::Job& job, const JobStatement& statem
   shape["trained_tokens"] = statement.billed_tokens;
   shape["amount"] = nano(statement.amount);
   shape["returned"] = job.settled ? json::value(nano({statement.held.value - statement.amount.value})) : json::value(nullptr);
+  shape["given_back"] = nano(statement.given_back);
   shape["payment"] = to_string(job.payment);
   shape["held_dollars"] = nano(statement.held_as.dollars);
   shape["held_points"] = nano(statement.held_as.points);

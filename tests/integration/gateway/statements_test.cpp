@@ -64,6 +64,7 @@ TEST_F(StatementsTest, AJobsStatementHasARowAStepAndIsItsBill) {
   EXPECT_EQ(done.at("status"), "succeeded");
   EXPECT_EQ(done.at("amount"), "1200000");
   EXPECT_EQ(done.at("returned"), "0");
+  EXPECT_EQ(done.at("given_back"), "0");
   EXPECT_EQ(done.at("price_per_1k_tokens"), "1000000");
   EXPECT_EQ(done.at("trained_tokens"), get("/v1/fine_tuning/jobs/" + job_).json().at("trained_tokens"));
   const json::value& row = done.at("data").at(1);

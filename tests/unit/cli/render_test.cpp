@@ -1,5 +1,6 @@
 #include "services/cli/render.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "services/cli/bill.h"
@@ -69,6 +70,13 @@ TEST(Bill, ShowsWhatWasHeldChargedAndReturned) {
             "held            $0.002  (2,000,000 nano-dollars)\n"
             "charged         $0.0015  (1,500,000 nano-dollars)\n"
             "returned        $0.0005  (500,000 nano-dollars)\n");
+}
+
+TEST(Bill, OfAJobWhoseChargeWasCorrectedShowsWhatWasGivenBack) {
+  const base::json::value transfers = base::parse_json(R"([{"kind":"correction","amount":"500000"},{"kind":"post","amount":"1500000"},
+                                                           {"kind":"pending","amount":"1500000"}])");
+  EXPECT_THAT(render_bill(base::parse_json(R"({"id":"ftjob-1","status":"cancelled"})"), transfers.as_array()),
+              testing::EndsWith("given back  $0.0005  (500,000 nano-dollars)\n"));
 }
 
 TEST(Bill, OfAJobThatIsNotSettledShowsTheHoldAlone) {

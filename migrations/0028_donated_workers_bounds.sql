@@ -1,0 +1,34 @@
+-- A job that goes back behind what a donated worker trained (billing/donation_verdicts.h, docs/contributing-compute.md).
+
+-- Since when nothing of a stretch is in its job any more, which went back behind it because of an earlier one. It is checked, and
+-- paid for, all the same; its job is not touched by what comes of that.
+ALTER TABLE donated_stretch ADD COLUMN superseded_at timestamptz;
+
+-- The work of such a stretch stays paid, and its steps earn again for who takes them again.
+ALTER TABLE donated_work ADD COLUMN superseded boolean NOT NULL DEFAULT false;
+ALTER TABLE donated_work DROP CONSTRAINT donated_step_earns_once;
+ALTER TABLE donated_work ADD CONSTRAINT donated_step_earns_once EXCLUDE USING gist (job_id WITH =, steps WITH &&)
+  WHERE (NOT forfeited AND NOT superseded);
+
+-- Of a row that says what was done, only what the arguments name may change.
+CREATE OR REPLACE FUNCTION refuse_change_but() RETURNS trigger LANGUAGE plpgsql
+AS $$ BEGIN
+  IF TG_OP = 'UPDATE' AND to_jsonb(OLD) - TG_ARGV = to_jsonb(NEW) - TG_ARGV THEN RETURN NEW; END IF;
+  RAISE EXCEPTION 'of a row of % only % changes', TG_TABLE_NAME, array_to_string(TG_ARGV, ', ')
+    USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+DROP TRIGGER donated_work_stands ON donated_work;
+CREATE TRIGGER donated_work_stands BEFORE UPDATE OR DELETE ON donated_work
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_but('forfeited', 'superseded');
+
+-- Of the steps that a job has booked, how many stand, and the tokens to their end: those behind them were distrusted, and are taken
+-- again. NULL: it never went back, and all stand.
+ALTER TABLE job
+  ADD COLUMN standing_steps  bigint CHECK (standing_steps >= 0),
+  ADD COLUMN standing_tokens bigint CHECK (standing_tokens >= 0),
+  ADD CHECK ((standing_steps IS NULL) = (standing_tokens IS NULL));
+UPDATE job SET standing_steps = coalesce(c.step, 0), standing_tokens = coalesce(c.tokens, 0)
+  FROM (SELECT job_id, max(step) FILTER (WHERE distrusted_at IS NULL) AS step,
+               max(trained_tokens) FILTER (WHERE distrusted_at IS NULL) AS tokens
+          FROM job_checkpoint GROUP BY job_id HAVING bool_or(distrusted_at IS NOT NULL)) c
+ WHERE c.job_id = job.id AND job.finished_at IS NULL;

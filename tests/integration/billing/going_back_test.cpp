@@ -1,0 +1,262 @@
+// Jobs that go back behind what a donated worker trained: where they go on, what their owner pays, and what who takes the steps
+// again earns.
+
+#include "billing/donation_verdicts.h"
+#include "billing/job_statement.h"
+#include "storage/recheck_store.h"
+#include "tests/integration/billing/donations_fixture.h"
+
+namespace finetuned {
+namespace {
+
+using storage::DonationStore;
+using storage::SavedState;
+
+/// Jobs of 1,200 tokens, a micro-point each: 1,200,000 nano-dollars.
+class GoingBack : public tests::DonationsTest {
+ protected:
+  GoingBack() {
+    system([&](Transaction& tx) { DonationStore(tx).donate(second, donor.id); });
+  }
+  void TearDown() override { EXPECT_EQ(told(faults()), ""); }
+
+  static SavedState state(std::int64_t step, std::int64_t tokens) { return {base::make_id("obj").substr(4), step, tokens}; }
+  /// The operator's own worker has the job.
+  storage::JobLease own(const storage::Job& job) { return claim(find(job.id)); }
+  void distrust(const std::string& worker) {
+    system([&](Transaction& tx) { billing::distrust(tx, worker, "for a test"); });
+  }
+  void cancel(const storage::JobLease& lease) {
+    system([&](Transaction& tx) {
+      storage::JobStore(tx).request_cancel(lease.job_id);
+      ASSERT_TRUE(storage::JobLeases(tx).finish_cancelled(lease));
+      billing::settle_job(tx, lease.job_id);
+    });
+  }
+  void fail(const storage::JobLease& lease, const std::string& code) {
+    system([&](Transaction& tx) {
+      ASSERT_TRUE(storage::JobLeases(tx).fail(lease, {.code = code, .message = "for a test", .param = std::nullopt}));
+      billing::settle_job(tx, lease.job_id);
+    });
+  }
+  /// What is missing of the project's credit, nothing being held.
+  std::int64_t paid() {
+    const billing::Balance now = balance();
+    EXPECT_EQ(now.held.value, 0);
+    return 1'000'000'000 - now.available.value;
+  }
+  billing::JobStatement statement(const storage::Job& job) {
+    return system([&](Transaction& tx) { return billing::job_statement(tx, find(job.id)); });
+  }
+  std::int64_t earned(const Part& part) {
+    return system([&](Transaction& tx) {
+      return tx.execute("SELECT earned_micro FROM donated_stretch WHERE id = $1", {part.stretch}).row(0).integer("earned_micro");
+    });
+  }
+
+  const std::string second = "donated-" + base::make_id("w").substr(2);
+};
+
+TEST_F(GoingBack, AStateThatIsKnownToBeFalseIsNeverGoneBackTo) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200}));
+  lose(first.lease, state(2, 200));
+  const auto later = begin(find(job.id), second);  // begins with what the first one made
+  ASSERT_TRUE(commit(later, {100, 200, 300, 400}));
+  lose(later.lease, state(4, 400));
+  distrust(name);
+  ASSERT_FALSE(find(job.id).saved) << "back to its beginning";
+  const auto again = own(job);
+  checkpoint(again, {100});
+  const SavedState good = state(1, 100);
+  lose(again, good);
+  distrust(second);
+  const auto now = find(job.id);
+  ASSERT_TRUE(now.saved);
+  EXPECT_EQ(now.saved->object_id, good.object_id) << "what the second began with is false";
+  EXPECT_EQ(system([&](Transaction& tx) { return storage::JobStore(tx).last_checkpoint(job.id); })->step, 1);
+  EXPECT_EQ(points().pending, 0) << "it forfeits all the same";
+  succeed(own(job), {100, 200, 300, 400, 1'200});
+  EXPECT_EQ(paid(), 1'200'000);
+}
+
+TEST_F(GoingBack, TheOtherWayRoundItGoesBackTwice) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200}));
+  const SavedState between = state(2, 200);
+  lose(first.lease, between);
+  const auto later = begin(find(job.id), second);
+  ASSERT_TRUE(commit(later, {100, 200, 300, 400}));
+  lose(later.lease, state(4, 400));
+  distrust(second);
+  ASSERT_TRUE(find(job.id).saved);
+  EXPECT_EQ(find(job.id).saved->object_id, between.object_id) << "nobody has shown that to be false";
+  distrust(name);
+  EXPECT_FALSE(find(job.id).saved);
+  succeed(own(job), {100, 200, 300, 400, 1'200});
+  EXPECT_EQ(paid(), 1'200'000);
+}
+
+TEST_F(GoingBack, WhoTrainedOnAFalseStateIsCheckedAndPaidAndTheJobLeftAlone) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200}));
+  lose(first.lease, state(2, 200));
+  const auto honest = begin(find(job.id), second);
+  ASSERT_TRUE(commit(honest, {100, 200, 300, 400}));
+  system([&](Transaction& tx) {
+    storage::DonationEvidence(tx).add(honest.stretch, {storage::Evidence::Kind::kCheckpoint, 4, 400, std::string(64, 'b'), std::nullopt});
+  });
+  lose(honest.lease, state(4, 400));
+  distrust(name);
+  const auto third = begin(find(job.id), second);
+  ASSERT_TRUE(commit(third, {100, 200, 300, 400}));
+  EXPECT_EQ(earned(third), 400) << "the steps that were paid for on the false state too: they were done again";
+  const std::int64_t before = points().spendable;
+  system([](Transaction& tx) { while (storage::RecheckStore(tx).open_one()) continue; });
+  const auto check = system([&](Transaction& tx) { return storage::RecheckStore(tx).claim("own", engine, 60); });
+  ASSERT_TRUE(check);
+  EXPECT_EQ(check->job.id, job.id);
+  EXPECT_TRUE(system([&](Transaction& tx) { return billing::agree(tx, *check, "the same bits"); }));
+  EXPECT_EQ(points().spendable, before + 100) << "half of steps 3 and 4";
+  EXPECT_EQ(find(job.id).state, storage::JobState::kRunning);
+}
+
+TEST_F(GoingBack, StepsThatOthersBookedBehindTheFalseOnesEarnForWhoTakesThemAgain) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200}));
+  lose(first.lease, state(2, 200));
+  const auto operators = own(job);
+  checkpoint(operators, {100, 200, 300});
+  lose(operators, state(3, 300));
+  distrust(name);
+  const auto again = begin(find(job.id), second);
+  ASSERT_TRUE(commit(again, {100, 200}));
+  EXPECT_EQ(earned(again), 200);
+  ASSERT_TRUE(commit(again, {100, 200, 300, 400}));
+  EXPECT_EQ(earned(again), 400);
+  ASSERT_TRUE(commit(again, {100, 200, 300, 400}));
+  EXPECT_EQ(earned(again), 400) << "once";
+}
+
+TEST_F(GoingBack, WhatTheOperatorsWorkerTookAgainEarnsNothingForTheNext) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200, 300}));
+  lose(first.lease);
+  distrust(name);
+  const auto operators = own(job);
+  checkpoint(operators, {100, 200});
+  lose(operators);  // it saved nothing
+  const auto next = begin(find(job.id), second);
+  ASSERT_TRUE(commit(next, {100, 200, 300, 400}));
+  EXPECT_EQ(earned(next), 200);
+}
+
+TEST_F(GoingBack, ACancelledJobPaysTheStepsThatStand) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
+  lose(first.lease);
+  distrust(name);
+  const auto again = own(job);
+  checkpoint(again, {100, 200});
+  cancel(again);
+  EXPECT_EQ(paid(), 200'000) << "steps 3 and 4 were taken by nobody who is trusted";
+  const auto bill = statement(job);
+  EXPECT_EQ(bill.amount.value, 400'000) << "charged as it was booked";
+  EXPECT_EQ(bill.given_back.value, 200'000);
+  EXPECT_EQ(bill.billed_tokens, find(job.id).trained_tokens);
+  const auto events = system([&](Transaction& tx) { return storage::JobStore(tx).list_events(job.id, {.after = std::nullopt, .limit = 1, .ascending = false}); });
+  EXPECT_THAT(events.data.at(0).message, testing::HasSubstr("$0.0002 was given back"));
+}
+
+TEST_F(GoingBack, OneThatIsCancelledAtOncePaysNothing) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
+  lose(first.lease);
+  distrust(name);
+  system([&](Transaction& tx) {
+    storage::JobStore(tx).request_cancel(job.id);
+    billing::settle_job(tx, job.id);
+  });
+  EXPECT_EQ(paid(), 0);
+}
+
+TEST_F(GoingBack, AFailedJobPaysTheSame) {
+  for (const char* code : {"training_diverged", "internal_error"}) {
+    const std::int64_t before = paid();
+    const auto job = create();
+    const auto first = begin(job);
+    ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
+    lose(first.lease);
+    distrust(name);
+    const auto again = own(job);
+    checkpoint(again, {100, 200});
+    fail(again, code);
+    EXPECT_EQ(paid() - before, std::string(code) == "internal_error" ? 0 : 200'000) << code;
+  }
+}
+
+/// The false one had trained further than the true one, which stopped early, and had told of more tokens than there are.
+TEST_F(GoingBack, ASucceededJobPaysWhatItTrained) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {500, 1'000, 1'000'000}));
+  lose(first.lease);
+  distrust(name);
+  succeed(own(job), {100, 200});
+  EXPECT_EQ(paid(), 200'000);
+}
+
+TEST_F(GoingBack, DollarsComeBackBeforeThePointsThatPaidFirst) {
+  system([&](Transaction& tx) {
+    billing::Ledger(tx, billing::LedgerName::kPointsMicro).credit(base::make_uuid(), project.id, {300}, "an award");
+  });
+  storage::NewJob wanted = tests::new_job(project, model, file, 2);
+  wanted.payment = storage::Payment::kPointsThenUsd;
+  const auto job = tests::pool().transact(Scope::project(project.id), [&](Transaction& tx) { return billing::create_job(tx, wanted); });
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));  // 300 by points, 100 by dollars
+  lose(first.lease);
+  distrust(name);
+  const auto again = own(job);
+  checkpoint(again, {100, 200});
+  cancel(again);
+  EXPECT_EQ(paid(), 0);
+  EXPECT_EQ(points(project.id).spendable, 100);
+  EXPECT_EQ(statement(job).given_back.value, 200'000);
+}
+
+TEST_F(GoingBack, VerifyNamesAJobThatPaysForWhatDoesNotStand) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
+  lose(first.lease);
+  distrust(name);
+  const auto again = own(job);
+  checkpoint(again, {100, 200});
+  cancel(again);
+  const auto undone = [&](const char* sql) {
+    std::string found;
+    try {
+      system([&](Transaction& tx) {
+        tx.execute(sql, {job.id});
+        found = told(billing::verify_ledger(tx).faults);
+        throw std::runtime_error("undone");
+      });
+    } catch (const std::runtime_error& error) {
+      EXPECT_STREQ(error.what(), "undone");
+    }
+    return found;
+  };
+  EXPECT_THAT(undone("UPDATE job SET standing_tokens = 199 WHERE id = $1"), testing::HasSubstr("pays 200000, and 199000 is the price"));
+  EXPECT_THAT(undone("UPDATE donated_work SET superseded = true WHERE job_id = $1"), testing::HasSubstr("its work gives"));
+}
+
+}  // namespace
+}  // namespace finetuned
