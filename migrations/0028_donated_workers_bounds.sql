@@ -32,3 +32,15 @@ UPDATE job SET standing_steps = coalesce(c.step, 0), standing_tokens = coalesce(
                max(trained_tokens) FILTER (WHERE distrusted_at IS NULL) AS tokens
           FROM job_checkpoint GROUP BY job_id HAVING bool_or(distrusted_at IS NOT NULL)) c
  WHERE c.job_id = job.id AND job.finished_at IS NULL;
+
+-- The operator's own machines, by their host names, from the first donated one on: a machine that is neither gets no jobs. Those that
+-- trained beside donated ones until now are.
+CREATE TABLE own_worker (
+  name  text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 253),
+  since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+ALTER TABLE own_worker ENABLE ROW LEVEL SECURITY;
+ALTER TABLE own_worker FORCE ROW LEVEL SECURITY;
+CREATE POLICY own_worker_scope ON own_worker USING (serves_project(NULL));
+INSERT INTO own_worker (name) SELECT DISTINCT known_as FROM worker WHERE known_as IS NOT NULL AND EXISTS (SELECT FROM donated_worker)
+   AND known_as NOT IN (SELECT name FROM donated_worker);

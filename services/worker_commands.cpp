@@ -24,9 +24,9 @@ using storage::DonationStore;
 Pool connect(const ProgramOptions& options) { return Pool(pool_options(options.settings(), "operator", 1)); }
 
 void print_workers(const std::vector<storage::WorkerRow>& workers) {
-  std::printf("%-30s %-20s %-40s %-6s %s\n", "worker", "machine", "device", "state", "job");
+  std::printf("%-30s %-20s %-8s %-40s %-6s %s\n", "worker", "machine", "whose", "device", "state", "job");
   for (const storage::WorkerRow& worker : workers)
-    std::printf("%-30s %-20s %-40s %-6s %s\n", worker.name.c_str(), worker.known_as.value_or("-").c_str(), worker.device.c_str(),
+    std::printf("%-30s %-20s %-8s %-40s %-6s %s\n", worker.name.c_str(), worker.known_as.value_or("-").c_str(), worker.whose.c_str(), worker.device.c_str(),
                 worker.alive ? "up" : "silent", worker.job_id.value_or("-").c_str());
 }
 
@@ -68,15 +68,51 @@ void audit(Transaction& tx, const storage::DonatedWorker& worker, const char* ty
   storage::AuditStore(tx).record({project->organization_id, project->id, type, std::nullopt, {{"id", worker.name}, {"data", std::move(data)}}});
 }
 
+/// An act that concerns everybody whose jobs that machine may train: into the log of each.
+void audit_everywhere(Transaction& tx, const std::string& name, const char* type) {
+  const auto organizations = tx.execute("SELECT id FROM organization ORDER BY id");
+  for (std::size_t i = 0; i < organizations.size(); ++i)
+    storage::AuditStore(tx).record({organizations.row(i).text("id"), std::nullopt, type, std::nullopt, {{"id", name}}});
+}
+
 void donate(const ProgramOptions& options, const std::string& name, const std::string& project_name) {
   Pool pool = connect(options);
+  std::vector<std::string> own;
   const bool news = pool.transact(Scope::system(), [&](Transaction& tx) {
     const storage::Project project = find_project(tx, project_name);
+    own = DonationStore(tx).own_all_but(name);
+    for (const std::string& one : own) audit_everywhere(tx, one, "worker.owned");
     if (!DonationStore(tx).donate(name, project.id)) return false;
     audit(tx, find_donated(tx, name), "worker.donated", {{"project_id", project.id}});
     return true;
   });
   std::cout << name << (news ? " is donated: from its next job on it earns points\n" : " is donated already\n");
+  for (const std::string& one : own) std::cout << one << " trains here now, and is your own from now on\n";
+  if (!own.empty()) std::cout << "Other machines get no jobs until you name them: finetuned admin workers own NAME\n";
+}
+
+void own(const ProgramOptions& options, const std::string& name) {
+  Pool pool = connect(options);
+  const bool news = pool.transact(Scope::system(), [&](Transaction& tx) {
+    DonationStore donations(tx);
+    if (donations.find(name)) throw base::UsageError(name + " was donated: such a name stays so; run your own machine under another host name");
+    if (!donations.own(name)) return false;
+    audit_everywhere(tx, name, "worker.owned");
+    return true;
+  });
+  std::cout << name << (news ? " is your own: it gets jobs, and checks those of donated machines\n" : " is your own already\n");
+}
+
+void disown(const ProgramOptions& options, const std::string& name) {
+  Pool pool = connect(options);
+  const auto ended = pool.transact(Scope::system(), [&](Transaction& tx) {
+    DonationStore donations(tx);
+    if (!donations.disown(name)) throw base::UsageError("no machine of your own is named '" + name + "' (admin workers list)");
+    audit_everywhere(tx, name, "worker.disowned");
+    return donations.end_leases(name);
+  });
+  std::cout << name << " is not your own any more: where machines are donated it gets no jobs; " << ended.size()
+            << " of its running jobs go on elsewhere\n";
 }
 
 /// Its jobs go on elsewhere, from what it last saved.
@@ -143,6 +179,9 @@ void add_worker_commands(CLI::App& admin, const ProgramOptions& options) {
   CLI::App& donated = add_named(workers, "donate", "from its next job on it earns points for a project, and is checked", name);
   donated.add_option("--project", *project, "who earns: its id or name")->required();
   donated.callback([name, project, &options] { donate(options, *name, *project); });
+  add_named(workers, "own", "a machine of yours, where others are donated: it gets jobs, and checks theirs", name)
+      .callback([name, &options] { own(options, *name); });
+  add_named(workers, "disown", "it gets no jobs, where others are donated", name).callback([name, &options] { disown(options, *name); });
   add_named(workers, "withdraw", "it gets no jobs; what it earned stays", name).callback([name, &options] {
     Pool pool = connect(options);
     take_jobs_away(pool, *name, "withdrawn by the operator", "worker.withdrawn", [&](DonationStore& store) { return store.withdraw(*name); }, "withdrawn");

@@ -28,8 +28,18 @@ constexpr char kDonate[] =
     " WHERE donated_worker.withdrawn_at IS NOT NULL OR donated_worker.project_id <> excluded.project_id";
 constexpr char kEndLeases[] =
     "UPDATE job SET lease_until = clock_timestamp(), attempts = attempts - 1 WHERE state = 'running' AND id IN ("
-    " SELECT j.id FROM job j JOIN donated_stretch s ON s.job_id = j.id AND s.lease_epoch = j.lease_epoch"
-    "  WHERE s.worker = $1 AND j.state = 'running' ORDER BY j.id FOR NO KEY UPDATE OF j) RETURNING id";
+    " SELECT j.id FROM job j WHERE j.state = 'running' AND (EXISTS (SELECT FROM donated_stretch s WHERE s.job_id = j.id"
+    "   AND s.lease_epoch = j.lease_epoch AND s.worker = $1) OR j.worker IN (SELECT name FROM worker WHERE known_as = $1))"
+    "  ORDER BY j.id FOR NO KEY UPDATE OF j) RETURNING id";
+constexpr char kEndChecks[] =
+    "UPDATE donated_check SET lease_until = clock_timestamp() WHERE state = 'running' AND checker IN (SELECT name FROM worker WHERE known_as = $1)";
+constexpr char kIsOwn[] =
+    "SELECT NOT EXISTS (SELECT FROM donated_worker) OR EXISTS (SELECT FROM own_worker WHERE name = $1) AS own";
+constexpr char kOwnAllBut[] =
+    "INSERT INTO own_worker (name) SELECT DISTINCT known_as FROM worker WHERE known_as IS NOT NULL AND known_as <> $1"
+    " AND NOT EXISTS (SELECT FROM donated_worker) ON CONFLICT DO NOTHING RETURNING name";
+constexpr char kOwn[] =
+    "INSERT INTO own_worker (name) SELECT $1 WHERE NOT EXISTS (SELECT FROM donated_worker WHERE name = $1) ON CONFLICT DO NOTHING";
 constexpr char kBeginStretch[] =
     "INSERT INTO donated_stretch (id, job_id, project_id, lease_epoch, worker, donor_id, engine, first_step, first_tokens, first_object)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -41,6 +51,12 @@ DonatedWorker worker_of(const postgres::Row& row) {
           row.maybe_integer("withdrawn_at"),
           row.maybe_integer("stopped_at"),
           row.maybe_text("stop_reason")};
+}
+
+std::vector<std::string> names_of(const postgres::Result& rows, const char* column) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < rows.size(); ++i) names.push_back(rows.row(i).text(column));
+  return names;
 }
 
 std::optional<DonatedWorker> found(const postgres::Result& rows) {
@@ -71,7 +87,18 @@ std::vector<DonatedTotals> DonationStore::list() {
   return all;
 }
 
-bool DonationStore::donate(const std::string& name, const std::string& project_id) { return changed(kDonate, {name, project_id}); }
+bool DonationStore::is_own(const std::string& name) { return tx_.execute(kIsOwn, {name}).row(0).boolean("own"); }
+
+std::vector<std::string> DonationStore::own_all_but(const std::string& name) { return names_of(tx_.execute(kOwnAllBut, {name}), "name"); }
+
+bool DonationStore::own(const std::string& name) { return changed(kOwn, {name}); }
+
+bool DonationStore::disown(const std::string& name) { return changed("DELETE FROM own_worker WHERE name = $1", {name}); }
+
+bool DonationStore::donate(const std::string& name, const std::string& project_id) {
+  disown(name);
+  return changed(kDonate, {name, project_id});
+}
 
 bool DonationStore::withdraw(const std::string& name) {
   return changed("UPDATE donated_worker SET withdrawn_at = clock_timestamp() WHERE name = $1 AND withdrawn_at IS NULL", {name});
@@ -87,9 +114,8 @@ bool DonationStore::allow(const std::string& name) {
 }
 
 std::vector<std::string> DonationStore::end_leases(const std::string& name) {
-  const auto rows = tx_.execute(kEndLeases, {name});
-  std::vector<std::string> jobs;
-  for (std::size_t i = 0; i < rows.size(); ++i) jobs.push_back(rows.row(i).text("id"));
+  const auto jobs = names_of(tx_.execute(kEndLeases, {name}), "id");
+  tx_.execute(kEndChecks, {name});
   return jobs;
 }
 

@@ -10,7 +10,7 @@
 
 namespace finetuned::storage {
 
-/// A machine that was donated (WorkerIdentity::known_as); others are the operator's own workers.
+/// A machine that was donated (WorkerIdentity::known_as).
 struct DonatedWorker {
   std::string name;
   std::string project_id;  ///< earns
@@ -35,7 +35,8 @@ struct DonatedTotals {
   std::int64_t waiting = 0;    ///< or running
 };
 
-/// Who is donated, and which leases of jobs are theirs (migration 0027). System scope, unless it says otherwise.
+/// Who is donated, who is the operator's own, and which leases of jobs are theirs (migrations 0027, 0028). While nobody was ever
+/// donated, every machine is the operator's own; from then on those are that it has let in as such. System scope.
 class DonationStore {
  public:
   explicit DonationStore(postgres::Transaction& tx) : tx_(tx) {}
@@ -44,14 +45,21 @@ class DonationStore {
   /// The same, nothing of it changing until the transaction ends: for a claim, which a stop then follows.
   std::optional<DonatedWorker> find_for_claim(const std::string& name);
   std::vector<DonatedTotals> list();
+  /// Whether a machine that was not donated is the operator's own.
+  bool is_own(const std::string& name);
 
   /// Each is false where it is so already (for `donate`, for that project), or where there is no such donated worker.
   bool donate(const std::string& name, const std::string& project_id);
+  /// The machines that train now, but for `name`, become the operator's own, before the first one is donated: they go on. Those.
+  std::vector<std::string> own_all_but(const std::string& name);
+  /// `own`: false for a machine that was donated, too.
+  bool own(const std::string& name);
+  bool disown(const std::string& name);
   bool withdraw(const std::string& name);
   bool stop(const std::string& name, const std::string& reason);
   bool allow(const std::string& name);
-  /// Ends the leases of the jobs that its processes run, as if they had run out: nothing more is written under them, and the
-  /// scheduler's sweep has the jobs run again, this being no crash of theirs. Those jobs.
+  /// Ends the leases of the jobs that a machine's processes run, as if they had run out: nothing more is written under them, and the
+  /// scheduler's sweep has the jobs run again, this being no crash of theirs. Those jobs. And of the checks that they run.
   std::vector<std::string> end_leases(const std::string& name);
 
   /// Whether the job's figures decide over a contribution (migration 0025). Those are a worker's own word, which no check covers.

@@ -100,11 +100,11 @@ void Worker::say_goodbye() {
   }
 }
 
-/// What there is to do. `refused`: the operator lets this worker have nothing.
+/// What there is to do. `refused`: why the operator lets this worker have nothing.
 struct Worker::Claimed {
   std::optional<storage::ClaimedJob> job;
   std::optional<storage::ClaimedRecheck> check;
-  bool refused = false;
+  std::string refused;
 };
 
 /// The job whose turn it is decides over a contribution: not for a donated worker.
@@ -114,8 +114,12 @@ Worker::Claimed Worker::claim(Transaction& tx) {
   Claimed claimed;
   storage::DonationStore donations(tx);
   const auto donated = donations.find_for_claim(options_.known_as);
-  claimed.refused = donated && !donated->gets_jobs();
-  if (claimed.refused) return claimed;
+  if (donated && !donated->gets_jobs())
+    claimed.refused = "it was donated, and is withdrawn or stopped: finetuned admin workers list";
+  else if (!donated && !options_.known_as.empty() && !donations.is_own(options_.known_as))
+    claimed.refused = "machines are donated here, and nobody has said whose this one is: finetuned admin workers own " + options_.known_as +
+                      ", or finetuned admin workers donate";
+  if (!claimed.refused.empty()) return claimed;
   const auto claim_check = [&] {
     claimed.check = storage::RecheckStore(tx).claim(options_.name, engine_, options_.link.lease_seconds);
     return claimed.check.has_value();
@@ -148,8 +152,8 @@ bool Worker::run_one(const std::stop_token& stop) {
     pool_.transact(Scope::system(), say_hello);
     return false;
   }
-  if (next.refused && !told_refused_)
-    base::log_warn("the operator lets this worker have no jobs (finetuned admin workers list)", {{"worker", options_.known_as}});
+  if (next.refused != told_refused_ && !next.refused.empty())
+    base::log_warn("this worker gets no jobs", {{"worker", options_.known_as}, {"why", next.refused}});
   told_refused_ = next.refused;
   checked_last_ = next.check.has_value();
   if (storage_works && jobs_wait_for_storage) return resume_after_storage();

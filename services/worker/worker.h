@@ -25,7 +25,7 @@ class JobObserver;
 
 struct WorkerOptions {
   std::string name;                        ///< this process, in leases and logs
-  std::string known_as;                    ///< whatever process it is, where it may be donated; empty: nobody's to donate
+  std::string known_as;                    ///< whatever process it is, where it may be donated; empty: nobody's to donate, and the operator's own
   std::filesystem::path scratch_directory;  ///< a folder a job, removed at its end
   LinkOptions link;
   storage::StorageRule storage;             ///< of jobs that the storage failed
@@ -86,7 +86,7 @@ class Worker {
   const WorkerOptions options_;
   const std::string device_class_;    ///< of what it trains on, to those that wait for it
   const std::string engine_;          ///< training::engine_sha256()
-  bool told_refused_ = false;         ///< that it gets no jobs
+  std::string told_refused_;          ///< why it gets no jobs, as was logged
   bool checked_last_ = false;         ///< the last thing that it ran was a check: a job goes first now
   const std::uint64_t memory_bytes_;  ///< of the first device
   std::unique_ptr<Waker> waker_;

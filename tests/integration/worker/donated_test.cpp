@@ -1,5 +1,6 @@
 // A donated worker's job, and the check of it by the operator's own worker, with real training.
 
+#include <map>
 #include <thread>
 
 #include "base/ids.h"
@@ -7,6 +8,7 @@
 #include "storage/donation_store.h"
 #include "storage/named_objects.h"
 #include "storage/recheck_store.h"
+#include "storage/worker_store.h"
 #include "tests/integration/worker/worker_fixture.h"
 
 namespace finetuned::worker {
@@ -183,6 +185,75 @@ TEST_F(DonatedTest, AJobWhosePartWasNotConfirmedEndsInTheRightBytesByAnother) {
   for (const char* name : {"adapter_model.safetensors", "step_metrics.csv"}) EXPECT_EQ(result(created.id, name), result(whole.id, name)) << name;
 }
 
+/// A stopped machine that starts again under another name, say.
+TEST_F(DonatedTest, AMachineThatNobodyNamedGetsNoJobsWhereMachinesAreDonated) {
+  const auto created = create_job(settings(1));
+  WorkerOptions options = options_;
+  options.known_as = "stranger-" + base::make_id("w").substr(2);
+  Worker stranger(tests::pool(), data_.store(), options);
+  EXPECT_FALSE(stranger.run_one({}));
+  EXPECT_EQ(job(created.id).state, JobState::kQueued);
+  system([&](Transaction& tx) {
+    EXPECT_FALSE(DonationStore(tx).is_own(options.known_as));
+    EXPECT_TRUE(DonationStore(tx).own(options.known_as));
+    EXPECT_FALSE(DonationStore(tx).own(name_)) << "a donated one stays so";
+  });
+  EXPECT_TRUE(stranger.run_one({}));
+  EXPECT_EQ(job(created.id).state, JobState::kSucceeded);
+  create_job(settings(1));
+  EXPECT_TRUE(system([&](Transaction& tx) { return DonationStore(tx).disown(options.known_as); }));
+  EXPECT_FALSE(stranger.run_one({}));
+  run_one();
+}
+
+TEST_F(DonatedTest, ADisownedMachineIsFencedOutOfItsRunningJob) {
+  const auto created = create_job(long_run(), 40);
+  WorkerOptions options = options_;
+  options.known_as = "own-" + base::make_id("w").substr(2);
+  system([&](Transaction& tx) { DonationStore(tx).own(options.known_as); });
+  std::jthread worker([&] {
+    Worker own(tests::pool(), data_.store(), options);
+    own.run_one({});
+  });
+  EXPECT_TRUE(tests::eventually([&] { return job(created.id).saved.has_value(); }, 60));
+  system([&](Transaction& tx) {
+    DonationStore(tx).disown(options.known_as);
+    EXPECT_EQ(DonationStore(tx).end_leases(options.known_as), std::vector<std::string>{created.id});
+  });
+  worker.join();
+  EXPECT_EQ(job(created.id).state, JobState::kRunning) << "the sweep has not come by yet";
+  sweep(created.id);
+  run_one();
+  EXPECT_EQ(job(created.id).state, JobState::kSucceeded);
+}
+
+/// Nothing changes for whoever takes no machines, and the first donation stops nobody who trains.
+TEST_F(DonatedTest, BeforeTheFirstDonationEveryMachineIsTheOperatorsOwn) {
+  const std::string here = "here-" + base::make_id("w").substr(2), lent = "lent-" + base::make_id("w").substr(2);
+  try {
+    tests::make_superuser_pool()->transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("SET LOCAL session_replication_role = replica");
+      tx.execute("DELETE FROM donated_worker");
+      DonationStore donations(tx);
+      EXPECT_TRUE(donations.is_own("anybody"));
+      storage::WorkerStore(tx).seen({.name = here + ":1", .device = "cpu", .known_as = here, .engine = ""});
+      storage::WorkerStore(tx).seen({.name = lent + ":1", .device = "cpu", .known_as = lent, .engine = ""});
+      EXPECT_THAT(donations.own_all_but(lent), testing::AllOf(testing::Contains(here), testing::Not(testing::Contains(lent))));
+      EXPECT_TRUE(donations.donate(lent, donor_.id));
+      EXPECT_TRUE(donations.is_own(here));
+      EXPECT_FALSE(donations.is_own("anybody"));
+      std::map<std::string, std::string> whose;
+      for (const storage::WorkerRow& row : storage::WorkerStore(tx).list()) whose[row.name] = row.whose;
+      EXPECT_EQ(whose[here + ":1"], "own");
+      EXPECT_EQ(whose[lent + ":1"], "donated");
+      EXPECT_THAT(donations.own_all_but("another"), testing::IsEmpty()) << "the operator names those that come later";
+      throw std::runtime_error("undone");
+    });
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "undone");
+  }
+}
+
 /// It would report the figures itself.
 TEST_F(DonatedTest, RunsThatDecideOverAContributionAreNotForIt) {
   const auto created = create_job(settings(1));
@@ -225,8 +296,14 @@ TEST_F(DonatedTest, ACheckWhoseWorkersDieIsGivenUpAndWaitsForTheOperator) {
   });
   EXPECT_FALSE(system([](Transaction& tx) { return RecheckStore(tx).claim("own", std::string(64, 'f'), 30); })) << "of another class";
   for (int death = 1; death <= RecheckStore::kMostAttempts; ++death) {
-    const auto claimed = system([&](Transaction& tx) { return RecheckStore(tx).claim("own", engine, 0); });
+    const bool disowned = death == 2;
+    const auto claimed = system([&](Transaction& tx) { return RecheckStore(tx).claim("own:1", engine, disowned ? 60 : 0); });
     ASSERT_TRUE(claimed) << death;
+    if (disowned)
+      system([](Transaction& tx) {
+        storage::WorkerStore(tx).seen({.name = "own:1", .device = "cpu", .known_as = "own", .engine = ""});
+        DonationStore(tx).end_leases("own");
+      });
     EXPECT_EQ(system([](Transaction& tx) { return RecheckStore(tx).sweep(10); }), 1);
     EXPECT_FALSE(system([&](Transaction& tx) { return billing::agree(tx, *claimed, "too late"); })) << "its lease is over";
     EXPECT_FALSE(system([&](Transaction& tx) { return billing::disagree(tx, *claimed, "too late"); }));
