@@ -178,7 +178,7 @@ int run_worker(const base::Settings& settings) {
   const std::stop_callback drain_inference(shutdown.token(), [&inference] { inference.stop(); });
   const redis::StreamReader reader(reader_options(settings, storage::kJobsStream, "workers"),
                                    [&role](const std::string&) { role.wake(); });
-  worker::Exporter exporter(pool, store, {.name = options.name, .scratch_directory = options.scratch_directory});
+  worker::Exporter exporter(pool, store, {.name = options.name, .scratch_directory = options.scratch_directory, .known_as = options.known_as});
   const std::jthread exporting([&exporter](const std::stop_token& stop) { exporter.run(stop); });
   base::log_info("ready", {{"device", names_of(devices)}});
   role.run(shutdown.token());

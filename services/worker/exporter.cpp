@@ -11,6 +11,7 @@
 #include "base/stop.h"
 #include "services/worker/scratch.h"
 #include "services/worker/storage_gate.h"
+#include "storage/donation_store.h"
 #include "storage/export_store.h"
 #include "storage/model_store.h"
 #include "storage/removal_store.h"
@@ -155,7 +156,8 @@ void Exporter::run(const std::stop_token& stop) {
 }
 
 bool Exporter::run_one(const std::stop_token& stop) {
-  const auto claimed = pool_.transact(Scope::system(), [&](Transaction& tx) {
+  const auto claimed = pool_.transact(Scope::system(), [&](Transaction& tx) -> std::optional<storage::ClaimedExport> {
+    if (!options_.known_as.empty() && !storage::DonationStore(tx).is_own(options_.known_as)) return std::nullopt;
     return ExportLeases(tx).claim(options_.name, options_.lease_seconds);
   });
   if (!claimed) return false;

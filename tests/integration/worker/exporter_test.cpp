@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "base/ids.h"
+#include "storage/donation_store.h"
 #include "storage/export_store.h"
 #include "storage/model_store.h"
 #include "tests/integration/worker/worker_fixture.h"
@@ -57,6 +59,21 @@ class ExporterTest : public WorkerTest {
 
   ExporterOptions options_for_export_;
 };
+
+/// What a donated machine trains is run again; what it would export nobody looks at.
+TEST_F(ExporterTest, OnlyTheOperatorsOwnMachinesExport) {
+  const std::string id = trained(), lent = "lab-" + base::make_id("w").substr(2);
+  const auto wanted = ask(job(id).fine_tuned_model.value(), "peft");
+  const auto system = [](auto work) { return tests::pool().transact(Scope::system(), work); };
+  system([&](Transaction& tx) { return storage::DonationStore(tx).donate(lent, project_.id); });
+  options_for_export_.known_as = lent;
+  EXPECT_FALSE(export_one());
+  options_for_export_.known_as = "own-" + lent;
+  EXPECT_FALSE(export_one()) << "nobody has said so";
+  system([&](Transaction& tx) { return storage::DonationStore(tx).own("own-" + lent); });
+  EXPECT_TRUE(export_one());
+  EXPECT_EQ(find(wanted).status, "done");
+}
 
 TEST_F(ExporterTest, PeftIsTheAdaptersOwnFiles) {
   EXPECT_FALSE(export_one()) << "nothing waits";
