@@ -114,6 +114,18 @@ std::vector<ConfigKey> limits_keys() {
   };
 }
 
+std::vector<ConfigKey> object_call_keys() {
+  using S = Settings;
+  return {
+      {"gateway.storage_threads", Type::kInteger, "8", 1, 256, false,
+       "Threads for the object store: where it hangs, requests that need none of it do not wait for these.",
+       integer(&S::gateway, &S::Gateway::storage_threads)},
+      {"gateway.storage_timeout_seconds", Type::kInteger, "20", 1, 3600, false,
+       "A call on the object store that takes longer is given up, and its request answered with 503.",
+       integer(&S::gateway, &S::Gateway::storage_timeout_seconds)},
+  };
+}
+
 TlsVersion parse_tls_version(const std::string& text) {
   if (text == "1.2") return TlsVersion::k1_2;
   if (text == "1.3") return TlsVersion::k1_3;
@@ -221,7 +233,7 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::gateway, &S::Gateway::port)},
       {"gateway.io_threads", Type::kInteger, "2", 1, 64, false, "Threads that read and write sockets.",
        integer(&S::gateway, &S::Gateway::io_threads)},
-      {"gateway.blocking_threads", Type::kInteger, "8", 1, 256, false, "Threads for database and disk.",
+      {"gateway.blocking_threads", Type::kInteger, "8", 1, 256, false, "Threads for database and Redis.",
        integer(&S::gateway, &S::Gateway::blocking_threads)},
       {"gateway.max_connections", Type::kInteger, "10000", 1, 1000000, false, "Open connections at most.",
        integer(&S::gateway, &S::Gateway::max_connections)},
@@ -256,7 +268,8 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::scheduler, &S::Scheduler::preempt_pause_seconds)},
   };
   static const std::vector<ConfigKey> all =
-      joined(joined(joined(joined(joined(joined(joined(joined(table, storage_keys()), metering_keys()), worker_keys()), webhooks_keys()), generation_keys()),
+      joined(joined(joined(joined(joined(joined(joined(joined(joined(table, storage_keys()), metering_keys()), worker_keys()), webhooks_keys()),
+                                         object_call_keys()), generation_keys()),
                            limits_keys()),
                     tls_keys()),
              inference_keys());

@@ -50,6 +50,8 @@ struct Settings {
     int port = 0;
     int io_threads = 0;
     int blocking_threads = 0;
+    int storage_threads = 0;
+    int storage_timeout_seconds = 0;
     int max_connections = 0;
     std::int64_t max_upload_bytes = 0;
     std::int64_t max_json_bytes = 0;

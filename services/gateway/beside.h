@@ -10,34 +10,30 @@
 #include <utility>
 #include <variant>
 
-#include "base/offload.h"
+#include "services/gateway/object_calls.h"
 
 namespace finetuned::gateway {
 
-/// Work on the pool that its connection goes on beside. Used on the connection's executor.
+/// Work on the object store's threads that its connection goes on beside. Used on the connection's executor.
 class Beside {
  public:
-  Beside(base::BlockingPool& pool, boost::asio::any_io_executor executor) : pool_(pool), executor_(std::move(executor)) {}
+  Beside(ObjectCalls& calls, boost::asio::any_io_executor executor) : calls_(calls), executor_(std::move(executor)) {}
 
   bool busy() const { return outcome_ && !outcome_->done; }
 
-  /// Not while busy. Throws Overloaded.
+  /// Not while busy. `work` owns what it uses: where it is given up it goes on, and this is not busy any more.
   void begin(std::function<void()> work) {
     auto run = std::make_shared<Run>();
-    const bool queued = pool_.try_submit([run, work = std::move(work), executor = executor_] {
-      try {
-        work();
-      } catch (...) {
-        run->outcome->failure = std::current_exception();
-      }
+    outcome_ = run->outcome;
+    run_ = run;
+    auto complete = [run, executor = executor_](std::optional<std::monostate>, const std::exception_ptr& error) {
+      run->outcome->failure = error;
       boost::asio::post(executor, [run] {
         run->outcome->done = true;
         if (run->finished) run->finished(std::monostate(), nullptr);
       });
-    });
-    if (!queued) throw base::Overloaded();
-    outcome_ = run->outcome;
-    run_ = run;
+    };
+    calls_.begin(std::move(work), std::move(complete));
   }
 
   boost::asio::awaitable<void> wait() {
@@ -47,7 +43,7 @@ class Beside {
     co_await base::called_back<void>(std::move(begin));
   }
 
-  /// Throws what the last work threw, once it has.
+  /// Throws what the last work threw, once it has, or Unanswered.
   void check() const {
     if (outcome_ && outcome_->done && outcome_->failure) std::rethrow_exception(outcome_->failure);
   }
@@ -62,7 +58,7 @@ class Beside {
     std::shared_ptr<Outcome> outcome = std::make_shared<Outcome>();
     std::function<void(std::optional<std::monostate>, std::exception_ptr)> finished;
   };
-  base::BlockingPool& pool_;
+  ObjectCalls& calls_;
   const boost::asio::any_io_executor executor_;
   std::shared_ptr<Outcome> outcome_;
   std::weak_ptr<Run> run_;

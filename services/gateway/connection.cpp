@@ -88,12 +88,14 @@ asio::awaitable<void> Connection::State::refuse_plain_http() {
 }
 
 void Connection::State::begin_request() {
-  request = Request();
-  request.id = make_request_id();
+  const bool shared = found && found->threads == Threads::kObjects;  // maybe
+  if (shared) request = std::make_shared<Request>();
+  else *request = Request();
+  request->id = make_request_id();
   head = Head();
   head.keep_alive = false;
-  request.from_loopback = from_loopback;
-  request.over_tls = door.tls != nullptr;
+  request->from_loopback = from_loopback;
+  request->over_tls = door.tls != nullptr;
   found = nullptr;
   body_reader.reset();
   continue_owed = false;
@@ -129,7 +131,7 @@ asio::awaitable<bool> Connection::State::serve_one() {
     in_flight.emplace(door.metrics);
     const bool admitted = find_route();
     if (admitted && found->async_handler && !head.has_body()) {
-      auto begin = [this](Answered answered) { found->async_handler(request, std::move(answered)); };
+      auto begin = [this](Answered answered) { found->async_handler(*request, std::move(answered)); };
       response = co_await base::called_back<Response>(std::move(begin));
     } else {
       response = co_await answer(*found, admitted);
@@ -140,15 +142,15 @@ asio::awaitable<bool> Connection::State::serve_one() {
   } catch (...) {
     failure = std::current_exception();
   }
-  if (failure) response = render_error(as_api_error(failure, request.id));
+  if (failure) response = render_error(as_api_error(failure, request->id));
   // Both by RFC 9110.
   if (response.status == 401) response.headers.emplace_back("www-authenticate", "Bearer");
-  if (response.status == 405) response.headers.emplace_back("allow", door.router.allowed(request.segments));
+  if (response.status == 405) response.headers.emplace_back("allow", door.router.allowed(request->segments));
   if (!is_simple(response)) {
     const bool go_on = co_await send(std::move(response));
     co_return go_on;
   }
-  std::string rest = send_at_once(response, context_of(Steady::now() - started, true), request.method != "HEAD");
+  std::string rest = send_at_once(response, context_of(Steady::now() - started, true), request->method != "HEAD");
   if (rest.empty()) co_return true;
   const bool sent = co_await write(std::move(rest));
   co_return sent;
@@ -211,26 +213,26 @@ bool Connection::State::find_route() {
   std::string fault;
   auto target = parse_target(head.target, fault);
   if (!target) throw base::bad_request("invalid_url", "The URL " + fault + ".");
-  request.method = head.method;
-  request.segments = std::move(target->segments);
-  request.query = std::move(target->query);
-  request.headers = std::move(head.headers);
-  const Route& route = door.router.find(request);
+  request->method = head.method;
+  request->segments = std::move(target->segments);
+  request->query = std::move(target->query);
+  request->headers = std::move(head.headers);
+  const Route& route = door.router.find(*request);
   found = &route;
-  return route.access == Access::kOpen || door.authenticate_at_once(request, route.access);
+  return route.access == Access::kOpen || door.authenticate_at_once(*request, route.access);
 }
 
 asio::awaitable<Response> Connection::State::answer(const Route& route, bool admitted) {
   if (route.handler && !head.has_body()) {
-    auto whole = [this, &route, admitted] {
-      if (!admitted) door.authenticate(request, route.access);
-      return route.handler(request);
+    auto whole = [&door = door, request = request, &route, admitted] {
+      if (!admitted) door.authenticate(*request, route.access);
+      return route.handler(*request);
     };
-    Response response = co_await base::offload(door.pool, std::move(whole));
+    Response response = co_await on_threads_of(route, std::move(whole));
     co_return response;
   }
   if (!admitted) {
-    auto check = [this, &route] { door.authenticate(request, route.access); };
+    auto check = [this, &route] { door.authenticate(*request, route.access); };
     co_await base::offload(door.pool, std::move(check));
   }
   check_body(route);
@@ -240,32 +242,55 @@ asio::awaitable<Response> Connection::State::answer(const Route& route, bool adm
   }
   if (head.has_body()) co_await read_whole_body(route);
   if (route.async_handler) {
-    auto begin = [this, &route](Answered answered) { route.async_handler(request, std::move(answered)); };
+    auto begin = [this, &route](Answered answered) { route.async_handler(*request, std::move(answered)); };
     Response response = co_await base::called_back<Response>(std::move(begin));
     co_return response;
   }
-  auto handle = [this, &route] { return route.handler(request); };
-  Response response = co_await base::offload(door.pool, std::move(handle));
+  auto handle = [request = request, &route] { return route.handler(*request); };
+  Response response = co_await on_threads_of(route, std::move(handle));
   co_return response;
 }
 
 asio::awaitable<Response> Connection::State::answer_stream(const Route& route) {
-  auto begin = [this, &route] { return route.stream_handler(request); };
-  std::unique_ptr<BodyConsumer> consumer = co_await base::offload(door.pool, std::move(begin));
+  auto begin = [request = request, &route] {
+    auto taking = std::make_shared<Taking>();
+    taking->request = request;
+    taking->consumer = route.stream_handler(*request);
+    return taking;
+  };
+  std::shared_ptr<Taking> taking = co_await offload(door.objects, std::move(begin));
   Response response;
   std::exception_ptr failure;
+  bool answered = true;
   try {
-    co_await take_stream(route, *consumer);
-    auto work = [&consumer] { return consumer->work_on(); };
-    for (bool more = true; more;) more = co_await base::offload(door.pool, work);
-    auto finish = [&consumer] { return consumer->finish(); };
-    response = co_await base::offload(door.pool, std::move(finish));
+    co_await take_stream(route, taking);
+    auto work = [taking] { return taking->consumer->work_on(); };
+    for (bool more = true; more;) more = co_await offload(door.objects, work);
+    auto finish = [taking] { return taking->consumer->finish(); };
+    response = co_await offload(door.objects, std::move(finish));
+  } catch (const Unanswered&) {
+    failure = std::current_exception();
+    answered = false;
   } catch (...) {
     failure = std::current_exception();
   }
-  co_await drop(std::move(consumer));
+  co_await let_go(std::move(taking), answered);
   if (failure) std::rethrow_exception(failure);
   co_return response;
+}
+
+/// Has it destroyed where the object store may be called, and `waits` for that: what was refused is gone when its client hears of
+/// it. Not where the store does not answer: a call that was given up may have it still, and goes on.
+asio::awaitable<void> Connection::State::let_go(std::shared_ptr<Taking> taking, bool waits) {
+  if (!waits) {
+    door.objects.destroy(std::move(taking), [](std::optional<std::monostate>, const std::exception_ptr&) {});
+    co_return;
+  }
+  auto begin = [this, &taking](auto complete) { door.objects.destroy(std::move(taking), std::move(complete)); };
+  try {
+    co_await base::called_back<void>(std::move(begin));
+  } catch (const Unanswered&) {
+  }
 }
 
 }  // namespace finetuned::gateway

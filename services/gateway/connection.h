@@ -14,6 +14,7 @@
 #include "base/offload.h"
 #include "services/gateway/http.h"
 #include "services/gateway/metrics.h"
+#include "services/gateway/object_calls.h"
 #include "services/gateway/router.h"
 
 namespace finetuned::gateway {
@@ -38,6 +39,7 @@ struct Door {
   /// The same without blocking. False: nothing is done, and `authenticate` has to do it.
   std::function<bool(Request&, Access)> authenticate_at_once;
   base::BlockingPool& pool;
+  ObjectCalls& objects;
   Metrics& metrics;
   DoorLimits limits;
   const Tls* tls = nullptr;  ///< where it is null, connections are plain

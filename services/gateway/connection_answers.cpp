@@ -22,14 +22,21 @@ std::string as_chunk(const std::string& piece) {
   return size + piece + "\r\n";
 }
 
+/// A body on its way out. A call that is given up still has it.
+struct Sending {
+  explicit Sending(std::unique_ptr<BodySource> from) : source(std::move(from)) {}
+  const std::unique_ptr<BodySource> source;
+  std::vector<char> chunk = std::vector<char>(kChunkBytes);
+};
+
 }  // namespace
 
 AnswerContext Connection::State::context_of(Steady::duration spent, bool body_is_read) const {
   AnswerContext context;
-  context.request_id = request.id;
-  context.organization = request.principal.organization_name;
+  context.request_id = request->id;
+  context.organization = request->principal.organization_name;
   context.processing = spent;
-  context.rates = request.rates;
+  context.rates = request->rates;
   context.keep_alive = head.keep_alive && body_is_read && !door.draining;
   context.chunks = head.minor_version > 0;
   return context;
@@ -47,11 +54,11 @@ asio::awaitable<bool> Connection::State::send(Response response) {
   if (consumed && head.has_body()) consumed = co_await discard_body();
   AnswerContext context = context_of(spent, consumed);
   if (response.live && !context.chunks) context.keep_alive = false;
-  const bool bodiless = request.method == "HEAD";
+  const bool bodiless = request->method == "HEAD";
   std::string rest = send_at_once(response, context, !response.source && !bodiless);
   bool sent = rest.empty();
   if (!sent) sent = co_await write(std::move(rest));
-  if (sent && response.source && !bodiless) sent = co_await send_source(*response.source, response.source_bytes);
+  if (sent && response.source && !bodiless) sent = co_await send_source(std::move(response.source), response.source_bytes);
   if (response.live) {
     const bool whole = co_await send_live(std::move(response.live), context.chunks, sent && !bodiless);
     sent = sent && (whole || bodiless);
@@ -71,7 +78,7 @@ std::string Connection::State::send_at_once(const Response& response, const Answ
   render_head(text, response, context);
   if (with_body) text += response.text();
   const std::size_t sent = stream.write_at_once(text);
-  door.metrics.answered(found, response.status, context.processing, request.rates.refused);
+  door.metrics.answered(found, response.status, context.processing, request->rates.refused);
   note(response, context.processing);
   if (sent == text.size() && text.capacity() <= kKeptAnswerBytes) return {};
   std::string rest = std::move(text);
@@ -80,16 +87,17 @@ std::string Connection::State::send_at_once(const Response& response, const Answ
   return rest;
 }
 
-asio::awaitable<bool> Connection::State::send_source(BodySource& source, std::uint64_t bytes) {
-  std::vector<char> chunk(kChunkBytes);
+asio::awaitable<bool> Connection::State::send_source(std::unique_ptr<BodySource> source, std::uint64_t bytes) {
+  const auto sending = std::make_shared<Sending>(std::move(source));
+  std::vector<char>& chunk = sending->chunk;
   while (bytes > 0) {
     const std::size_t want = static_cast<std::size_t>(std::min<std::uint64_t>(bytes, chunk.size()));
-    auto read = [&source, &chunk, want] { return source.read(chunk.data(), want); };
+    auto read = [sending, want] { return sending->source->read(sending->chunk.data(), want); };
     std::size_t got = 0;
     try {
-      got = co_await base::offload(door.pool, std::move(read));
+      got = co_await offload(door.objects, std::move(read));
     } catch (const std::exception& error) {
-      base::log_error("a download was cut off", {{"request", request.id}, {"error", error.what()}});
+      base::log_error("a download was cut off", {{"request", request->id}, {"error", error.what()}});
     }
     if (got == 0) co_return false;
     error_code ec;
@@ -170,7 +178,7 @@ asio::awaitable<bool> Connection::State::send_pieces(LiveBody& body, bool chunks
       }
     } catch (const base::Overloaded&) {  // a later look will do
     } catch (const std::exception& error) {
-      base::log_error("a live answer was cut off", {{"request", request.id}, {"error", error.what()}});
+      base::log_error("a live answer was cut off", {{"request", request->id}, {"error", error.what()}});
       failed = true;
     }
     if (failed) co_return false;
@@ -203,8 +211,8 @@ void Connection::State::note(const Response& response, Steady::duration spent) c
   if (looks && response.status < 500 && !door.notes_all) return;
   const auto level = response.status >= 500 ? base::LogLevel::kWarn : looks ? base::LogLevel::kDebug : base::LogLevel::kInfo;
   base::log(level, "request",
-            {{"request", request.id}, {"method", head.method}, {"path", path}, {"status", response.status},
-             {"project", request.principal.project_id},
+            {{"request", request->id}, {"method", head.method}, {"path", path}, {"status", response.status},
+             {"project", request->principal.project_id},
              {"ms", static_cast<std::int64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(spent).count())}});
 }
 

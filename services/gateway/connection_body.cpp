@@ -36,7 +36,7 @@ void refuse_encoded(const Request& request) {
 
 }  // namespace
 
-/// Of a streamed body: one is read while the consumer has the other.
+/// Of a streamed body: one is read while the consumer has the other. Shared with a call that is given up.
 struct Connection::State::StreamPieces {
   std::unique_ptr<char[]> next = std::make_unique_for_overwrite<char[]>(kPieceBytes);
   std::unique_ptr<char[]> taken = std::make_unique_for_overwrite<char[]>(kPieceBytes);
@@ -45,28 +45,30 @@ struct Connection::State::StreamPieces {
 
 /// By its head, before any of it is read. Throws ApiError 413 and 415.
 void Connection::State::check_body(const Route& route) const {
-  if (head.has_body()) refuse_encoded(request);
+  if (head.has_body()) refuse_encoded(*request);
   if (head.content_length.value_or(0) > route.most_body_bytes) throw too_large(route.most_body_bytes);
 }
 
 /// While the consumer works on a piece, the next one is read.
-asio::awaitable<void> Connection::State::take_stream(const Route& route, BodyConsumer& consumer) {
+asio::awaitable<void> Connection::State::take_stream(const Route& route, std::shared_ptr<Taking> taking) {
   co_await send_continue();
   if (head.chunked) buffer.reserve(kReceiveBytes);  // as much is read as there is room for
-  Beside consuming(door.pool, stream.get_executor());
-  StreamPieces pieces;
+  Beside consuming(door.objects, stream.get_executor());
+  auto pieces = std::make_shared<StreamPieces>();
   std::exception_ptr failure;
   try {
-    co_await read_pieces(route, consumer, consuming, pieces);
+    co_await read_pieces(route, taking, consuming, pieces);
   } catch (...) {
     failure = std::current_exception();
   }
-  co_await consuming.wait();  // it has one of the pieces
+  co_await consuming.wait();  // the next call would be beside it
   if (failure) std::rethrow_exception(failure);
   consuming.check();
 }
 
-asio::awaitable<void> Connection::State::read_pieces(const Route& route, BodyConsumer& consumer, Beside& consuming, StreamPieces& pieces) {
+asio::awaitable<void> Connection::State::read_pieces(const Route& route, std::shared_ptr<Taking> taking, Beside& consuming,
+                                                     std::shared_ptr<StreamPieces> shared) {
+  StreamPieces& pieces = *shared;
   // Where there is not, the client may wait for what is thought of the last piece: that comes first.
   const auto more_at_hand = [this] { return !body_reader->done() && (buffer.size() > 0 || stream.bytes_wait()); };
   std::uint64_t total = 0;
@@ -87,7 +89,7 @@ asio::awaitable<void> Connection::State::read_pieces(const Route& route, BodyCon
     if (pieces.filled == 0 || consuming.busy()) continue;
     std::swap(pieces.next, pieces.taken);
     const std::string_view piece(pieces.taken.get(), std::exchange(pieces.filled, 0));
-    consuming.begin([&consumer, piece] { consumer.consume(piece); });
+    consuming.begin([taking, shared, piece] { taking->consumer->consume(piece); });
     if (!more_at_hand()) co_await consuming.wait();
     consuming.check();
   }
@@ -99,11 +101,11 @@ asio::awaitable<void> Connection::State::read_whole_body(const Route& route) {
   const std::size_t piece = 16 * 1024;
   buffer.reserve(piece);
   while (!body_reader->done()) {
-    const std::size_t had = request.body.size();
-    request.body.resize(had + piece);
-    const std::size_t bytes = co_await read_body_some(request.body.data() + had, piece);
-    request.body.resize(had + bytes);
-    if (request.body.size() > route.most_body_bytes) throw too_large(route.most_body_bytes);
+    const std::size_t had = request->body.size();
+    request->body.resize(had + piece);
+    const std::size_t bytes = co_await read_body_some(request->body.data() + had, piece);
+    request->body.resize(had + bytes);
+    if (request->body.size() > route.most_body_bytes) throw too_large(route.most_body_bytes);
   }
 }
 

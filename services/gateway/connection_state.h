@@ -48,9 +48,11 @@ struct Connection::State {
   bool find_route();
   asio::awaitable<Response> answer(const Route& route, bool admitted);
   asio::awaitable<Response> answer_stream(const Route& route);
-  asio::awaitable<void> take_stream(const Route& route, BodyConsumer& consumer);
+  struct Taking;
+  asio::awaitable<void> take_stream(const Route& route, std::shared_ptr<Taking> taking);
   struct StreamPieces;
-  asio::awaitable<void> read_pieces(const Route& route, BodyConsumer& consumer, Beside& consuming, StreamPieces& pieces);
+  asio::awaitable<void> read_pieces(const Route& route, std::shared_ptr<Taking> taking, Beside& consuming,
+                                    std::shared_ptr<StreamPieces> shared);
   void check_body(const Route& route) const;
   asio::awaitable<void> read_whole_body(const Route& route);
   asio::awaitable<void> send_continue();
@@ -63,12 +65,15 @@ struct Connection::State {
   bool is_simple(const Response& response) const;
   asio::awaitable<bool> send(Response response);
   std::string send_at_once(const Response& response, const AnswerContext& context, bool with_body);
-  asio::awaitable<bool> send_source(BodySource& source, std::uint64_t bytes);
+  asio::awaitable<bool> send_source(std::unique_ptr<BodySource> source, std::uint64_t bytes);
   asio::awaitable<bool> send_live(std::unique_ptr<LiveBody> body, bool chunks, bool wanted);
   asio::awaitable<bool> send_pieces(LiveBody& body, bool chunks);
   asio::awaitable<bool> write(std::string text);
   template <class Thing>
   asio::awaitable<void> drop(std::unique_ptr<Thing> thing);
+  asio::awaitable<void> let_go(std::shared_ptr<Taking> taking, bool waits);
+  template <class Work>
+  auto on_threads_of(const Route& route, Work work) -> asio::awaitable<std::invoke_result_t<Work&>>;
   asio::awaitable<void> linger();
   void note(const Response& response, Steady::duration spent) const;
 
@@ -85,7 +90,7 @@ struct Connection::State {
   const Steady::time_point opened = Steady::now();
 
   // Of the request at hand:
-  Request request;
+  std::shared_ptr<Request> request = std::make_shared<Request>();  // with calls on the object store that are given up
   Head head;
   const Route* found = nullptr;  // the route, once it is known
   std::optional<BodyReader> body_reader;
@@ -103,6 +108,19 @@ asio::awaitable<void> Connection::State::drop(std::unique_ptr<Thing> thing) {
     co_await base::offload(door.pool, std::move(destroy));
   } catch (const base::Overloaded&) {
   }
+}
+
+/// A consumer and the request that it reads. A call that is given up still has them.
+struct Connection::State::Taking {
+  std::shared_ptr<const Request> request;
+  std::unique_ptr<BodyConsumer> consumer;
+};
+
+/// `work` owns what it uses, but for what outlives connections.
+template <class Work>
+auto Connection::State::on_threads_of(const Route& route, Work work) -> asio::awaitable<std::invoke_result_t<Work&>> {
+  if (route.threads == Threads::kObjects) return offload(door.objects, std::move(work));
+  return base::offload(door.pool, std::move(work));
 }
 
 }  // namespace finetuned::gateway

@@ -15,10 +15,12 @@
 #include "services/gateway/job_reads.h"
 #include "services/gateway/limits.h"
 #include "services/gateway/metrics.h"
+#include "services/gateway/object_calls.h"
 #include "services/gateway/platform.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/server.h"
 #include "services/gateway/tls_context.h"
+#include "services/gateway/watched_store.h"
 #include "storage/objects/open_store.h"
 #include "storage/postgres/pool.h"
 #include "storage/redis/client.h"
@@ -28,6 +30,7 @@ namespace finetuned::gateway {
 namespace {
 
 constexpr std::size_t kMostQueuedWork = 4096;
+constexpr std::size_t kMostQueuedObjectCalls = 1024;  // an upload that waits has a megabyte
 constexpr std::uint64_t kOtherDescriptors = 256;  // of databases, Redis and open files
 
 postgres::PoolOptions pool_options(const base::Settings& settings) {
@@ -87,35 +90,46 @@ std::unique_ptr<Tls> make_tls(const base::Settings::Gateway& settings, Metrics& 
 
 }  // namespace
 
-/// The store may be away; the gateway serves what needs none.
-std::size_t remove_leftovers(objects::ObjectStore& store) {
-  try {
-    return store.remove_leftovers();
-  } catch (const objects::StorageFault& fault) {
-    base::log_warn("half-written objects could not be removed", {{"why", fault.detail}});
-    return 0;
-  }
+/// Begins it. The store may be away, or hang; the gateway serves what needs none.
+void remove_leftovers(objects::ObjectStore& store, ObjectCalls& calls) {
+  auto remove = [&store] {
+    try {
+      return store.remove_leftovers();
+    } catch (const objects::StorageFault& fault) {
+      base::log_warn("half-written objects could not be removed", {{"why", fault.detail}});
+      return std::size_t{0};
+    }
+  };
+  auto complete = [](std::optional<std::size_t> removed, const std::exception_ptr&) {
+    if (removed.value_or(0) > 0) base::log_info("half-written objects were removed", {{"objects", static_cast<std::uint64_t>(*removed)}});
+  };
+  calls.begin(std::move(remove), std::move(complete));
 }
 
 /// In the order of who outlives whom: the pool goes first, finishing the work that uses the door and the stores; then what has
 /// sessions on `io`, which then destroys the coroutines that are left over, whose uploads still reach the object store.
 struct Gateway::State {
-  explicit State(const base::Settings& all)
-      : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), objects(objects::open_store(all)),
-        webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
+  State(const base::Settings& all, std::unique_ptr<objects::ObjectStore> object_store)
+      : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), store(std::move(object_store)),
+        object_calls(static_cast<std::size_t>(settings.storage_threads), kMostQueuedObjectCalls,
+                     std::chrono::seconds(settings.storage_timeout_seconds)),
+        objects(*store, object_calls), webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),
         job_creations(platform, pool),
-        platform{database, redis, *objects, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
+        platform{database, redis, objects, object_calls, static_cast<std::uint64_t>(all.gateway.max_upload_bytes), webhooks_key, generations, keys, limiter,
                  door_rates(all.gateway), metrics, forecasts, job_reads, job_creations},
         router(make_router(platform, static_cast<std::uint64_t>(settings.max_json_bytes))),
         tls(make_tls(settings, metrics)),
         door{router, [this](Request& request, Access access) { admit(request, access); },
-             [this](Request& request, Access access) { return admit_at_once(request, access); }, pool, metrics, door_limits(settings),
+             [this](Request& request, Access access) { return admit_at_once(request, access); }, pool, object_calls, metrics, door_limits(settings),
              tls.get(), all.log_level == base::LogLevel::kDebug, false},
         io(static_cast<std::size_t>(settings.io_threads)), job_reads(database, all.database.url, forecasts, pool, io),
         pool(static_cast<std::size_t>(settings.blocking_threads), kMostQueuedWork),
         server(io, door, settings.address, settings.port, most_connections(settings)) {}
+
+  /// Work of the object store's threads goes on in the pool, and the other way round: they end while both are here.
+  ~State() { object_calls.close(); }
 
   void admit(Request& request, Access access) {
     authenticate(database, keys, request, access);
@@ -129,7 +143,9 @@ struct Gateway::State {
   base::Settings::Gateway settings;
   postgres::Pool database;
   redis::Client redis;
-  std::unique_ptr<objects::ObjectStore> objects;
+  std::unique_ptr<objects::ObjectStore> store;
+  ObjectCalls object_calls;
+  WatchedStore objects;
   base::SealingKey webhooks_key;
   base::SystemClock clock;
   KeyCache keys;
@@ -149,7 +165,9 @@ struct Gateway::State {
   Server server;
 };
 
-Gateway::Gateway(const base::Settings& settings) : state_(std::make_unique<State>(settings)) {}
+Gateway::Gateway(const base::Settings& settings) : Gateway(settings, objects::open_store(settings)) {}
+Gateway::Gateway(const base::Settings& settings, std::unique_ptr<objects::ObjectStore> store)
+    : state_(std::make_unique<State>(settings, std::move(store))) {}
 Gateway::~Gateway() = default;
 
 bool Gateway::reload() {
@@ -162,8 +180,7 @@ std::uint16_t Gateway::port() const { return state_->server.port(); }
 const Router& Gateway::router() const { return state_->router; }
 
 bool Gateway::serve(const std::stop_token& stop) {
-  const std::size_t leftovers = remove_leftovers(*state_->objects);
-  if (leftovers > 0) base::log_info("half-written objects were removed", {{"objects", static_cast<std::uint64_t>(leftovers)}});
+  remove_leftovers(state_->objects, state_->object_calls);
   state_->server.start();
   state_->io.start();
   base::log_info("listening", {{"address", state_->settings.address}, {"port", static_cast<int>(port())}, {"tls", state_->tls ? "on" : "off"}});

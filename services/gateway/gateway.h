@@ -7,6 +7,9 @@
 namespace finetuned::base {
 struct Settings;
 }
+namespace finetuned::objects {
+class ObjectStore;
+}
 
 namespace finetuned::gateway {
 
@@ -19,6 +22,8 @@ class Gateway {
   /// and /readyz says so). Throws UsageError where the address cannot be had, ConfigError where the certificate or its key is at fault,
   /// FileError where storage cannot.
   explicit Gateway(const base::Settings& settings);
+  /// The same on a store that the settings do not name.
+  Gateway(const base::Settings& settings, std::unique_ptr<objects::ObjectStore> store);
   ~Gateway();
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;

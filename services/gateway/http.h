@@ -48,7 +48,7 @@ struct Request {
   StringPairs query_map(std::string_view name) const;
 };
 
-/// Yields a response body piece by piece. Read on pool threads, one call at a time.
+/// Yields a response body piece by piece. Read on ObjectCalls' threads, one call at a time.
 class BodySource {
  public:
   virtual ~BodySource() = default;
@@ -101,8 +101,8 @@ class PendingAnswer {
   virtual Wait wait() const = 0;
 };
 
-/// Takes a request body as it arrives. Called on pool threads, one call at a time. Destroyed without `finish` when the
-/// client goes away or an error ends the request: it then leaves nothing behind.
+/// Takes a request body as it arrives. Called and destroyed on ObjectCalls' threads, one call at a time. Destroyed without
+/// `finish` when the client goes away or an error ends the request: it then leaves nothing behind.
 class BodyConsumer {
  public:
   virtual ~BodyConsumer() = default;

@@ -6,11 +6,11 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "services/gateway/hyperparameters.h"
+#include "services/gateway/object_calls.h"
 #include "storage/file_store.h"
 #include "storage/intake_store.h"
 #include "storage/model_store.h"
-#include "storage/objects/local_store.h"
-#include "storage/postgres/pool.h"
+#include "storage/objects/object_store.h"
 
 namespace finetuned::gateway {
 
@@ -64,7 +64,7 @@ storage::File usable_file(postgres::Transaction& tx, const std::string& id, cons
   return *file;
 }
 
-/// Examples of a file that intake has not read yet: its lines that hold anything but blanks.
+/// Examples of a file: its lines that hold anything but blanks.
 std::int64_t count_lines(objects::ObjectStore& objects, const std::string& object_id) {
   const auto reader = objects.open(object_id);
   std::vector<char> piece(1 << 20);
@@ -122,13 +122,12 @@ JobGround ground_of(postgres::Transaction& tx, const JobRequest& request) {
   return ground;
 }
 
-storage::NewJob prepare_job(const Platform& platform, const Principal& principal, const JobRequest& request) {
-  const auto read = [&](postgres::Transaction& tx) { return ground_of(tx, request); };
-  return resolve_job(platform, principal, request, platform.database.transact(postgres::Scope::project(principal.project_id), read));
+void count_rows(const Platform& platform, const std::string& object_id, Counted counted) {
+  auto count = [&objects = platform.objects, object_id] { return count_lines(objects, object_id); };
+  platform.object_calls.begin(std::move(count), std::move(counted));
 }
 
-storage::NewJob resolve_job(const Platform& platform, const Principal& principal, const JobRequest& request, const JobGround& ground) {
-  const std::int64_t rows = ground.rows ? *ground.rows : count_lines(platform.objects, ground.training_object);
+storage::NewJob resolve_job(const Principal& principal, const JobRequest& request, const JobGround& ground, std::int64_t rows) {
   const json::object settings = resolve_hyperparameters(request.hyperparameters, std::max<std::int64_t>(1, rows));
   storage::NewJob job;
   job.id = base::make_id("ftjob");

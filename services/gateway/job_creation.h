@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -23,10 +25,13 @@ struct JobGround {
 /// `invalid_training_file`, `invalid_validation_file` with the first faults of a refused dataset. Project scope.
 JobGround ground_of(postgres::Transaction& tx, const JobRequest& request);
 
-/// Resolves a checked request: `auto` from the number of examples, for which a file that intake has not read is read here.
-storage::NewJob resolve_job(const Platform& platform, const Principal& principal, const JobRequest& request, const JobGround& ground);
+/// Takes a number of examples, or why there is none.
+using Counted = std::function<void(std::optional<std::int64_t>, const std::exception_ptr&)>;
+/// Counts the examples of a file that intake has not read yet, its lines that hold anything but blanks, on the object store's
+/// threads; `counted` is called there, or, where the store does not answer, on another thread. Does not block.
+void count_rows(const Platform& platform, const std::string& object_id, Counted counted);
 
-/// Both.
-storage::NewJob prepare_job(const Platform& platform, const Principal& principal, const JobRequest& request);
+/// Resolves a checked request: `auto` from the number of examples.
+storage::NewJob resolve_job(const Principal& principal, const JobRequest& request, const JobGround& ground, std::int64_t rows);
 
 }  // namespace finetuned::gateway

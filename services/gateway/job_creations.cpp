@@ -134,23 +134,52 @@ void JobCreations::prepare_together(std::vector<Asked> asked) {
   }
   for (Asked& one : asked) {
     const Ground& ground = grounds.at(named(one));
-    if (ground.refused || ground.found.rows) {
-      resolve(std::move(one), ground);
-      continue;
+    if (ground.refused) {
+      one.answered(std::nullopt, ground.refused);
+    } else if (ground.found.rows) {
+      resolve(std::move(one), ground, *ground.found.rows);
+    } else {  // its file has to be read: that holds up no one else
+      count_rows(platform_, ground.found.training_object, [this, one, ground](std::optional<std::int64_t> rows, const std::exception_ptr& error) {
+        if (error) return one.answered(std::nullopt, error);
+        resolve(one, ground, *rows);
+      });
     }
-    // Its file has to be read: that holds up no one else.
-    const Answered answered = one.answered;
-    if (!pool_.try_submit([this, one, ground] { resolve(one, ground); }))
-      answered(std::nullopt, std::make_exception_ptr(base::Overloaded()));
   }
 }
 
-void JobCreations::resolve(Asked asked, const Ground& ground) {
+void JobCreations::prepare(const Request& request, Prepared prepared) {
+  if (!pool_.try_submit([this, &request, prepared] { prepare_one(request, prepared); }))
+    prepared(std::nullopt, std::make_exception_ptr(base::Overloaded()));
+}
+
+void JobCreations::prepare_one(const Request& request, const Prepared& prepared) {
+  JobRequest body;
+  JobGround ground;
+  try {
+    body = parse_job_request(request.body);
+    const auto read = [&](Transaction& tx) { return ground_of(tx, body); };
+    ground = platform_.database.transact(Scope::project(request.principal.project_id), read);
+  } catch (...) {
+    return prepared(std::nullopt, std::current_exception());
+  }
+  const auto resolve = [prepared, who = request.principal, body, ground](std::optional<std::int64_t> rows, std::exception_ptr error) {
+    std::optional<storage::NewJob> job;
+    try {
+      if (rows) job = resolve_job(who, body, ground, *rows);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    prepared(std::move(job), error);
+  };
+  if (ground.rows) resolve(ground.rows, nullptr);
+  else count_rows(platform_, ground.training_object, resolve);
+}
+
+void JobCreations::resolve(Asked asked, const Ground& ground, std::int64_t rows) {
   const Answered answered = asked.answered;
   try {
-    if (ground.refused) std::rethrow_exception(ground.refused);
     const Principal& principal = asked.request->principal;
-    asked.job = resolve_job(platform_, principal, asked.body, ground.found);
+    asked.job = resolve_job(principal, asked.body, ground.found, rows);
     take_model_request(platform_, *asked.request, asked.job.base_model, ground.limits);
     creations_.add(principal.project_id, std::move(asked));
   } catch (...) {

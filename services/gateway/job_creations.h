@@ -24,6 +24,11 @@ class JobCreations {
   /// Checks a request, which outlives its answer, and answers with the job's shape. Does not block.
   void create(const Request& request, Answered answered);
 
+  /// Takes a job, or why there is none; called where blocking is allowed, unless it is told why.
+  using Prepared = std::function<void(std::optional<storage::NewJob>, std::exception_ptr)>;
+  /// Checks a request, which outlives the call of `prepared`, and tells what job it would make. Does not block.
+  void prepare(const Request& request, Prepared prepared);
+
  private:
   struct Asked {
     const Request* request;
@@ -35,7 +40,8 @@ class JobCreations {
   struct Ground;
   struct Outcome;
   void prepare_together(std::vector<Asked> asked);
-  void resolve(Asked asked, const Ground& ground);
+  void prepare_one(const Request& request, const Prepared& prepared);
+  void resolve(Asked asked, const Ground& ground, std::int64_t rows);
   void create_together(const std::vector<Asked>& asked);
   void commit(const std::vector<Asked>& asked, std::vector<Outcome>& outcomes);
   static void log_created(const Asked& asked, const std::string& job_id);

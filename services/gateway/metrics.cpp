@@ -61,6 +61,10 @@ struct Traffic {
   prometheus::Gauge& connections = gauge(registry, "finetuned_http_connections", "Open connections");
   prometheus::Counter& rate_limited =
       counter(registry, "finetuned_http_rate_limited_total", "Requests that a rate limit refused");
+  prometheus::Gauge& object_threads_busy =
+      gauge(registry, "finetuned_object_threads_busy", "Threads in work on the object store, of gateway.storage_threads");
+  prometheus::Gauge& object_calls_abandoned =
+      gauge(registry, "finetuned_object_calls_abandoned", "Calls on the object store that did not answer in time and have not returned");
   prometheus::Family<prometheus::Counter>& handshakes = family(prometheus::BuildCounter(), registry, "finetuned_tls_handshakes_total",
                                                                "TLS handshakes by how they ended");
   prometheus::Family<prometheus::Gauge>& certificate_expiry =
@@ -140,6 +144,11 @@ void Metrics::connection_opened() { state_->traffic.connections.Increment(); }
 void Metrics::connection_closed() { state_->traffic.connections.Decrement(); }
 void Metrics::request_begun() { state_->traffic.in_flight.Increment(); }
 void Metrics::request_ended() { state_->traffic.in_flight.Decrement(); }
+
+void Metrics::object_calls(std::size_t busy, std::size_t given_up) {
+  state_->traffic.object_threads_busy.Set(static_cast<double>(busy));
+  state_->traffic.object_calls_abandoned.Set(static_cast<double>(given_up));
+}
 
 void Metrics::tls_handshake(const char* outcome) { state_->traffic.handshakes.Add({{"outcome", outcome}}).Increment(); }
 void Metrics::certificate_loaded(std::chrono::sys_seconds not_after) {

@@ -43,6 +43,9 @@ class Metrics {
   /// byte. `rate_limited`: a rate limit refused it.
   void answered(const Route* route, int status, std::chrono::duration<double> seconds, bool rate_limited);
 
+  /// Threads that call the object store, and calls of them that nobody waits for any more, as they are now.
+  void object_calls(std::size_t busy, std::size_t given_up);
+
   /// How a handshake of TLS ended: one of a few words.
   void tls_handshake(const char* outcome);
   /// From now on new connections are shown a certificate that ends then.

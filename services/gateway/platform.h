@@ -23,6 +23,7 @@ class JobCreations;
 class JobReads;
 class KeyCache;
 class Metrics;
+class ObjectCalls;
 class RateLimiter;
 
 /// What the settings allow in a minute, whatever the model.
@@ -32,11 +33,12 @@ struct DoorRates {
   std::int64_t tokens_per_project = 0;
 };
 
-/// What handlers work with. Built by Gateway, outlives the routes; everything in it may be used from any pool thread.
+/// What handlers work with. Built by Gateway, outlives the routes; everything in it may be used from any pool thread, unless it says otherwise.
 struct Platform {
   postgres::Pool& database;
   redis::Client& redis;
-  objects::ObjectStore& objects;
+  objects::ObjectStore& objects;  ///< on the threads of `object_calls` alone
+  ObjectCalls& object_calls;
   std::uint64_t most_upload_bytes = 0;
   const base::SealingKey& webhooks_key;
   Generations& generations;

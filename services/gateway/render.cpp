@@ -8,6 +8,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/offload.h"
+#include "services/gateway/object_calls.h"
 #include "storage/objects/object_store.h"
 
 namespace finetuned::gateway {
@@ -81,6 +82,8 @@ Response render_error(const base::ApiError& error) {
 base::ApiError as_api_error(const std::exception_ptr& thrown, const std::string& request_id) {
   try {
     std::rethrow_exception(thrown);
+  } catch (const Unanswered& error) {  // of which the log has been told
+    return error;
   } catch (const objects::StorageFault& error) {
     base::log_error("a request failed on the storage", {{"request", request_id}, {"error", error.detail}});
     return error;

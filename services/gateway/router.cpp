@@ -50,17 +50,17 @@ std::ptrdiff_t parameters_in(const Route& route) {
 
 }  // namespace
 
-void Router::add(std::string method, std::string_view path, Access access, Handler handler) {
-  insert({std::move(method), std::string(path), split_template(path), access, most_json_bytes_, std::move(handler), nullptr, nullptr});
+void Router::add(std::string method, std::string_view path, Access access, Handler handler, Threads threads) {
+  insert({std::move(method), std::string(path), split_template(path), access, most_json_bytes_, threads, std::move(handler), nullptr, nullptr});
 }
 
 void Router::add_stream(std::string method, std::string_view path, Access access, std::uint64_t most_body_bytes,
                         StreamHandler handler) {
-  insert({std::move(method), std::string(path), split_template(path), access, most_body_bytes, nullptr, std::move(handler), nullptr});
+  insert({std::move(method), std::string(path), split_template(path), access, most_body_bytes, Threads::kObjects, nullptr, std::move(handler), nullptr});
 }
 
 void Router::add_async(std::string method, std::string_view path, Access access, AsyncHandler handler) {
-  insert({std::move(method), std::string(path), split_template(path), access, most_json_bytes_, nullptr, nullptr, std::move(handler)});
+  insert({std::move(method), std::string(path), split_template(path), access, most_json_bytes_, Threads::kBlocking, nullptr, nullptr, std::move(handler)});
 }
 
 void Router::insert(Route route) {

@@ -15,14 +15,17 @@ namespace finetuned::gateway {
 
 /// Whose key opens a route.
 enum class Access { kOpen, kProject, kAdmin };
+/// Who runs a route's handler: the threads that wait for the database, or those that call the object store (ObjectCalls), which
+/// such a route may not be answered without.
+enum class Threads { kBlocking, kObjects };
 
-/// Answers a request whose body has been read whole. Runs on a pool thread and may block; throws ApiError.
+/// Answers a request whose body has been read whole. Runs on its route's threads and may block; throws ApiError.
 using Handler = std::function<Response(const Request&)>;
 /// Takes an answer, or what a Handler would have thrown; called once, from any thread.
 using Answered = std::function<void(std::optional<Response>, std::exception_ptr)>;
 /// Begins a request without a body on the connection's thread, where it must not block, and answers within a bounded time.
 using AsyncHandler = std::function<void(const Request&, Answered)>;
-/// Begins a request whose body is taken piece by piece. The Request outlives the consumer.
+/// Begins a request whose body is taken piece by piece. The Request outlives the consumer; both are of ObjectCalls' threads.
 using StreamHandler = std::function<std::unique_ptr<BodyConsumer>(const Request&)>;
 
 struct Route {
@@ -31,6 +34,7 @@ struct Route {
   std::vector<std::string> path;  ///< its segments; `{...}` matches any one
   Access access = Access::kProject;
   std::uint64_t most_body_bytes = 0;
+  Threads threads = Threads::kBlocking;
   Handler handler;               ///< exactly one of these three
   StreamHandler stream_handler;
   AsyncHandler async_handler;
@@ -42,7 +46,8 @@ class Router {
   explicit Router(std::uint64_t most_json_bytes) : most_json_bytes_(most_json_bytes) {}
 
   /// `path` is a template such as `/v1/files/{file_id}`. Aborts when method and template are there already.
-  void add(std::string method, std::string_view path, Access access, Handler handler);
+  void add(std::string method, std::string_view path, Access access, Handler handler,
+           Threads threads = Threads::kBlocking);
   void add_stream(std::string method, std::string_view path, Access access, std::uint64_t most_body_bytes,
                   StreamHandler handler);
   void add_async(std::string method, std::string_view path, Access access, AsyncHandler handler);

@@ -70,7 +70,7 @@ void add_download_routes(Router& router, const Platform& platform) {
   router.add("POST", "/v1/files/{file_id}/download_url", Access::kProject,
              [&platform](const Request& request) { return make_url(platform, request); });
   router.add("GET", "/v1/downloads/{file_id}", Access::kOpen,
-             [&platform](const Request& request) { return open_url(platform, request); });
+             [&platform](const Request& request) { return open_url(platform, request); }, Threads::kObjects);
 }
 
 }  // namespace finetuned::gateway

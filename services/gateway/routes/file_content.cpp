@@ -107,7 +107,8 @@ void add_file_content_route(Router& router, const Platform& platform) {
                    postgres::Scope::project(request.principal.project_id),
                    [&](postgres::Transaction& tx) { return find_file(tx, request.params.at(0)); });
                return content_of(platform, request, file);
-             });
+             },
+             Threads::kObjects);
 }
 
 }  // namespace finetuned::gateway

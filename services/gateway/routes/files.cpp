@@ -1,6 +1,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "base/log.h"
+#include "services/gateway/object_calls.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/file_lookup.h"
 #include "services/gateway/routes/routes.h"
@@ -30,20 +31,27 @@ Response list_files(const Platform& platform, const Request& request) {
   return json_response(cursor_list(files, file_shape));
 }
 
+/// Beside the answer: the row is gone for good, and an object that cannot be removed now costs disk, nothing else.
+void remove_object(const Platform& platform, const std::string& request, const std::string& file, const std::string& object) {
+  auto remove = [&platform, object] { return platform.objects.remove(object); };
+  auto complete = [request, file, object](std::optional<bool>, const std::exception_ptr& error) {
+    if (!error) return;
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& why) {
+      base::log_warn("a deleted file's object may stay", {{"request", request}, {"file", file}, {"object", object}, {"error", why.what()}});
+    }
+  };
+  platform.object_calls.begin(std::move(remove), std::move(complete));
+}
+
 Response delete_file(const Platform& platform, const Request& request) {
   const std::string& id = request.params.at(0);
   const auto removed = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
     find_file(tx, id);
     return storage::FileStore(tx).remove(id);
   });
-  // The row is gone for good: an object that cannot be removed now costs disk, nothing else.
-  if (removed && removed->object_to_remove) {
-    try {
-      platform.objects.remove(*removed->object_to_remove);
-    } catch (const std::exception& error) {
-      base::log_warn("a deleted file's object stays", {{"request", request.id}, {"file", id}, {"object", *removed->object_to_remove}, {"error", error.what()}});
-    }
-  }
+  if (removed && removed->object_to_remove) remove_object(platform, request.id, id, *removed->object_to_remove);
   return json_response(deleted_shape(id, "file"));
 }
 

@@ -30,8 +30,7 @@ void add_expected(json::object& shape, const Platform& platform, const storage::
 }
 
 /// What the same body would cost if it were created now, and when it would run. Creates nothing.
-Response quote_job(const Platform& platform, const Request& request) {
-  const storage::NewJob job = prepare_job(platform, request.principal, parse_job_request(request.body));
+Response quote_job(const Platform& platform, const storage::NewJob& job) {
   json::object shape;
   std::optional<std::int64_t> tokens;
   platform.database.transact(Scope::project(job.project_id), [&](Transaction& tx) {
@@ -70,8 +69,17 @@ void add_job_creation_routes(Router& router, const Platform& platform) {
   router.add_async("POST", "/v1/fine_tuning/jobs", Access::kProject, [&platform](const Request& request, Answered answered) {
     platform.job_creations.create(request, std::move(answered));
   });
-  router.add("POST", "/v1/fine_tuning/jobs/quote", Access::kProject,
-             [&platform](const Request& request) { return quote_job(platform, request); });
+  router.add_async("POST", "/v1/fine_tuning/jobs/quote", Access::kProject, [&platform](const Request& request, Answered answered) {
+    platform.job_creations.prepare(request, [&platform, answered](const std::optional<storage::NewJob>& job, std::exception_ptr error) {
+      std::optional<Response> response;
+      try {
+        if (job) response = quote_job(platform, *job);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      answered(std::move(response), error);
+    });
+  });
 }
 
 }  // namespace finetuned::gateway

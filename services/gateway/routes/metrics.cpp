@@ -3,6 +3,7 @@
 #include <array>
 
 #include "services/gateway/auth.h"
+#include "services/gateway/object_calls.h"
 #include "services/gateway/routes/routes.h"
 
 namespace finetuned::gateway {
@@ -26,6 +27,8 @@ Response metrics(const Platform& platform, const Request& request) {
   }
   Response response;
   response.headers.emplace_back("content-type", "text/plain; version=0.0.4; charset=utf-8");
+  const ObjectCalls::Counts counts = platform.object_calls.counts();
+  platform.metrics.object_calls(counts.busy, counts.given_up);
   response.body = platform.metrics.scrape(platform.database);
   return response;
 }

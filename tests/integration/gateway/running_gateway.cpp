@@ -2,6 +2,7 @@
 
 #include "base/ids.h"
 #include "storage/key_store.h"
+#include "storage/objects/open_store.h"
 #include "tests/integration/support/services.h"
 
 namespace finetuned::tests {
@@ -22,6 +23,8 @@ base::Settings test_settings(const fs::path& data) {
   settings.gateway.port = 0;
   settings.gateway.io_threads = 2;
   settings.gateway.blocking_threads = 4;
+  settings.gateway.storage_threads = 4;
+  settings.gateway.storage_timeout_seconds = 10;
   settings.gateway.max_connections = 200;
   settings.gateway.max_upload_bytes = 1 << 20;
   settings.gateway.max_json_bytes = 64 * 1024;
@@ -40,12 +43,15 @@ base::Settings test_settings(const fs::path& data) {
 
 }  // namespace
 
-RunningGateway::RunningGateway(const std::function<void(base::Settings&)>& change)
+RunningGateway::RunningGateway(const std::function<void(base::Settings&)>& change) : RunningGateway(change, objects::open_store) {}
+
+RunningGateway::RunningGateway(const std::function<void(base::Settings&)>& change,
+                               const std::function<std::unique_ptr<objects::ObjectStore>(const base::Settings&)>& open)
     : data_(fs::temp_directory_path() / base::make_id("gateway-test")) {
   fs::create_directories(data_);
   base::Settings settings = test_settings(data_);
   if (change) change(settings);
-  gateway_.emplace(settings);
+  gateway_.emplace(settings, open(settings));
   thread_ = std::jthread([this](std::stop_token stop) { drained_ = gateway_->serve(stop); });
 }
 

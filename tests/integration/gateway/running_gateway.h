@@ -4,12 +4,14 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 
 #include "base/settings.h"
 #include "services/gateway/gateway.h"
+#include "storage/objects/object_store.h"
 #include "storage/organization_store.h"
 #include "tests/integration/gateway/http_client.h"
 #include "tests/integration/support/tenants.h"
@@ -21,6 +23,9 @@ class RunningGateway {
  public:
   /// `change` may alter the settings first.
   explicit RunningGateway(const std::function<void(base::Settings&)>& change = {});
+  /// ... and `open` its store.
+  RunningGateway(const std::function<void(base::Settings&)>& change,
+                 const std::function<std::unique_ptr<objects::ObjectStore>(const base::Settings&)>& open);
   ~RunningGateway();
 
   std::uint16_t port() const { return gateway_->port(); }

@@ -342,12 +342,13 @@ TEST_F(UploadsTest, TooManyPendingUploadsAreRefused) {
 class OneThreadUploadsTest : public UploadsTest {
  protected:
   static void SetUpTestSuite() {
-    gateway_ = new RunningGateway([](base::Settings& settings) { settings.gateway.blocking_threads = 1; });
+    gateway_ = new RunningGateway([](base::Settings& settings) { settings.gateway.storage_threads = 1; });
   }
 };
 
 TEST_F(OneThreadUploadsTest, OthersAreAnsweredWhileALargeUploadIsPutTogether) {
   const std::string content(48 << 20, 'x');
+  const std::string other = GatewayTest::upload("other");
   const std::string upload = created(4 * static_cast<std::int64_t>(content.size()));
   std::vector<std::string> ids;
   for (int i = 0; i < 4; ++i) ids.push_back(part(upload, content));
@@ -361,7 +362,7 @@ TEST_F(OneThreadUploadsTest, OthersAreAnsweredWhileALargeUploadIsPutTogether) {
   };
   while (!done && !begun()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   int answered = 0;
-  while (!done) answered += get("/v1/files").status == 200;
+  while (!done) answered += get("/v1/files/" + other + "/content").status == 200;
   EXPECT_GE(answered, 12) << "they wait for a piece, not for the whole";
 }
 

@@ -16,6 +16,7 @@
 #include "services/gateway/job_reads.h"
 #include "services/gateway/key_cache.h"
 #include "services/gateway/metrics.h"
+#include "services/gateway/object_calls.h"
 #include "services/gateway/openapi_routes.h"
 #include "services/gateway/openapi_schemas.h"
 #include "services/gateway/rate_limiter.h"
@@ -54,6 +55,7 @@ class OpenApiTest : public testing::Test {
   postgres::Pool database_{{}};
   redis::Client redis_{{}};
   objects::LocalStore objects_{directory_};
+  ObjectCalls object_calls_{1, 1, std::chrono::seconds(1)};
   base::SealingKey webhooks_key_ = base::SealingKey::from_base64(base::base64_encode(base::random_bytes(base::SealingKey::kBytes)));
   inference::Directory directory_of_workers_{redis_};
   Generations generations_{directory_of_workers_, 8, std::chrono::seconds(1)};
@@ -65,7 +67,7 @@ class OpenApiTest : public testing::Test {
   SocketThreads threads_{1};
   JobReads job_reads_{database_, "", forecasts_, pool_, threads_};
   JobCreations job_creations_{platform_, pool_};
-  Platform platform_{database_, redis_, objects_, 1 << 20, webhooks_key_, generations_, keys_, limiter_, {}, metrics_, forecasts_,
+  Platform platform_{database_, redis_, objects_, object_calls_, 1 << 20, webhooks_key_, generations_, keys_, limiter_, {}, metrics_, forecasts_,
                      job_reads_, job_creations_};
   Router router_ = make_router(platform_, kMostJsonBytes);
   json::object document_ = openapi_document(router_);

@@ -1,0 +1,133 @@
+#include "services/gateway/watched_store.h"
+
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+
+namespace finetuned::gateway {
+
+namespace {
+
+constexpr std::chrono::seconds kLookPatience{1};
+
+template <class Call>
+auto watched(const char* what, Call call) {
+  ObjectCalls::Span span(what);
+  if constexpr (std::is_void_v<std::invoke_result_t<Call&>>) {
+    call();
+    if (!span.end()) throw Unanswered();
+  } else {
+    auto result = call();
+    if (!span.end()) throw Unanswered();
+    return result;
+  }
+}
+
+class Writer final : public objects::ObjectWriter {
+ public:
+  Writer(objects::ObjectStore& store, std::unique_ptr<objects::ObjectWriter> writer) : store_(store), writer_(std::move(writer)) {}
+
+  /// It removes what it wrote. At the process's end that is elsewhere.
+  ~Writer() override {
+    if (!ObjectCalls::here()) return;
+    const ObjectCalls::Span span("drop");
+    writer_.reset();
+  }
+
+  const std::string& id() const override { return writer_->id(); }
+  void write(std::string_view data) override {
+    watched("write", [&] { writer_->write(data); });
+  }
+  std::uint64_t bytes_written() const override { return writer_->bytes_written(); }
+
+  objects::StoredObject commit() override {
+    ObjectCalls::Span span("commit");
+    auto object = writer_->commit();
+    if (span.end()) return object;
+    remove(object.id);
+    throw Unanswered();
+  }
+
+ private:
+  /// No row will ever name it.
+  void remove(const std::string& id) {
+    try {
+      store_.remove(id);
+    } catch (const std::exception& error) {
+      base::log_warn("an object that was committed too late stays", {{"object", id}, {"error", error.what()}});
+    }
+  }
+
+  objects::ObjectStore& store_;
+  std::unique_ptr<objects::ObjectWriter> writer_;
+};
+
+class Reader final : public objects::ObjectReader {
+ public:
+  explicit Reader(std::unique_ptr<objects::ObjectReader> reader) : reader_(std::move(reader)) {}
+
+  std::uint64_t size() const override { return reader_->size(); }
+  std::size_t read(std::uint64_t offset, char* into, std::size_t size) override {
+    return watched("read", [&] { return reader_->read(offset, into, size); });
+  }
+
+ private:
+  std::unique_ptr<objects::ObjectReader> reader_;
+};
+
+}  // namespace
+
+std::unique_ptr<objects::ObjectWriter> WatchedStore::create(std::uint64_t limit_bytes) {
+  return std::make_unique<Writer>(store_, watched("create", [&] { return store_.create(limit_bytes); }));
+}
+
+std::unique_ptr<objects::ObjectWriter> WatchedStore::create_again(const std::string& id, std::uint64_t limit_bytes) {
+  return std::make_unique<Writer>(store_, watched("create", [&] { return store_.create_again(id, limit_bytes); }));
+}
+
+std::unique_ptr<objects::ObjectReader> WatchedStore::open(const std::string& id) {
+  return std::make_unique<Reader>(watched("open", [&] { return store_.open(id); }));
+}
+
+bool WatchedStore::remove(const std::string& id) {
+  return watched("remove", [&] { return store_.remove(id); });
+}
+
+void WatchedStore::list(const std::function<void(const objects::ObjectInfo&)>& each) {
+  watched("list", [&] { store_.list(each); });
+}
+
+std::size_t WatchedStore::remove_leftovers() {
+  return watched("remove leftovers", [&] { return store_.remove_leftovers(); });
+}
+
+bool WatchedStore::writable() noexcept {
+  if (calls_.hangs()) return false;
+  std::unique_lock lock(mutex_);
+  if (look_ == Look::kNone) {
+    look_ = Look::kQueued;
+    lock.unlock();
+    auto look = [this] {
+      {
+        const std::lock_guard running(mutex_);
+        look_ = Look::kRunning;
+      }
+      return watched("look", [this] { return store_.writable(); });
+    };
+    auto complete = [this](std::optional<bool> writable, const std::exception_ptr&) {
+      const std::lock_guard done(mutex_);
+      look_ = Look::kNone;
+      ++looks_;
+      writable_ = writable.value_or(false);
+      looked_.notify_all();
+    };
+    calls_.begin(std::move(look), std::move(complete));
+    lock.lock();
+  }
+  const std::uint64_t before = looks_;
+  const bool in_time = looked_.wait_for(lock, kLookPatience, [&] { return looks_ != before || look_ == Look::kNone; });
+  return in_time || look_ == Look::kQueued ? writable_ : false;  // threads that are all busy say nothing of the store
+}
+
+}  // namespace finetuned::gateway

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+
+#include "services/gateway/object_calls.h"
+#include "storage/objects/object_store.h"
+
+namespace finetuned::gateway {
+
+/// The object store as requests see it: each call is watched by ObjectCalls, on whose threads it has to be made. One that was
+/// given up throws Unanswered when it returns at last, whatever came of it, and undoes that: a writer is destroyed, an
+/// object that was committed is removed.
+class WatchedStore final : public objects::ObjectStore {
+ public:
+  /// Both outlive this and what it gives.
+  WatchedStore(objects::ObjectStore& store, ObjectCalls& calls) : store_(store), calls_(calls) {}
+
+  std::unique_ptr<objects::ObjectWriter> create(std::uint64_t limit_bytes) override;
+  std::unique_ptr<objects::ObjectWriter> create_again(const std::string& id, std::uint64_t limit_bytes) override;
+  std::unique_ptr<objects::ObjectReader> open(const std::string& id) override;
+  bool remove(const std::string& id) override;
+  void list(const std::function<void(const objects::ObjectInfo&)>& each) override;
+  std::size_t remove_leftovers() override;
+  /// On any other thread, which waits for a second at most. False where the store hangs. However many ask, one call is made.
+  bool writable() noexcept override;
+
+ private:
+  enum class Look { kNone, kQueued, kRunning };
+
+  objects::ObjectStore& store_;
+  ObjectCalls& calls_;
+  std::mutex mutex_;  // of what follows
+  std::condition_variable looked_;
+  Look look_ = Look::kNone;
+  std::uint64_t looks_ = 0;  // that have ended
+  bool writable_ = true;     // as the last one said
+};
+
+}  // namespace finetuned::gateway
