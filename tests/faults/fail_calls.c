@@ -1,5 +1,6 @@
 /* Preloaded into a role: while the file FINETUNED_TEST_FAIL_FILE is there, calls that write below FINETUNED_TEST_FAIL_BELOW fail
-   by the errno that it names: EIO (reads, too) or ENOSPC; SLOW lets each of them sleep for a second. */
+   by the errno that it names: EIO (reads, too) or ENOSPC; SLOW lets each of them sleep for a second; HANG holds them, and what looks
+   whether a folder can be written to, until the file says something else, or nothing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,16 +24,25 @@ static int is_file_below(int descriptor) {
   return strncmp(path, root, strlen(root)) == 0;
 }
 
+/* What the control file says. Empty where it is not there. */
+static void read_word(char word[16]) {
+  const char* file = getenv("FINETUNED_TEST_FAIL_FILE");
+  memset(word, 0, 16);
+  const int control = file ? open(file, O_RDONLY | O_CLOEXEC) : -1;
+  if (control < 0) return;
+  if (NEXT(read)(control, word, 15) < 0) word[0] = 0;
+  close(control);
+}
+
 /* The errno that the call shall fail by; 0: it shall not. */
 static int fault_of(int descriptor, int reads) {
-  const char* file = getenv("FINETUNED_TEST_FAIL_FILE");
-  char word[16] = {0};
-  if (!file) return 0;
-  const int control = open(file, O_RDONLY | O_CLOEXEC);
-  if (control < 0) return 0;
-  const ssize_t size = NEXT(read)(control, word, sizeof word - 1);
-  close(control);
-  if (size <= 0 || !is_file_below(descriptor)) return 0;
+  char word[16];
+  read_word(word);
+  if (!word[0] || !is_file_below(descriptor)) return 0;
+  while (strncmp(word, "HANG", 4) == 0) {
+    usleep(20000);
+    read_word(word);
+  }
   if (strncmp(word, "SLOW", 4) == 0) sleep(1);
   if (strncmp(word, "ENOSPC", 6) == 0) return reads ? 0 : ENOSPC;
   return strncmp(word, "EIO", 3) == 0 ? EIO : 0;
@@ -52,4 +62,5 @@ ssize_t write(int descriptor, const void* data, size_t size) { FAIL_OR(NEXT(writ
 ssize_t read(int descriptor, void* data, size_t size) { FAIL_OR(NEXT(read)(descriptor, data, size), descriptor, 1); }
 ssize_t pread(int descriptor, void* data, size_t size, off_t at) { FAIL_OR(NEXT(pread)(descriptor, data, size, at), descriptor, 1); }
 ssize_t pread64(int descriptor, void* data, size_t size, off64_t at) { FAIL_OR(NEXT(pread64)(descriptor, data, size, at), descriptor, 1); }
+int faccessat(int descriptor, const char* path, int mode, int flags) { FAIL_OR(NEXT(faccessat)(descriptor, path, mode, flags), descriptor, 1); }
 int fsync(int descriptor) { FAIL_OR(NEXT(fsync)(descriptor), descriptor, 0); }

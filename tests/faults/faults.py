@@ -15,7 +15,9 @@ import tempfile
 import threading
 import time
 
+import hung_disk
 import killed_runs
+from broken_disk import BrokenDisk, half_written
 from stage import HERE, PROGRAM, Stage, chat_rows, eventually, tiny_model
 
 QUICK_LEASE = {"FINETUNED_WORKER_LEASE_SECONDS": "6", "FINETUNED_WORKER_HEARTBEAT_SECONDS": "1"}
@@ -346,32 +348,8 @@ def cancelled(when):
     return act
 
 
-class BrokenDisk:
-    """Roles whose calls on the data directory fail while `fail()` says so (fail_calls.c)."""
-
-    def __init__(self, stage, below):
-        self.control = os.path.join(stage.directory, "disk-fault")
-        library = os.path.join(stage.directory, "fail_calls.so")
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, os.path.join(HERE, "fail_calls.c"), "-ldl"], check=True)
-        self.environment = {"LD_PRELOAD": library, "FINETUNED_TEST_FAIL_FILE": self.control,
-                            "FINETUNED_TEST_FAIL_BELOW": os.path.join(stage.directory, "data", below)}
-
-    def fail(self, word):
-        with open(self.control, "w", encoding="utf-8") as file:
-            file.write(word)
-        os.chmod(self.control, 0o644)
-
-    def mend(self):
-        if os.path.exists(self.control):
-            os.unlink(self.control)
-
-
 def pause_reason(stage, job):
     return ((stage.look(job) or {}).get("pause") or {}).get("reason")
-
-
-def half_written(stage):
-    return os.listdir(os.path.join(stage.directory, "data", "objects", "tmp"))
 
 
 def disk_fails_a_job(word, below):
@@ -519,6 +497,7 @@ FAULTS = [
     Fault("disk_fails_a_job", "disk", "EIO on objects in mid-run", 90, disk_fails_a_job("EIO", "objects")),
     Fault("disk_fills_up_in_a_job", "disk", "ENOSPC on all data in mid-run", 90, disk_fails_a_job("ENOSPC", "")),
     Fault("disk_is_slow", "disk", "a second for each call: uploads, a job in mid-run", None, disk_is_slow),
+    Fault("disk_hangs", "disk", "calls on objects hang: the gateway's other requests", 10, hung_disk.act),
     Fault("clock_ahead", "clock", "a worker's is an hour ahead", None, clock_moved(3600)),
     Fault("clock_behind", "clock", "a worker's is an hour behind", None, clock_moved(-3600)),
     Fault("cancel_queued", "cancel", "of a queued job", 6, cancelled("queued")),
