@@ -112,7 +112,7 @@ TEST_F(ServeTest, AKilledWorkersJobRunsAgainToTheEndAndIsBilledOnce) {
   ASSERT_TRUE(eventually([&] { return job(created.id).step > 0; }, 60)) << site_.log();
   ::kill(site_.pid_of("worker"), SIGKILL);
   ASSERT_TRUE(reaches(created.id, JobState::kSucceeded, 120)) << site_.log();
-  EXPECT_EQ(job(created.id).attempts, 1);
+  EXPECT_GE(job(created.id).lease_epoch, 2) << "another run went on; its attempts are forgotten where it saved a state";
   expect_billed_once(created);
 }
 
