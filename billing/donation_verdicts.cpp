@@ -38,9 +38,9 @@ constexpr char kTakeBack[] =
     " SELECT bad.project_id, o.value AS object_id FROM bad, jsonb_each_text(bad.objects) o";
 // Later leases began with what goes, or behind it: nothing of them is left.
 constexpr char kSupersede[] =
-    "WITH later AS (UPDATE donated_stretch SET superseded_at = clock_timestamp() WHERE job_id = $1 AND lease_epoch > $2"
-    "  AND superseded_at IS NULL RETURNING id)"
-    " UPDATE donated_work SET superseded = true WHERE stretch_id IN (SELECT id FROM later)";
+    "WITH left_out AS (UPDATE donated_stretch SET superseded_at = clock_timestamp() WHERE job_id = $1 AND superseded_at IS NULL"
+    "  AND (lease_epoch > $2 OR (lease_epoch < $2 AND first_step >= $3)) RETURNING id)"
+    " UPDATE donated_work SET superseded = true WHERE stretch_id IN (SELECT id FROM left_out)";
 constexpr char kStanding[] =
     "UPDATE job SET (standing_steps, standing_tokens) = (SELECT coalesce(max(step), 0), coalesce(max(trained_tokens), 0) FROM job_checkpoint"
     " WHERE job_id = $1 AND distrusted_at IS NULL) WHERE id = $1";
@@ -89,7 +89,7 @@ void go_back(Transaction& tx, const storage::Job& job, const postgres::Row& stre
   for (std::size_t i = 0; i < checkpoints.size(); ++i)
     removals.add(checkpoints.row(i).text("project_id"), checkpoints.row(i).text("object_id"));
   tx.execute(kStanding, {job.id});
-  tx.execute(kSupersede, {job.id, stretch.integer("lease_epoch")});
+  tx.execute(kSupersede, {job.id, stretch.integer("lease_epoch"), step});
   tell(tx, job.id, "What a worker trained after step " + std::to_string(step) +
                        " could not be confirmed; the job goes on from there, and nothing is billed twice");
 }

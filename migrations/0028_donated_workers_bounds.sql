@@ -33,6 +33,16 @@ UPDATE job SET standing_steps = coalesce(c.step, 0), standing_tokens = coalesce(
           FROM job_checkpoint GROUP BY job_id HAVING bool_or(distrusted_at IS NOT NULL)) c
  WHERE c.job_id = job.id AND job.finished_at IS NULL;
 
+-- What is left of a job that has not ended since it went back: nothing of stretches that began before that and later than the false
+-- one, or earlier, but no earlier in the job.
+UPDATE donated_stretch s SET superseded_at = f.decided_at
+  FROM (SELECT s.id, min(gone.decided_at) AS decided_at FROM donated_stretch s JOIN job j ON j.id = s.job_id JOIN donated_stretch gone
+          ON gone.job_id = s.job_id AND gone.outcome = 'forfeited' AND gone.id <> s.id AND s.began_at < gone.decided_at
+         AND (s.lease_epoch > gone.lease_epoch OR s.first_step >= gone.first_step)
+         WHERE j.finished_at IS NULL GROUP BY s.id) f
+ WHERE f.id = s.id;
+UPDATE donated_work SET superseded = true WHERE stretch_id IN (SELECT id FROM donated_stretch WHERE superseded_at IS NOT NULL);
+
 -- The operator's own machines, by their host names, from the first donated one on: a machine that is neither gets no jobs. Those that
 -- trained beside donated ones until now are.
 CREATE TABLE own_worker (

@@ -146,6 +146,42 @@ TEST_F(GoingBack, WhatTheOperatorsWorkerTookAgainEarnsNothingForTheNext) {
   const auto job = create();
   const auto first = begin(job);
   ASSERT_TRUE(commit(first, {100, 200, 300}));
+/// Two began at one step, since the first one died before it saved anything: the job has nothing of either.
+TEST_F(GoingBack, WhatAnEarlierLeaseTrainedFromTheSameStepIsGoneToo) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200}));
+  lose(first.lease);
+  const auto later = begin(find(job.id), second);
+  ASSERT_TRUE(commit(later, {100, 200, 300, 400}));
+  lose(later.lease, state(4, 400));
+  distrust(second);
+  ASSERT_FALSE(find(job.id).saved);
+  const std::string third = "donated-" + base::make_id("w").substr(2);
+  system([&](Transaction& tx) { DonationStore(tx).donate(third, donor.id); });
+  const auto again = begin(find(job.id), third);
+  ASSERT_TRUE(commit(again, {100, 200, 300, 400}));
+  EXPECT_EQ(earned(again), 400);
+  succeed(again.lease, {100, 200, 300, 400, 1'200});
+  distrust(name);
+  EXPECT_EQ(paid(), 1'200'000) << "nothing of the first one's is in what the job paid for";
+  EXPECT_EQ(statement(job).given_back.value, 0);
+}
+
+TEST_F(GoingBack, AStateThatAnEarlierLeaseSavedStaysItsOwn) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200}));
+  lose(first.lease, state(2, 200));
+  const auto later = begin(find(job.id), second);
+  ASSERT_TRUE(commit(later, {100, 200, 300, 400}));
+  lose(later.lease);
+  distrust(second);
+  succeed(own(job), {100, 200, 300, 400, 1'200});
+  distrust(name);
+  EXPECT_EQ(paid(), 0) << "steps 1 and 2 were never taken again";
+}
+
   lose(first.lease);
   distrust(name);
   const auto operators = own(job);
