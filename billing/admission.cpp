@@ -23,7 +23,7 @@ void admit(postgres::Transaction& tx, const storage::NewJob& job, const Quote& q
   const storage::Admitted admitted{quote.price.version, quote.tokens,  quote.amount.value,
                                    holds.dollars,       holds.points, holds.liquidity};
   told.push_back(message("Files validated, job queued: " + std::to_string(quote.tokens) + " tokens, " +
-                         held_in_words(holds.split)));
+                         in_words(holds.split) + " held"));
   storage::JobStore jobs(tx);
   jobs.admit(job.id, admitted);
   jobs.append_events_locked(job.id, job.project_id, told);

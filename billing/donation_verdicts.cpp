@@ -36,7 +36,8 @@ constexpr char kTakeBack[] =
     "WITH bad AS (SELECT id, project_id, objects FROM job_checkpoint WHERE job_id = $1 AND step > $2 AND distrusted_at IS NULL),"
     " marked AS (UPDATE job_checkpoint c SET distrusted_at = clock_timestamp(), objects = '{}', sha256 = '{}' FROM bad WHERE c.id = bad.id)"
     " SELECT bad.project_id, o.value AS object_id FROM bad, jsonb_each_text(bad.objects) o";
-// Later leases began with what goes, or behind it: nothing of them is left.
+// Later leases began with what goes, or behind it, and earlier ones that began at or behind it left no state before it: nothing of
+// them is left.
 constexpr char kSupersede[] =
     "WITH left_out AS (UPDATE donated_stretch SET superseded_at = clock_timestamp() WHERE job_id = $1 AND superseded_at IS NULL"
     "  AND (lease_epoch > $2 OR (lease_epoch < $2 AND first_step >= $3)) RETURNING id)"
@@ -73,7 +74,8 @@ void tell(Transaction& tx, const std::string& job, std::string text) {
 }
 
 void take_charge_back(Transaction& tx, const storage::Job& job) {
-  const bool any = give_back(tx, job.id, {0}, "a worker's training of " + job.id + " was not confirmed").value > 0;
+  give_back(tx, job.id, {0}, "a worker's training of " + job.id + " was not confirmed");
+  const bool any = given_back(tx, job.id).value > 0;  // now, or by an earlier verdict
   tell(tx, job.id, std::string("A part of this job was trained by a worker whose results could not be confirmed. ") +
                        (any ? "What it cost was given back; create it again." : "It cost nothing; create it again."));
 }

@@ -118,11 +118,11 @@ JobHolds hold_price(postgres::Transaction& tx, const storage::NewJob& job, const
   return holds;
 }
 
-std::string held_in_words(const PaymentSplit& split) {
-  if (split.points.value == 0) return base::format_dollars(split.dollars) + " held";
+std::string in_words(const PaymentSplit& split) {
+  if (split.points.value == 0) return base::format_dollars(split.dollars);
   std::string text = base::format_points(split.points.value);
   if (split.dollars.value > 0) text += " and " + base::format_dollars(split.dollars);
-  return text + " held";
+  return text;
 }
 
 PaymentSplit split_held(postgres::Transaction& tx, const storage::Job& job) {

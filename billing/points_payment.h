@@ -40,8 +40,8 @@ struct JobHolds {
 /// Checks the month's quotas (quotas.h) and holds a quote as job.payment says. Throws ApiError 429 `insufficient_quota`
 /// with the shortfall, or check_month's, before anything is written.
 JobHolds hold_price(postgres::Transaction& tx, const storage::NewJob& job, const Quote& quote);
-/// What is held, in words for the job's event, such as `$0.0018 held` or `1.5 points and $0.2 held`.
-std::string held_in_words(const PaymentSplit& split);
+/// In words for the job's events, such as `$0.0018` or `1.5 points and $0.2`.
+std::string in_words(const PaymentSplit& split);
 
 /// What the holds of a job are for. Zeros where it has none.
 PaymentSplit split_held(postgres::Transaction& tx, const storage::Job& job);

@@ -27,12 +27,14 @@ base::NanoDollars give_back_distrusted(postgres::Transaction& tx, const storage:
   const BookedUsage standing = standing_usage(tx, job.id);
   if (booked.amount <= standing.amount) return {};
   const std::string what = "steps of " + job.id + " whose training was not confirmed, and not taken again";
-  const Amount back = give_back(tx, job.id, standing.amount, what);
+  const PaymentSplit back = give_back(tx, job.id, standing.amount, what);
+  const Amount all{back.dollars.value + back.by_points.value};
+  if (all.value == 0) return all;
   storage::NewEvent event;
-  event.message = "Of its charge " + base::format_dollars(back) + " was given back: a worker's training after step " +
+  event.message = "Of its charge " + in_words(back) + " was given back: a worker's training after step " +
                   std::to_string(standing.steps) + " was not confirmed, and was not taken again";
   storage::JobStore(tx).append_event(job.id, event);
-  return back;
+  return all;
 }
 
 }  // namespace

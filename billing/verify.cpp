@@ -116,10 +116,12 @@ constexpr Rule kRules[] = {
      " WHERE lower(steps) <> next OR tokens_cum < tokens_before OR transfer_id IS DISTINCT FROM hold_transfer_id"
      "  OR amount <> price_of_it ORDER BY seq LIMIT 1"},
     {"I5",  // of a job that went back
-     "WITH settled AS (SELECT j.id, j.quoted_nano AS held, div(j.standing_tokens::numeric * p.nano_per_1k, 1000) AS whole,"
-     "  mod(j.standing_tokens::numeric * p.nano_per_1k, 1000) AS rest, (SELECT coalesce(sum(t.amount - (SELECT coalesce(sum(c.amount), 0)"
-     "   FROM transfer c WHERE c.corrects_id = t.id)), 0) FROM transfer t WHERE t.job_id = j.id AND t.kind = 'post' AND t.ledger = 'USD_NANO') AS paid"
-     "  FROM job j JOIN price p ON p.version = j.price_version WHERE j.standing_steps IS NOT NULL AND j.settled_at IS NOT NULL),"
+     "WITH RECURSIVE moved AS (SELECT t.job_id, t.id, t.amount FROM job j JOIN transfer t ON t.job_id = j.id AND t.kind = 'post'"
+     "   AND t.ledger = 'USD_NANO' WHERE j.standing_steps IS NOT NULL AND j.settled_at IS NOT NULL UNION ALL"
+     "  SELECT m.job_id, c.id, -sign(m.amount)::bigint * c.amount FROM moved m JOIN transfer c ON c.corrects_id = m.id AND c.kind = 'correction'),"
+     " settled AS (SELECT j.id, j.quoted_nano AS held, div(j.standing_tokens::numeric * p.nano_per_1k, 1000) AS whole,"
+     "  mod(j.standing_tokens::numeric * p.nano_per_1k, 1000) AS rest,"
+     "  (SELECT coalesce(sum(m.amount), 0) FROM moved m WHERE m.job_id = j.id) AS paid FROM job j JOIN price p ON p.version = j.price_version WHERE j.standing_steps IS NOT NULL AND j.settled_at IS NOT NULL),"
      " due AS (SELECT *, least(held, whole + (rest > 500 OR (rest = 500 AND mod(whole, 2) = 1))::int) AS price FROM settled)"
      " SELECT 'job ' || id || ' pays ' || paid || ', and ' || price || ' is the price of its steps that stand' AS detail FROM due"
      " WHERE paid > price ORDER BY id LIMIT 1"},

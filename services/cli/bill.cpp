@@ -1,5 +1,7 @@
 #include "services/cli/bill.h"
 
+#include <algorithm>
+
 #include "base/money.h"
 #include "services/cli/options.h"
 #include "services/cli/render.h"
@@ -15,6 +17,19 @@ constexpr int kMostPages = 1000;
 
 std::string amount(std::int64_t nano) {
   return base::format_dollars({nano}) + "  (" + format_count(nano) + " nano-dollars)";
+}
+
+/// Of a correction: whether it gives back. One that corrects another takes that back.
+bool gives_back(const json::value& correction, const json::array& transfers) {
+  bool gives = true;
+  std::string corrected = text_of(correction, "corrects_id");
+  for (std::size_t hops = 0; hops < transfers.size() && !corrected.empty(); ++hops) {
+    const auto found = std::find_if(transfers.begin(), transfers.end(), [&](const json::value& one) { return text_of(one, "id") == corrected; });
+    if (found == transfers.end() || text_of(*found, "kind") != "correction") break;
+    gives = !gives;
+    corrected = text_of(*found, "corrects_id");
+  }
+  return gives;
 }
 
 }  // namespace
@@ -47,7 +62,7 @@ std::string render_bill(const json::value& job, const json::array& transfers) {
     const std::string kind = text_of(transfer, "kind");
     if (kind == "pending") held += nano_of(transfer, "amount");
     if (kind == "post") charged += nano_of(transfer, "amount");
-    if (kind == "correction") given_back += nano_of(transfer, "amount");
+    if (kind == "correction") given_back += gives_back(transfer, transfers) ? nano_of(transfer, "amount") : -nano_of(transfer, "amount");
     if (kind == "post" || kind == "void" || kind == "expire") open = false;
   }
   std::vector<std::vector<std::string>> rows{{"job", cell(job, "id") + "  " + cell(job, "status")}};

@@ -48,6 +48,10 @@ class GoingBack : public tests::DonationsTest {
   billing::JobStatement statement(const storage::Job& job) {
     return system([&](Transaction& tx) { return billing::job_statement(tx, find(job.id)); });
   }
+  std::string last_event(const storage::Job& job) {
+    return system([&](Transaction& tx) { return storage::JobStore(tx).list_events(job.id, {.after = std::nullopt, .limit = 1, .ascending = false}); })
+        .data.at(0).message;
+  }
   std::int64_t earned(const Part& part) {
     return system([&](Transaction& tx) {
       return tx.execute("SELECT earned_micro FROM donated_stretch WHERE id = $1", {part.stretch}).row(0).integer("earned_micro");
@@ -142,10 +146,6 @@ TEST_F(GoingBack, StepsThatOthersBookedBehindTheFalseOnesEarnForWhoTakesThemAgai
   EXPECT_EQ(earned(again), 400) << "once";
 }
 
-TEST_F(GoingBack, WhatTheOperatorsWorkerTookAgainEarnsNothingForTheNext) {
-  const auto job = create();
-  const auto first = begin(job);
-  ASSERT_TRUE(commit(first, {100, 200, 300}));
 /// Two began at one step, since the first one died before it saved anything: the job has nothing of either.
 TEST_F(GoingBack, WhatAnEarlierLeaseTrainedFromTheSameStepIsGoneToo) {
   const auto job = create();
@@ -182,6 +182,10 @@ TEST_F(GoingBack, AStateThatAnEarlierLeaseSavedStaysItsOwn) {
   EXPECT_EQ(paid(), 0) << "steps 1 and 2 were never taken again";
 }
 
+TEST_F(GoingBack, WhatTheOperatorsWorkerTookAgainEarnsNothingForTheNext) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200, 300}));
   lose(first.lease);
   distrust(name);
   const auto operators = own(job);
@@ -206,8 +210,7 @@ TEST_F(GoingBack, ACancelledJobPaysTheStepsThatStand) {
   EXPECT_EQ(bill.amount.value, 400'000) << "charged as it was booked";
   EXPECT_EQ(bill.given_back.value, 200'000);
   EXPECT_EQ(bill.billed_tokens, find(job.id).trained_tokens);
-  const auto events = system([&](Transaction& tx) { return storage::JobStore(tx).list_events(job.id, {.after = std::nullopt, .limit = 1, .ascending = false}); });
-  EXPECT_THAT(events.data.at(0).message, testing::HasSubstr("$0.0002 was given back"));
+  EXPECT_THAT(last_event(job), testing::HasSubstr("$0.0002 was given back"));
 }
 
 TEST_F(GoingBack, OneThatIsCancelledAtOncePaysNothing) {
@@ -266,6 +269,62 @@ TEST_F(GoingBack, DollarsComeBackBeforeThePointsThatPaidFirst) {
   EXPECT_EQ(paid(), 0);
   EXPECT_EQ(points(project.id).spendable, 100);
   EXPECT_EQ(statement(job).given_back.value, 200'000);
+  EXPECT_THAT(last_event(job), testing::HasSubstr("$0.0001 was given back")) << "the dollars";
+  EXPECT_THAT(last_event(job), testing::HasSubstr("0.0001 points and "));
+}
+
+/// A second verdict finds nothing left to give back, and says what the first one did.
+TEST_F(GoingBack, WhatAnEarlierVerdictGaveBackIsNotSaidToHaveCostNothing) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200}));
+  lose(first.lease, state(2, 200));
+  const auto later = begin(find(job.id), second);
+  succeed(later.lease, {100, 200, 300, 1'200});
+  distrust(second);
+  distrust(name);
+  EXPECT_EQ(paid(), 0);
+  EXPECT_THAT(last_event(job), testing::HasSubstr("What it cost was given back"));
+}
+
+TEST_F(GoingBack, ACorrectionThatWasCorrectedGaveNothingBack) {
+  const auto job = create();
+  const auto first = begin(job);
+  succeed(first.lease, {100, 200, 300, 400});
+  const std::string wrong = base::make_uuid();
+  system([&](Transaction& tx) {
+    const std::string post = tx.execute("SELECT id::text AS id FROM transfer WHERE job_id = $1 AND kind = 'post'", {job.id}).row(0).text("id");
+    billing::Ledger ledger(tx);
+    ledger.correct(wrong, post, {300'000}, "the wrong job");
+    ledger.correct(base::make_uuid(), wrong, {200'000}, "not all of it");
+  });
+  EXPECT_EQ(statement(job).given_back.value, 100'000);
+  distrust(name);
+  EXPECT_EQ(paid(), 0);
+  EXPECT_EQ(statement(job).given_back.value, 400'000);
+}
+
+/// The same, where the job went back and its charge was charged again by hand.
+TEST_F(GoingBack, VerifyCountsACorrectionOfACorrection) {
+  const auto job = create();
+  const auto first = begin(job);
+  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
+  lose(first.lease);
+  distrust(name);
+  const auto again = own(job);
+  checkpoint(again, {100, 200});
+  cancel(again);
+  const auto correct_last = [&](std::int64_t nano) {
+    system([&](Transaction& tx) {
+      billing::Ledger(tx).correct(base::make_uuid(),
+          tx.execute("SELECT id::text AS id FROM transfer WHERE job_id = $1 AND kind = 'correction' ORDER BY seq DESC LIMIT 1", {job.id}).row(0).text("id"),
+          {nano}, "for a test");
+    });
+  };
+  correct_last(50'000);
+  EXPECT_THAT(told(faults()), testing::HasSubstr("pays 250000, and 200000 is the price"));
+  correct_last(50'000);
+  EXPECT_EQ(told(faults()), "");
 }
 
 TEST_F(GoingBack, VerifyNamesAJobThatPaysForWhatDoesNotStand) {

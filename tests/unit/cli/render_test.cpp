@@ -79,6 +79,14 @@ TEST(Bill, OfAJobWhoseChargeWasCorrectedShowsWhatWasGivenBack) {
               testing::EndsWith("given back  $0.0005  (500,000 nano-dollars)\n"));
 }
 
+TEST(Bill, ACorrectionThatWasCorrectedGaveBackLess) {
+  const base::json::value transfers = base::parse_json(R"([{"id":"d","kind":"correction","corrects_id":"c","amount":"100000"},
+      {"id":"c","kind":"correction","corrects_id":"b","amount":"300000"}, {"id":"b","kind":"correction","corrects_id":"a","amount":"500000"},
+      {"id":"a","kind":"post","amount":"1500000"}, {"kind":"pending","amount":"1500000"}])");
+  EXPECT_THAT(render_bill(base::parse_json(R"({"id":"ftjob-1","status":"cancelled"})"), transfers.as_array()),
+              testing::EndsWith("given back  $0.0003  (300,000 nano-dollars)\n"));
+}
+
 TEST(Bill, OfAJobThatIsNotSettledShowsTheHoldAlone) {
   const base::json::value job =
       base::parse_json(R"({"id":"ftjob-1","status":"running","trained_tokens":null})");
