@@ -12,7 +12,10 @@ constexpr char kSelectChallenge[] =
     " array_to_json(seeds)::text AS seeds, reward_micro, target, margin, incumbent, incumbent_id,"
     " extract(epoch FROM created_at)::bigint AS created_at, extract(epoch FROM closed_at)::bigint AS closed_at,"
     " greatest(0, reward_micro - (SELECT coalesce(sum(award_micro - CASE WHEN forfeited_at IS NULL THEN 0 ELSE escrow_micro END), 0)"
-    "  FROM contribution WHERE challenge_id = challenge.id))::bigint AS reward_left"
+    "  FROM contribution WHERE challenge_id = challenge.id))::bigint AS reward_left,"
+    " coalesce((SELECT c.incumbent_mean FROM contribution c WHERE c.challenge_id = challenge.id AND c.incumbent_mean IS NOT NULL"
+    "   AND c.against_id IS NOT DISTINCT FROM challenge.incumbent_id ORDER BY c.seq DESC LIMIT 1),"
+    "  (SELECT c.contribution_mean FROM contribution c WHERE c.id = challenge.incumbent_id)) AS incumbent_mean"
     " FROM challenge WHERE ";
 constexpr char kSelectRuns[] =
     "SELECT contribution_id, round, seed, side = 'incumbent' AS of_incumbent, job_id, attempts, measured_at IS NOT NULL AS measured,"
@@ -51,6 +54,7 @@ Challenge read_challenge(const postgres::Row& row) {
   challenge.created_at = row.integer("created_at");
   challenge.closed_at = row.maybe_integer("closed_at");
   challenge.reward_left_micro = row.integer("reward_left");
+  challenge.incumbent_mean = maybe_real(row, "incumbent_mean");
   return challenge;
 }
 

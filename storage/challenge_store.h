@@ -35,6 +35,9 @@ struct Challenge : NewChallenge {
   std::int64_t created_at = 0;
   std::optional<std::int64_t> closed_at;
   std::int64_t reward_left_micro = 0;  ///< of reward_micro, what no contribution has earned yet; what was forfeited can be earned again
+  std::optional<double> incumbent_mean;  ///< as it was measured last; none where it never was
+  /// Nothing can be won any more by getting nearer to the target.
+  bool target_reached() const { return incumbent_mean && (lower_is_better() ? *incumbent_mean <= target : *incumbent_mean >= target); }
   bool lower_is_better() const { return metric == "valid_loss"; }
 };
 

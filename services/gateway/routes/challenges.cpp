@@ -76,6 +76,10 @@ Response submit(const Platform& platform, const Request& request) {
       throw base::ApiError(409, "invalid_request_error", "reward_used_up",
                            "All of the reward of the challenge " + challenge.id +
                                " is earned: a better recipe would earn nothing. Its reward_left says when there is some again.");
+    if (challenge.target_reached())
+      throw base::ApiError(409, "invalid_request_error", "target_reached",
+                           "The incumbent of the challenge " + challenge.id +
+                               " has reached its target: a better recipe would earn nothing. Ask its sponsor for a challenge that goes further.");
     contribution.recipe = read_recipe(tx, challenge, recipe, "recipe");
   });
   contribution.id = base::make_id("contrib");

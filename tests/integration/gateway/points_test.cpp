@@ -140,5 +140,28 @@ TEST_F(PointsTest, AChallengeShowsWhatIsLeftOfItsRewardAndTakesNothingWhereThatI
   });
 }
 
+/// By what the incumbent was measured at last: of the sponsor's own in the last comparison with it, of a winner in its own.
+TEST_F(PointsTest, AChallengeWhoseIncumbentIsAtItsTargetTakesNothing) {
+  const auto is_refused_at = [&](const char* metric, double own, double winner) {
+    const json::value made = admin("", challenge(R"("token_budget":400,"baseline":{"n_epochs":1},"metric":")" + std::string(metric) + "\"")).json();
+    const std::string id(made.at("id").as_string()), path = "/v1/challenges/" + id;
+    pool().transact(Scope::system(), [&](Transaction& tx) {
+      tx.execute("INSERT INTO contribution (id, challenge_id, project_id, recipe, state, decided_at, incumbent_mean, contribution_mean)"
+                 " VALUES ($1, $2, $3, '{}', 'lost', clock_timestamp(), $4, $5)", {id + "first", id, make_project(pool()).id, own, winner});
+      if (winner != 0) tx.execute("UPDATE challenge SET incumbent_id = $2 WHERE id = $1", {id, id + "first"});
+    });
+    const Answer answer = send("POST", path + "/contributions", R"({"recipe":{"lora_rank":4,"n_epochs":2}})");
+    if (answer.status == 200) return false;
+    EXPECT_EQ(answer.status, 409) << answer.body;
+    EXPECT_EQ(answer.json().at("error").at("code"), "target_reached");
+    return true;
+  };
+  EXPECT_FALSE(is_refused_at("valid_loss", 1.1, 0));
+  EXPECT_TRUE(is_refused_at("valid_loss", 1, 0));
+  EXPECT_TRUE(is_refused_at("valid_loss", 1.1, 0.9));
+  EXPECT_FALSE(is_refused_at("valid_mean_token_accuracy", 0.9, 0.99));
+  EXPECT_TRUE(is_refused_at("valid_mean_token_accuracy", 0.9, 1));
+}
+
 }  // namespace
 }  // namespace finetuned::tests
