@@ -16,6 +16,7 @@ constexpr char kReached[] =
     "  coalesce((SELECT sum(amount) FROM transfer t, month WHERE t.project_id = p.id AND t.kind = 'post'"
     "   AND t.debit_id IN (SELECT id FROM account WHERE project_id = p.id AND kind = 'prepaid' AND ledger = 'USD_NANO')"
     "   AND t.created_at >= month.start AT TIME ZONE 'UTC'), 0)"
+    "  - (SELECT given_back_since(p.id, month.start AT TIME ZONE 'UTC') FROM month)"
     "  + coalesce((SELECT sum(debits_pending) FROM account a WHERE a.project_id = p.id AND a.kind = 'prepaid'"
     "   AND a.ledger = 'USD_NANO'), 0) AS nano"
     "  FROM project p WHERE p.organization_id IN (SELECT organization_id FROM watched)),"

@@ -52,5 +52,22 @@ CREATE TABLE own_worker (
 ALTER TABLE own_worker ENABLE ROW LEVEL SECURITY;
 ALTER TABLE own_worker FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_worker_scope ON own_worker USING (serves_project(NULL));
-INSERT INTO own_worker (name) SELECT DISTINCT known_as FROM worker WHERE known_as IS NOT NULL AND EXISTS (SELECT FROM donated_worker)
-   AND known_as NOT IN (SELECT name FROM donated_worker);
+INSERT INTO own_worker (name)
+  SELECT DISTINCT name FROM (
+    SELECT known_as AS name FROM worker
+    UNION SELECT regexp_replace(worker, ':[^:]*$', '') FROM job WHERE worker IS NOT NULL
+    UNION SELECT regexp_replace(checker, ':[^:]*$', '') FROM donated_check WHERE checker IS NOT NULL
+    UNION SELECT regexp_replace(worker, ':[^:]*$', '') FROM model_export WHERE worker IS NOT NULL) seen
+   WHERE length(name) BETWEEN 1 AND 253 AND EXISTS (SELECT FROM donated_worker) AND name NOT IN (SELECT name FROM donated_worker);
+
+-- Of the project's dollars charged since then, what corrections have given back by now: a correction of a correction takes back what
+-- that gave.
+CREATE FUNCTION given_back_since(project text, since timestamptz) RETURNS numeric LANGUAGE sql STABLE
+AS $$
+  WITH RECURSIVE back AS (
+    SELECT corrects_id AS corrected, amount FROM transfer WHERE project_id = project AND kind = 'correction' AND created_at >= since
+    UNION ALL SELECT t.corrects_id, -back.amount FROM back JOIN transfer t ON t.id = back.corrected AND t.kind = 'correction')
+  SELECT coalesce(sum(back.amount), 0) FROM back JOIN transfer t ON t.id = back.corrected
+    JOIN account a ON a.id = t.debit_id WHERE t.kind = 'post' AND t.created_at >= since AND a.kind = 'prepaid' AND a.ledger = 'USD_NANO'
+$$;
+CREATE INDEX transfer_given_back ON transfer (project_id, created_at) WHERE kind = 'correction';

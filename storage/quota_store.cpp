@@ -14,7 +14,7 @@ constexpr char kUsed[] =
     "WITH month AS (SELECT date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') AS start)"
     " SELECT count(*) FILTER (WHERE state IN ('validating_files', 'queued', 'paused')) AS queued,"
     " count(*) FILTER (WHERE state = 'running') AS running,"
-    " coalesce(sum(CASE WHEN settled_at IS NULL THEN quoted_tokens ELSE trained_tokens END), 0)::bigint"
+    " coalesce(sum(CASE WHEN settled_at IS NULL THEN quoted_tokens ELSE least(coalesce(trained_tokens, 0), standing_tokens) END), 0)::bigint"
     "  + (SELECT coalesce(sum(prompt_tokens + completion_tokens), 0)::bigint FROM inference_usage WHERE project_id = $1"
     "   AND transfer_id IS NOT NULL AND created_at >= (SELECT start AT TIME ZONE 'UTC' FROM month))"
     "  + (SELECT coalesce(sum(most_tokens), 0)::bigint FROM inference_hold WHERE project_id = $1) AS tokens,"

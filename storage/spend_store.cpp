@@ -22,6 +22,7 @@ constexpr char kSpent[] =
     "   AND debit_id IN (SELECT id FROM account WHERE project_id IN (SELECT id FROM mine) AND kind = 'prepaid'"
     "    AND ledger = 'USD_NANO')"
     "   AND created_at >= date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'), 0)"
+    "  - coalesce((SELECT sum(given_back_since(id, date_trunc('month', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')) FROM mine), 0)"
     "  + coalesce((SELECT sum(debits_pending) FROM account WHERE project_id IN (SELECT id FROM mine) AND kind = 'prepaid'"
     "   AND ledger = 'USD_NANO'), 0))::bigint AS spent";
 

@@ -3,6 +3,7 @@
 
 #include "billing/donation_verdicts.h"
 #include "billing/job_statement.h"
+#include "storage/quota_store.h"
 #include "storage/recheck_store.h"
 #include "tests/integration/billing/donations_fixture.h"
 
@@ -210,6 +211,7 @@ TEST_F(GoingBack, ACancelledJobPaysTheStepsThatStand) {
   EXPECT_EQ(bill.amount.value, 400'000) << "charged as it was booked";
   EXPECT_EQ(bill.given_back.value, 200'000);
   EXPECT_EQ(bill.billed_tokens, find(job.id).trained_tokens);
+  EXPECT_EQ(system([&](Transaction& tx) { return storage::QuotaStore(tx).used(project.id).tokens_per_month; }), 200) << "nor do they use up the month's";
   EXPECT_THAT(last_event(job), testing::HasSubstr("$0.0002 was given back"));
 }
 

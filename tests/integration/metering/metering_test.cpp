@@ -91,12 +91,14 @@ class SpendAlertTest : public MeteringTest {
       storage::WebhookStore(tx).create({base::make_id("we"), project, "https://example.com/hook", {event}, {}, "sealed"});
     });
   }
-  void hold(std::int64_t nano) {
+  std::string hold(std::int64_t nano) {
+    const std::string id = base::make_uuid();
     const auto job = tests::new_job(project_, model_, tests::make_file(tests::pool(), project_));
     tests::pool().transact(Scope::system(), [&](Transaction& tx) {
       storage::JobStore(tx).insert(job);
-      billing::Ledger(tx).hold(base::make_uuid(), project_.id, {nano}, job.id, 1);
+      billing::Ledger(tx).hold(id, project_.id, {nano}, job.id, 1);
     });
+    return id;
   }
   std::vector<std::string> rows(const std::string& sql) {
     return tests::pool().transact(Scope::system(), [&](Transaction& tx) {
@@ -149,6 +151,33 @@ TEST_F(SpendAlertTest, AReachedOneIsToldOnceAMonthByWhoeverNotices) {
   });
   EXPECT_EQ(metering_.tell_alerts(), 3u);
   EXPECT_EQ(metering_.tell_alerts(), 0u);
+}
+
+/// Of this month's charges alone, and not where the correction was corrected.
+TEST_F(SpendAlertTest, WhatWasGivenBackIsNotSpent) {
+  const std::string id = alert(10);
+  const std::string held = hold(150'000'000), post = base::make_uuid(), back = base::make_uuid();
+  const auto spent = [&] {
+    return tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+      return storage::SpendStore(tx, {project_.organization_id, project_.id}).spending().spent_nano;
+    });
+  };
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) {
+    billing::Ledger ledger(tx);
+    ledger.post(post, held, {150'000'000}, "for a test");
+    ledger.correct(back, post, {70'000'000}, "for a test");
+  });
+  EXPECT_EQ(spent(), 80'000'000);
+  EXPECT_EQ(metering_.tell_alerts(), 0u);
+  tests::pool().transact(Scope::system(), [&](Transaction& tx) { billing::Ledger(tx).correct(base::make_uuid(), back, {30'000'000}, "not all of it"); });
+  EXPECT_EQ(spent(), 110'000'000);
+  EXPECT_EQ(metering_.tell_alerts(), 1u);
+  EXPECT_EQ(audited(), std::vector<std::string>{id});
+  tests::make_superuser_pool()->transact(Scope::system(), [&](Transaction& tx) {  // as if the charge had been a month ago
+    tx.execute("SET LOCAL session_replication_role = replica");
+    tx.execute("UPDATE transfer SET created_at = created_at - interval '32 days' WHERE id = $1::uuid", {post});
+  });
+  EXPECT_EQ(spent(), 0);
 }
 
 TEST_F(SpendAlertTest, AnotherThresholdIsAnotherAlertAndADeletedOneIsNone) {
