@@ -44,12 +44,12 @@ void read_waiting(postgres::Transaction& tx, QueueView& view) {
   }
 }
 
-/// A lane each run, and each worker that lives and has none.
+/// A lane each run, and each worker that lives, has none and may have one.
 void read_lanes(postgres::Transaction& tx, QueueView& view) {
   std::map<std::string, std::string> devices;
   for (const WorkerRow& worker : WorkerStore(tx).list()) {
     devices[worker.name] = worker.device;
-    if (worker.alive && !worker.job_id) view.lanes.push_back({worker.device, "", std::nullopt});
+    if (worker.alive && worker.gets_jobs && !worker.job_id) view.lanes.push_back({worker.device, "", std::nullopt});
   }
   const auto rows = tx.execute(kRunning);
   for (std::size_t i = 0; i < rows.size(); ++i) {

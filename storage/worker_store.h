@@ -14,7 +14,8 @@ struct WorkerRow {
   std::string name;
   std::string device;
   std::optional<std::string> known_as;
-  std::string whose;  ///< `own`, `donated`, or `unknown`: it gets no jobs (donation_store.h)
+  std::string whose;  ///< `own`, `donated`, or `unknown` (donation_store.h)
+  bool gets_jobs = true;  ///< not an unknown one, nor one that is withdrawn or stopped
   std::int64_t started_at = 0;
   std::int64_t seen_at = 0;
   bool alive = false;  ///< it holds a job's lease, or was seen within kAliveSeconds

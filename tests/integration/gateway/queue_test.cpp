@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include "base/ids.h"
+#include "storage/donation_store.h"
 #include "storage/job_leases.h"
 #include "storage/job_store.h"
 #include "storage/quota_store.h"
@@ -81,6 +83,28 @@ TEST_F(QueueTest, AWaitingJobTellsWhyAndItsPlace) {
   waiting = job(second);
   EXPECT_EQ(waiting.at("queue").at("reason"), "running_jobs_quota");
   EXPECT_EQ(waiting.at("queue").at("position"), 1);
+}
+
+/// A donated one that is stopped or withdrawn, and one that nobody named.
+TEST_F(QueueTest, AJobDoesNotCountOnWorkersThatGetNone) {
+  const std::string id = create(), lent = "lent-" + base::make_id("w").substr(2);
+  const auto reason = [&] { return text(job(id).at("queue").at("reason")); };
+  const auto change = [&](auto work) { system([&](Transaction& tx) { EXPECT_TRUE(work(storage::DonationStore(tx))); }); };
+  const auto donate = [&](storage::DonationStore store) { return store.donate(lent, tenant_.project.id); };
+  change(donate);
+  system([&](Transaction& tx) { storage::WorkerStore(tx).seen({.name = lent + ":1", .device = "cpu", .known_as = lent, .engine = ""}); });
+  EXPECT_EQ(reason(), "waiting_for_worker");
+  change([&](storage::DonationStore store) { return store.stop(lent, "for a test"); });
+  EXPECT_EQ(reason(), "no_worker_alive");
+  change([&](storage::DonationStore store) { return store.allow(lent) && store.withdraw(lent); });
+  EXPECT_EQ(reason(), "no_worker_alive");
+  change(donate);
+  EXPECT_EQ(reason(), "waiting_for_worker");
+  system([&](Transaction& tx) {
+    tx.execute("DELETE FROM worker");
+    storage::WorkerStore(tx).seen({.name = "stranger:1", .device = "cpu", .known_as = "stranger-" + lent, .engine = ""});
+  });
+  EXPECT_EQ(reason(), "no_worker_alive");
 }
 
 TEST_F(QueueTest, AProjectThatHasHadItsShareIsToldSo) {
