@@ -33,8 +33,11 @@ constexpr char kEndLeases[] =
     "  ORDER BY j.id FOR NO KEY UPDATE OF j) RETURNING id";
 constexpr char kEndChecks[] =
     "UPDATE donated_check SET lease_until = clock_timestamp() WHERE state = 'running' AND checker IN (SELECT name FROM worker WHERE known_as = $1)";
+constexpr char kEndExports[] =
+    "UPDATE model_export SET lease_until = clock_timestamp(), attempts = attempts - 1 WHERE status = 'running'"
+    " AND lease_until > clock_timestamp() AND worker IN (SELECT name FROM worker WHERE known_as = $1)";
 constexpr char kIsOwn[] =
-    "SELECT NOT EXISTS (SELECT FROM donated_worker) OR EXISTS (SELECT FROM own_worker WHERE name = $1) AS own";
+    "SELECT FROM own_worker o WHERE name = $1 AND NOT EXISTS (SELECT FROM donated_worker d WHERE d.name = o.name) FOR SHARE OF o";
 constexpr char kOwnAllBut[] =
     "INSERT INTO own_worker (name) SELECT DISTINCT known_as FROM worker WHERE known_as IS NOT NULL AND known_as <> $1"
     " AND NOT EXISTS (SELECT FROM donated_worker) ON CONFLICT DO NOTHING RETURNING name";
@@ -87,7 +90,9 @@ std::vector<DonatedTotals> DonationStore::list() {
   return all;
 }
 
-bool DonationStore::is_own(const std::string& name) { return tx_.execute(kIsOwn, {name}).row(0).boolean("own"); }
+bool DonationStore::is_own(const std::string& name) { return !tx_.execute(kIsOwn, {name}).empty() || !any(); }
+
+bool DonationStore::any() { return !tx_.execute("SELECT FROM donated_worker LIMIT 1").empty(); }
 
 std::vector<std::string> DonationStore::own_all_but(const std::string& name) { return names_of(tx_.execute(kOwnAllBut, {name}), "name"); }
 
@@ -97,7 +102,9 @@ bool DonationStore::disown(const std::string& name) { return changed("DELETE FRO
 
 bool DonationStore::donate(const std::string& name, const std::string& project_id) {
   disown(name);
-  return changed(kDonate, {name, project_id});
+  if (!changed(kDonate, {name, project_id})) return false;
+  end_own_acts(name);
+  return true;
 }
 
 bool DonationStore::withdraw(const std::string& name) {
@@ -115,8 +122,13 @@ bool DonationStore::allow(const std::string& name) {
 
 std::vector<std::string> DonationStore::end_leases(const std::string& name) {
   const auto jobs = names_of(tx_.execute(kEndLeases, {name}), "id");
-  tx_.execute(kEndChecks, {name});
+  end_own_acts(name);
   return jobs;
+}
+
+void DonationStore::end_own_acts(const std::string& name) {
+  tx_.execute(kEndChecks, {name});
+  tx_.execute(kEndExports, {name});
 }
 
 bool DonationStore::decides(const std::string& job_id) {

@@ -45,12 +45,17 @@ class DonationStore {
   /// The same, nothing of it changing until the transaction ends: for a claim, which a stop then follows.
   std::optional<DonatedWorker> find_for_claim(const std::string& name);
   std::vector<DonatedTotals> list();
-  /// Whether a machine that was not donated is the operator's own.
+  /// Whether a machine is the operator's own. Nothing of that changes until the transaction ends, where machines are donated: for a
+  /// claim, which a `disown` then follows.
   bool is_own(const std::string& name);
 
-  /// Each is false where it is so already (for `donate`, for that project), or where there is no such donated worker.
+  /// Each is false where it is so already (for `donate`, for that project), or where there is no such donated worker. An own machine
+  /// that is donated runs no checks and exports on: those are not for it any more.
   bool donate(const std::string& name, const std::string& project_id);
-  /// The machines that train now, but for `name`, become the operator's own, before the first one is donated: they go on. Those.
+  /// Whether a machine was ever donated.
+  bool any();
+  /// The machines whose workers are known, but for `name`, become the operator's own, before the first one is donated: they go on.
+  /// Those; none later.
   std::vector<std::string> own_all_but(const std::string& name);
   /// `own`: false for a machine that was donated, too.
   bool own(const std::string& name);
@@ -59,7 +64,7 @@ class DonationStore {
   bool stop(const std::string& name, const std::string& reason);
   bool allow(const std::string& name);
   /// Ends the leases of the jobs that a machine's processes run, as if they had run out: nothing more is written under them, and the
-  /// scheduler's sweep has the jobs run again, this being no crash of theirs. Those jobs. And of the checks that they run.
+  /// scheduler's sweep has the jobs run again, this being no crash of theirs. Those jobs. And of the checks and exports that they run.
   std::vector<std::string> end_leases(const std::string& name);
 
   /// Whether the job's figures decide over a contribution (migration 0025). Those are a worker's own word, which no check covers.
@@ -69,6 +74,8 @@ class DonationStore {
   std::string begin_stretch(const ClaimedJob& claimed, const DonatedWorker& worker, const std::string& engine);
 
  private:
+  /// Its checks and exports.
+  void end_own_acts(const std::string& name);
   bool changed(std::string_view sql, const std::vector<postgres::Value>& values);
   postgres::Transaction& tx_;
 };

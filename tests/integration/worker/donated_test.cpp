@@ -206,6 +206,20 @@ TEST_F(DonatedTest, AMachineThatNobodyNamedGetsNoJobsWhereMachinesAreDonated) {
   run_one();
 }
 
+/// A claim that was asked for just before is fenced out by the disowning that waits for it.
+TEST_F(DonatedTest, AMachineIsNotDisownedInTheMiddleOfItsClaim) {
+  const std::string machine = "own-" + base::make_id("w").substr(2);
+  system([&](Transaction& tx) { DonationStore(tx).own(machine); });
+  const auto free = [&] {
+    return system([&](Transaction& tx) { return tx.execute("SELECT FROM own_worker WHERE name = $1 FOR UPDATE SKIP LOCKED", {machine}).affected_rows(); });
+  };
+  EXPECT_EQ(free(), 1);
+  system([&](Transaction& tx) {
+    EXPECT_TRUE(DonationStore(tx).is_own(machine));
+    EXPECT_EQ(free(), 0);
+  });
+}
+
 TEST_F(DonatedTest, ADisownedMachineIsFencedOutOfItsRunningJob) {
   const auto created = create_job(long_run(), 40);
   WorkerOptions options = options_;
@@ -236,6 +250,7 @@ TEST_F(DonatedTest, BeforeTheFirstDonationEveryMachineIsTheOperatorsOwn) {
       tx.execute("DELETE FROM donated_worker");
       DonationStore donations(tx);
       EXPECT_TRUE(donations.is_own("anybody"));
+      EXPECT_FALSE(donations.any());
       storage::WorkerStore(tx).seen({.name = here + ":1", .device = "cpu", .known_as = here, .engine = ""});
       storage::WorkerStore(tx).seen({.name = lent + ":1", .device = "cpu", .known_as = lent, .engine = ""});
       EXPECT_THAT(donations.own_all_but(lent), testing::AllOf(testing::Contains(here), testing::Not(testing::Contains(lent))));
@@ -246,7 +261,10 @@ TEST_F(DonatedTest, BeforeTheFirstDonationEveryMachineIsTheOperatorsOwn) {
       for (const storage::WorkerRow& row : storage::WorkerStore(tx).list()) whose[row.name] = row.whose;
       EXPECT_EQ(whose[here + ":1"], "own");
       EXPECT_EQ(whose[lent + ":1"], "donated");
+      EXPECT_TRUE(donations.any());
       EXPECT_THAT(donations.own_all_but("another"), testing::IsEmpty()) << "the operator names those that come later";
+      tx.execute("INSERT INTO own_worker (name) VALUES ($1)", {lent});  // as two commands at once might
+      EXPECT_FALSE(donations.is_own(lent)) << "a donated one stays so";
       throw std::runtime_error("undone");
     });
   } catch (const std::runtime_error& error) {
@@ -296,14 +314,17 @@ TEST_F(DonatedTest, ACheckWhoseWorkersDieIsGivenUpAndWaitsForTheOperator) {
   });
   EXPECT_FALSE(system([](Transaction& tx) { return RecheckStore(tx).claim("own", std::string(64, 'f'), 30); })) << "of another class";
   for (int death = 1; death <= RecheckStore::kMostAttempts; ++death) {
-    const bool disowned = death == 2;
-    const auto claimed = system([&](Transaction& tx) { return RecheckStore(tx).claim("own:1", engine, disowned ? 60 : 0); });
+    const bool disowned = death == 2, donated = death == 3;
+    const std::string machine = "own-" + base::make_id("w").substr(2);
+    const auto claimed = system([&](Transaction& tx) { return RecheckStore(tx).claim(machine + ":1", engine, disowned || donated ? 60 : 0); });
     ASSERT_TRUE(claimed) << death;
-    if (disowned)
-      system([](Transaction& tx) {
-        storage::WorkerStore(tx).seen({.name = "own:1", .device = "cpu", .known_as = "own", .engine = ""});
-        DonationStore(tx).end_leases("own");
-      });
+    system([&](Transaction& tx) {
+      storage::WorkerStore(tx).seen({.name = machine + ":1", .device = "cpu", .known_as = machine, .engine = ""});
+      if (disowned) DonationStore(tx).end_leases(machine);
+      if (donated) {
+        EXPECT_TRUE(DonationStore(tx).donate(machine, donor_.id));
+      }
+    });
     EXPECT_EQ(system([](Transaction& tx) { return RecheckStore(tx).sweep(10); }), 1);
     EXPECT_FALSE(system([&](Transaction& tx) { return billing::agree(tx, *claimed, "too late"); })) << "its lease is over";
     EXPECT_FALSE(system([&](Transaction& tx) { return billing::disagree(tx, *claimed, "too late"); }));

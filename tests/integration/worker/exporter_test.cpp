@@ -6,6 +6,7 @@
 #include "storage/donation_store.h"
 #include "storage/export_store.h"
 #include "storage/model_store.h"
+#include "storage/worker_store.h"
 #include "tests/integration/worker/worker_fixture.h"
 #include "trainer/formats/peft.h"
 
@@ -72,6 +73,28 @@ TEST_F(ExporterTest, OnlyTheOperatorsOwnMachinesExport) {
   EXPECT_FALSE(export_one()) << "nobody has said so";
   system([&](Transaction& tx) { return storage::DonationStore(tx).own("own-" + lent); });
   EXPECT_TRUE(export_one());
+  EXPECT_EQ(find(wanted).status, "done");
+}
+
+TEST_F(ExporterTest, AMachineThatIsNotTheOperatorsAnyMoreIsFencedOutOfItsExport) {
+  const auto wanted = ask(job(trained()).fine_tuned_model.value(), "peft");
+  const auto system = [](auto work) { return tests::pool().transact(Scope::system(), work); };
+  const auto loses_it_by = [&](auto change) {
+    const std::string machine = "own-" + base::make_id("w").substr(2);
+    const auto claimed = system([&](Transaction& tx) {
+      storage::WorkerStore(tx).seen({.name = machine + ":1", .device = "cpu", .known_as = machine, .engine = ""});
+      storage::DonationStore(tx).own(machine);
+      return storage::ExportLeases(tx).claim(machine + ":1", 60);
+    });
+    ASSERT_TRUE(claimed);
+    system([&](Transaction& tx) { change(storage::DonationStore(tx), machine); });
+    EXPECT_FALSE(system([&](Transaction& tx) { return storage::ExportLeases(tx).heartbeat(*claimed, 60); }));
+  };
+  for (int i = 0; i < storage::ExportLeases::kMostAttempts; ++i) {
+    loses_it_by([](storage::DonationStore store, const std::string& machine) { store.end_leases(machine); });
+    loses_it_by([&](storage::DonationStore store, const std::string& machine) { store.donate(machine, project_.id); });
+  }
+  ASSERT_TRUE(export_one()) << "no attempt of its";
   EXPECT_EQ(find(wanted).status, "done");
 }
 
