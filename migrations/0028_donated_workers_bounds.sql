@@ -44,7 +44,7 @@ UPDATE donated_stretch s SET superseded_at = f.decided_at
 UPDATE donated_work SET superseded = true WHERE stretch_id IN (SELECT id FROM donated_stretch WHERE superseded_at IS NOT NULL);
 
 -- The operator's own machines, by their host names, from the first donated one on: a machine that is neither gets no jobs. Those that
--- trained beside donated ones until now are.
+-- trained, checked or exported beside donated ones until now are: a worker that ended properly has no row in worker any more.
 CREATE TABLE own_worker (
   name  text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 253),
   since timestamptz NOT NULL DEFAULT clock_timestamp()

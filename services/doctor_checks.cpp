@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "billing/ledger_head.h"
 #include "services/parts.h"
+#include "storage/donation_store.h"
 #include "storage/objects/open_store.h"
 #include "storage/postgres/migrator.h"
 #include "storage/worker_store.h"
@@ -171,16 +172,28 @@ Check check_head(Pool& pool, const base::Settings& settings) {
 }
 
 Check check_workers(Pool& pool) {
-  std::int64_t waiting = 0, alive = 0;
+  std::int64_t waiting = 0, alive = 0, refused = 0, own = 0;
+  bool donated = false;
   pool.transact(Scope::system(), [&](Transaction& tx) {
     const auto workers = storage::WorkerStore(tx).list();
-    alive = std::count_if(workers.begin(), workers.end(), [](const storage::WorkerRow& one) { return one.alive; });
+    for (const storage::WorkerRow& one : workers) {
+      if (!one.alive) continue;
+      ++(one.gets_jobs ? alive : refused);
+      own += one.whose == "own";
+    }
+    donated = storage::DonationStore(tx).any();
     waiting = tx.execute("SELECT count(*) AS jobs FROM job WHERE state = 'queued'").row(0).integer("jobs");
   });
   Check check{"workers", Level::kOk, std::to_string(alive) + " alive, " + std::to_string(waiting) + " jobs queued", ""};
+  if (refused > 0) check.detail += "; " + std::to_string(refused) + " more get none: nobody named their machines, or they are withdrawn or stopped";
   if (alive == 0) {
     check.level = waiting > 0 ? Level::kProblem : Level::kWarning;
     check.remedy = "start one: finetuned worker, or finetuned serve";
+  }
+  if (donated && own == 0) {
+    check.level = std::max(check.level, Level::kWarning);
+    check.detail += "; machines are donated, and none of the workers is your own: nobody checks what they train";
+    check.remedy = "start one of your own, and name its machine: finetuned admin workers own NAME";
   }
   return check;
 }

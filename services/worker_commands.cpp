@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <boost/json/value_from.hpp>
 #include <cstdio>
 #include <functional>
 #include <iostream>
@@ -78,17 +79,20 @@ void audit_everywhere(Transaction& tx, const std::string& name, const char* type
 void donate(const ProgramOptions& options, const std::string& name, const std::string& project_name) {
   Pool pool = connect(options);
   std::vector<std::string> own;
+  bool first = false;
   const bool news = pool.transact(Scope::system(), [&](Transaction& tx) {
     const storage::Project project = find_project(tx, project_name);
+    first = !DonationStore(tx).any();
     own = DonationStore(tx).own_all_but(name);
-    for (const std::string& one : own) audit_everywhere(tx, one, "worker.owned");
     if (!DonationStore(tx).donate(name, project.id)) return false;
-    audit(tx, find_donated(tx, name), "worker.donated", {{"project_id", project.id}});
+    boost::json::object data{{"project_id", project.id}};
+    if (!own.empty()) data["own"] = boost::json::value_from(own);
+    audit(tx, find_donated(tx, name), "worker.donated", std::move(data));
     return true;
   });
   std::cout << name << (news ? " is donated: from its next job on it earns points\n" : " is donated already\n");
-  for (const std::string& one : own) std::cout << one << " trains here now, and is your own from now on\n";
-  if (!own.empty()) std::cout << "Other machines get no jobs until you name them: finetuned admin workers own NAME\n";
+  for (const std::string& one : own) std::cout << one << ", whose worker was seen here in the last day, is your own from now on\n";
+  if (first) std::cout << "Each other machine gets no jobs until you name it: finetuned admin workers own NAME\n";
 }
 
 void own(const ProgramOptions& options, const std::string& name) {
