@@ -24,10 +24,20 @@ std::string as_chunk(const std::string& piece) {
 
 /// A body on its way out. A call that is given up still has it.
 struct Sending {
-  explicit Sending(std::unique_ptr<BodySource> from) : source(std::move(from)) {}
-  const std::unique_ptr<BodySource> source;
+  explicit Sending(std::shared_ptr<BodySource> from) : source(std::move(from)) {}
+  const std::shared_ptr<BodySource> source;
   std::vector<char> chunk = std::vector<char>(kChunkBytes);
 };
+
+/// The same source, which is destroyed on the object store's threads, whoever has it last: it may be refused, cut off or not wanted.
+std::shared_ptr<BodySource> destroyed_on(ObjectCalls& calls, std::shared_ptr<BodySource> source) {
+  BodySource* const at = source.get();
+  auto destroy = [&calls, source = std::move(source)](BodySource*) mutable {
+    if (ObjectCalls::here()) source.reset();
+    else calls.destroy(std::move(source), [](std::optional<std::monostate>, const std::exception_ptr&) {});
+  };
+  return {at, std::move(destroy)};
+}
 
 }  // namespace
 
@@ -50,6 +60,7 @@ bool Connection::State::is_simple(const Response& response) const {
 /// Sends the answer. True when the connection serves on.
 asio::awaitable<bool> Connection::State::send(Response response) {
   const auto spent = Steady::now() - started;
+  if (response.source) response.source = destroyed_on(door.objects, std::move(response.source));
   bool consumed = body_reader.has_value();
   if (consumed && head.has_body()) consumed = co_await discard_body();
   AnswerContext context = context_of(spent, consumed);
@@ -87,7 +98,7 @@ std::string Connection::State::send_at_once(const Response& response, const Answ
   return rest;
 }
 
-asio::awaitable<bool> Connection::State::send_source(std::unique_ptr<BodySource> source, std::uint64_t bytes) {
+asio::awaitable<bool> Connection::State::send_source(std::shared_ptr<BodySource> source, std::uint64_t bytes) {
   const auto sending = std::make_shared<Sending>(std::move(source));
   std::vector<char>& chunk = sending->chunk;
   while (bytes > 0) {

@@ -65,7 +65,7 @@ struct Connection::State {
   bool is_simple(const Response& response) const;
   asio::awaitable<bool> send(Response response);
   std::string send_at_once(const Response& response, const AnswerContext& context, bool with_body);
-  asio::awaitable<bool> send_source(std::unique_ptr<BodySource> source, std::uint64_t bytes);
+  asio::awaitable<bool> send_source(std::shared_ptr<BodySource> source, std::uint64_t bytes);
   asio::awaitable<bool> send_live(std::unique_ptr<LiveBody> body, bool chunks, bool wanted);
   asio::awaitable<bool> send_pieces(LiveBody& body, bool chunks);
   asio::awaitable<bool> write(std::string text);

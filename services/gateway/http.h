@@ -48,7 +48,7 @@ struct Request {
   StringPairs query_map(std::string_view name) const;
 };
 
-/// Yields a response body piece by piece. Read on ObjectCalls' threads, one call at a time.
+/// Yields a response body piece by piece. Read and destroyed on ObjectCalls' threads, one call at a time.
 class BodySource {
  public:
   virtual ~BodySource() = default;
@@ -83,7 +83,7 @@ struct Response {
   StringPairs headers;                 ///< names in lower case
   std::string body;
   std::shared_ptr<const std::string> kept_body;  ///< where set, the body, which others are answered with as well
-  std::unique_ptr<BodySource> source;  ///< where set, the body is `source_bytes` bytes from here
+  std::shared_ptr<BodySource> source;  ///< where set, the body is `source_bytes` bytes from here; a call that is given up has it, too
   std::uint64_t source_bytes = 0;
   std::unique_ptr<LiveBody> live;         ///< where set, the body comes from here, in chunks
   std::unique_ptr<PendingAnswer> pending; ///< where set, this gives the whole answer, later

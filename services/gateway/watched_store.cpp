@@ -67,6 +67,13 @@ class Reader final : public objects::ObjectReader {
  public:
   explicit Reader(std::unique_ptr<objects::ObjectReader> reader) : reader_(std::move(reader)) {}
 
+  /// Closing can hang, too. At the process's end it is elsewhere.
+  ~Reader() override {
+    if (!ObjectCalls::here()) return;
+    const ObjectCalls::Span span("close");
+    reader_.reset();
+  }
+
   std::uint64_t size() const override { return reader_->size(); }
   std::size_t read(std::uint64_t offset, char* into, std::size_t size) override {
     return watched("read", [&] { return reader_->read(offset, into, size); });

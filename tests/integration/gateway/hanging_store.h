@@ -15,7 +15,7 @@ namespace finetuned::tests {
 /// Where calls on a store stop and go on, as those on a disk that hangs.
 class Gate {
  public:
-  /// Calls of these names hang from now on: `create`, `write`, `commit`, `open`, `read`, `remove`, `look`; without any, all do.
+  /// Calls of these names hang from now on: `create`, `write`, `commit`, `open`, `read`, `close`, `remove`, `look`; without any, all do.
   void hang(std::set<std::string> calls = {}) {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -90,6 +90,7 @@ class HangingStore final : public objects::ObjectStore {
   class Reader final : public objects::ObjectReader {
    public:
     Reader(Gate& gate, std::unique_ptr<objects::ObjectReader> reader) : gate_(gate), reader_(std::move(reader)) {}
+    ~Reader() override { gate_.pass("close"); }
     std::uint64_t size() const override { return reader_->size(); }
     std::size_t read(std::uint64_t offset, char* into, std::size_t size) override {
       gate_.pass("read");

@@ -210,6 +210,36 @@ TEST_F(HungStoreTest, ADownloadIsCutInTheMiddle) {
   EXPECT_EQ(get("/v1/files/" + file + "/content").body.size(), 1'000'000u);
 }
 
+TEST_F(HungStoreTest, ACloseThatHangsHoldsNoSocketsThread) {
+  const std::string file = upload(std::string(1'000'000, 'y'));
+  const auto ask = [&](const std::string& method, std::vector<std::string> headers = {}) {
+    Call request;
+    request.method = method;
+    request.path = "/v1/files/" + file + "/content";
+    request.key = tenant_.key;
+    request.headers = std::move(headers);
+    return to_bytes(request);
+  };
+  gate_->hang({"close"});
+  Wire whole(gateway_->port()), head(gateway_->port());  // as many as threads of either kind
+  whole.send(ask("GET"));
+  EXPECT_EQ(whole.read().value_or(Answer{}).body.size(), 1'000'000u);
+  head.send(ask("HEAD"));
+  EXPECT_NE(head.read_until("\r\n\r\n"), "");
+  EXPECT_TRUE(soon([this] { return metric("finetuned_object_calls_abandoned") == 2; })) << "given up like any other call";
+  const Timed alive = timed([&] { return get("/v1/files/" + file); });
+  EXPECT_EQ(alive.answer.status, 200);
+  EXPECT_LE(alive.took, kSoon);
+  gate_->release();
+  ASSERT_TRUE(recovers());
+  gate_->hang({"close"});
+  Wire beyond(gateway_->port());
+  beyond.send(ask("GET", {"Range: bytes=2000000-"}));
+  EXPECT_EQ(beyond.read().value_or(Answer{}).status, 503) << "the file is closed before it is answered that it is shorter";
+  gate_->release();
+  ASSERT_TRUE(recovers());
+}
+
 TEST_F(HungStoreTest, AFileIsDeletedWithoutItsObject) {
   const std::string file = upload("abc");
   gate_->hang();
