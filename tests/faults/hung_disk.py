@@ -18,7 +18,7 @@ class Attempts:
 
     def __init__(self, stage, file):
         self.stage, self.file = stage, file
-        self.uploads, self.downloads = [], []
+        self.uploads, self.downloads, self.failed = [], [], []
         self.threads = [threading.Thread(target=self.attempt, args=(each, kept)) for _ in range(ATTEMPTS)
                         for each, kept in ((self.upload, self.uploads), (self.download, self.downloads))]
         for thread in self.threads:
@@ -26,8 +26,11 @@ class Attempts:
 
     def attempt(self, act, kept):
         began = time.monotonic()
-        status, code = act()
-        kept.append((status, code, time.monotonic() - began))
+        try:
+            status, code = act()
+            kept.append((status, code, time.monotonic() - began))
+        except Exception as error:
+            self.failed.append(repr(error))
 
     def upload(self):
         status, answer = self.stage.upload(chat_rows(3000))
@@ -40,6 +43,8 @@ class Attempts:
     def join(self):
         for thread in self.threads:
             thread.join()
+        assert not self.failed, self.failed
+        assert len(self.uploads) == len(self.downloads) == ATTEMPTS, (self.uploads, self.downloads)
 
 
 def content(stage, file):
