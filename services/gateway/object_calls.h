@@ -49,6 +49,12 @@ class ObjectCalls {
     submit(queued(std::move(work), std::move(complete)), Refusal::kOfTheWaiting);
   }
 
+  /// Runs `work`, which does not throw, on one of the threads, sooner or later; nobody waits for it.
+  template <class Work>
+  void see_to(Work work) {
+    submit(queued(std::move(work), [](std::optional<std::monostate>, const std::exception_ptr&) {}), Refusal::kOfTheWaiting);
+  }
+
   struct Counts {
     std::size_t busy = 0;      ///< threads at work, those of calls given up included
     std::size_t given_up = 0;  ///< calls that nobody waits for any more and that have not returned

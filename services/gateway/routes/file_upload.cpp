@@ -9,6 +9,7 @@
 #include "services/gateway/file_request.h"
 #include "services/gateway/idempotency.h"
 #include "services/gateway/multipart.h"
+#include "services/gateway/object_calls.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "services/gateway/utf8.h"
@@ -44,6 +45,7 @@ class Upload final : public BodyConsumer, private PartSink {
   storage::NewFile describe() const;
   std::optional<std::int64_t> expires_after() const;
   base::json::object store(const storage::NewFile& file);
+  void discard(const std::string& object);
 
   const Platform& platform_;
   const Request& request_;
@@ -141,18 +143,29 @@ base::json::object Upload::store(const storage::NewFile& file) {
   };
   try {
     auto shape = platform_.database.transact(scope, register_it);
-    if (std::string(shape.at("id").as_string()) != file.id) platform_.objects.remove(file.object_id);
+    if (std::string(shape.at("id").as_string()) != file.id) discard(file.object_id);
     return shape;
   } catch (const postgres::CommitOutcomeUnknown&) {
     const auto found =
         platform_.database.transact(scope, [&](postgres::Transaction& tx) { return storage::FileStore(tx).find(file.id); });
     if (found) return file_shape(*found);
-    platform_.objects.remove(file.object_id);
+    discard(file.object_id);
     throw base::unavailable("The database went away while the file was registered; nothing was kept.");
   } catch (...) {
-    platform_.objects.remove(file.object_id);
+    discard(file.object_id);
     throw;
   }
+}
+
+/// No row names it. Beside the answer, which is at hand and does not change where the removal hangs.
+void Upload::discard(const std::string& object) {
+  platform_.object_calls.see_to([&objects = platform_.objects, object, request = request_.id] {
+    try {
+      objects.remove(object);
+    } catch (const std::exception& error) {
+      base::log_warn("an object that no file has may stay", {{"request", request}, {"object", object}, {"error", error.what()}});
+    }
+  });
 }
 
 Response Upload::finish() {

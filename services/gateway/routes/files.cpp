@@ -1,14 +1,12 @@
 #include "base/errors.h"
 #include "base/ids.h"
-#include "base/log.h"
-#include "services/gateway/object_calls.h"
 #include "services/gateway/paging.h"
 #include "services/gateway/routes/file_lookup.h"
 #include "services/gateway/routes/routes.h"
 #include "services/gateway/shapes.h"
 #include "storage/intake_store.h"
-#include "storage/objects/object_store.h"
 #include "storage/postgres/pool.h"
+#include "storage/removal_store.h"
 
 namespace finetuned::gateway {
 
@@ -31,27 +29,15 @@ Response list_files(const Platform& platform, const Request& request) {
   return json_response(cursor_list(files, file_shape));
 }
 
-/// Beside the answer: the row is gone for good, and an object that cannot be removed now costs disk, nothing else.
-void remove_object(const Platform& platform, const std::string& request, const std::string& file, const std::string& object) {
-  auto remove = [&platform, object] { return platform.objects.remove(object); };
-  auto complete = [request, file, object](std::optional<bool>, const std::exception_ptr& error) {
-    if (!error) return;
-    try {
-      std::rethrow_exception(error);
-    } catch (const std::exception& why) {
-      base::log_warn("a deleted file's object may stay", {{"request", request}, {"file", file}, {"object", object}, {"error", why.what()}});
-    }
-  };
-  platform.object_calls.begin(std::move(remove), std::move(complete));
-}
-
+/// Its object is intake's to remove, which tries until it is gone, and not while a backup is made.
 Response delete_file(const Platform& platform, const Request& request) {
   const std::string& id = request.params.at(0);
-  const auto removed = platform.database.transact(Scope::project(request.principal.project_id), [&](Transaction& tx) {
+  const std::string& project = request.principal.project_id;
+  platform.database.transact(Scope::project(project), [&](Transaction& tx) {
     find_file(tx, id);
-    return storage::FileStore(tx).remove(id);
+    const auto removed = storage::FileStore(tx).remove(id);
+    if (removed && removed->object_to_remove) storage::RemovalStore(tx).add(project, *removed->object_to_remove);
   });
-  if (removed && removed->object_to_remove) remove_object(platform, request.id, id, *removed->object_to_remove);
   return json_response(deleted_shape(id, "file"));
 }
 

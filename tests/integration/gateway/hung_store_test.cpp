@@ -5,8 +5,10 @@
 #include <thread>
 
 #include "storage/objects/open_store.h"
+#include "storage/removal_store.h"
 #include "tests/integration/gateway/hanging_store.h"
 #include "tests/integration/gateway/running_gateway.h"
+#include "tests/integration/gateway/soon.h"
 #include "tests/integration/support/services.h"
 
 namespace finetuned::tests {
@@ -83,12 +85,6 @@ class HungStoreTest : public GatewayTest {
     return at == std::string::npos ? -1 : std::strtod(text.c_str() + at + series.size() + 2, nullptr);
   }
   Answer get_open(const std::string& path) { return send_as("", "GET", path); }
-  template <class Done>
-  static bool soon(Done done) {
-    for (const auto end = Steady::now() + seconds(10); Steady::now() < end; std::this_thread::sleep_for(milliseconds(10)))
-      if (done()) return true;
-    return false;
-  }
   bool recovers() {
     return soon([this] { return metric("finetuned_object_calls_abandoned") == 0 && get_open("/readyz").status == 200; });
   }
@@ -243,14 +239,39 @@ TEST_F(HungStoreTest, ACloseThatHangsHoldsNoSocketsThread) {
 TEST_F(HungStoreTest, AFileIsDeletedWithoutItsObject) {
   const std::string file = upload("abc");
   gate_->hang();
+  auto uploads = hang_uploads(2);
+  for (auto& one : uploads) expect_unavailable(one.get());
   const Timed removed = timed([&] { return send("DELETE", "/v1/files/" + file); });
   EXPECT_EQ(removed.answer.status, 200);
   EXPECT_LE(removed.took, kSoon);
   EXPECT_EQ(gateway_->stored_objects(), 1u);
-  std::this_thread::sleep_for(kDeadline + milliseconds(300));  // the removal is given up, and goes on
-  EXPECT_EQ(metric("finetuned_object_calls_abandoned"), 1);
+  pool().transact(postgres::Scope::system(), [&](postgres::Transaction& tx) {
+    const auto object = tx.execute("SELECT object_id FROM file WHERE id = $1", {file}).row(0).text("object_id");
+    EXPECT_TRUE(storage::RemovalStore(tx).keep(object)) << "intake is to remove it";
+  });
+}
+
+TEST_F(HungStoreTest, WhatARepeatedUploadStoredIsRemovedBesideItsAnswer) {
+  const std::vector<std::string> key{"Idempotency-Key: twice"};
+  const Answer first = try_upload(key);
+  gate_->hang({"remove"});
+  const Timed second = timed([&] { return try_upload(key); });
+  EXPECT_EQ(second.answer.status, 200);
+  EXPECT_EQ(second.answer.body, first.body);
+  EXPECT_LE(second.took, kSoon);
+  EXPECT_EQ(gateway_->stored_objects(), 2u);
+  Call quotas;
+  quotas.method = "PUT";
+  quotas.path = "/v1/organization/projects/" + tenant_.project.id + "/quotas";
+  quotas.key = tenant_.admin_key;
+  quotas.body = R"({"storage_bytes":1500})";
+  ASSERT_EQ(call(gateway_->port(), quotas).status, 200);
+  const Timed refused = timed([&] { return try_upload(); });
+  EXPECT_EQ(refused.answer.code(), "quota_exceeded") << refused.answer.body;
+  EXPECT_LE(refused.took, kInTime) << "both threads are at such removals by now";
   gate_->release();
-  EXPECT_TRUE(soon([this] { return gateway_->stored_objects() == 0; }));
+  ASSERT_TRUE(recovers());
+  EXPECT_TRUE(soon([this] { return gateway_->stored_objects() == 1; }));
 }
 
 TEST_F(HungStoreTest, AFileThatHasToBeReadMakesNoJobLate) {
