@@ -120,8 +120,8 @@ std::vector<ConfigKey> object_call_keys() {
       {"gateway.storage_threads", Type::kInteger, "8", 1, 256, false,
        "Threads for the object store: where it hangs, requests that need none of it do not wait for these.",
        integer(&S::gateway, &S::Gateway::storage_threads)},
-      {"gateway.storage_timeout_seconds", Type::kInteger, "20", 1, 3600, false,
-       "A call on the object store that takes longer is given up, and its request answered with 503.",
+      {"gateway.storage_timeout_seconds", Type::kInteger, "30", 1, 3600, false,
+       "A call on the object store that takes longer is given up, and its request answered with 503; a bucket's gets all its tries, and a commit a second for each 10 MB, besides.",
        integer(&S::gateway, &S::Gateway::storage_timeout_seconds)},
   };
 }

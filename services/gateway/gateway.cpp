@@ -1,5 +1,6 @@
 #include "services/gateway/gateway.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -32,6 +33,12 @@ namespace {
 constexpr std::size_t kMostQueuedWork = 4096;
 constexpr std::size_t kMostQueuedObjectCalls = 1024;  // an upload that waits has a megabyte
 constexpr std::uint64_t kOtherDescriptors = 256;  // of databases, Redis and open files
+
+/// A call is not given up before it has failed by the store's own account.
+ObjectCalls::Patience storage_patience(const base::Settings& settings) {
+  const std::chrono::milliseconds patience = std::chrono::seconds(settings.gateway.storage_timeout_seconds);
+  return {.for_a_thread = patience, .for_a_call = std::max(patience, objects::longest_silence(settings))};
+}
 
 postgres::PoolOptions pool_options(const base::Settings& settings) {
   postgres::PoolOptions options;
@@ -112,7 +119,7 @@ struct Gateway::State {
   State(const base::Settings& all, std::unique_ptr<objects::ObjectStore> object_store)
       : settings(all.gateway), database(pool_options(all)), redis(redis_address(all)), store(std::move(object_store)),
         object_calls(static_cast<std::size_t>(settings.storage_threads), kMostQueuedObjectCalls,
-                     std::chrono::seconds(settings.storage_timeout_seconds)),
+                     storage_patience(all)),
         objects(*store, object_calls), webhooks_key(base::webhooks_key(all)), keys(clock), limiter(limits_address(all), clock),
         directory(redis), generations(directory, static_cast<std::size_t>(all.gateway.max_generations),
                                       std::chrono::seconds(all.gateway.generation_seconds)),

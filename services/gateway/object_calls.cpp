@@ -29,7 +29,8 @@ struct ObjectCalls::Slot {
   std::thread thread;
   std::function<void(std::exception_ptr)> give_up;  // tells who waits for the work
   const char* call = nullptr;                       // on the store, while it is in one
-  Steady::time_point since;                         // ... and its beginning
+  Steady::time_point until;                         // ... and when it has taken too long
+  Steady::time_point since;                         // ... and when it began
   bool given_up = false;                            // the work; counted
   bool told = false;                                // who waited for it
   static thread_local Slot* mine;
@@ -44,7 +45,7 @@ struct ObjectCalls::State {
   std::vector<std::unique_ptr<Slot>> slots;
   std::thread watcher;
   std::size_t most_queued = 0;
-  std::chrono::milliseconds patience{};
+  Patience patience{};
   std::size_t busy = 0;
   std::size_t given_up = 0;
   Steady::time_point hung_since;
@@ -62,10 +63,11 @@ struct ObjectCalls::State::Overdue {
   std::deque<Queued> waiting;
   std::vector<std::function<void(std::exception_ptr)>> running;
   const char* hangs = nullptr;  ///< the call with which the store begins to hang
+  Steady::time_point since;     ///< ... and its beginning
   Steady::time_point next;      ///< nothing else is overdue before
 };
 
-ObjectCalls::ObjectCalls(std::size_t threads, std::size_t most_queued, std::chrono::milliseconds patience)
+ObjectCalls::ObjectCalls(std::size_t threads, std::size_t most_queued, Patience patience)
     : state_(std::make_unique<State>()) {
   base::expects(threads > 0 && most_queued > 0, "a pool has threads and room for work");
   state_->most_queued = most_queued;
@@ -115,6 +117,11 @@ ObjectCalls::Counts ObjectCalls::counts() const {
   return {state_->busy, state_->given_up};
 }
 
+bool ObjectCalls::all_hang() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->all_given_up();
+}
+
 void ObjectCalls::State::work(Slot& slot) {
   Slot::mine = &slot;
   std::unique_lock lock(mutex);
@@ -145,16 +152,16 @@ void ObjectCalls::State::work(Slot& slot) {
 ObjectCalls::State::Overdue ObjectCalls::State::take_overdue() {
   const auto now = Steady::now();
   Overdue overdue;
-  overdue.next = now + patience;
-  const auto is_over = [&](Steady::time_point since) {
-    if (since + patience > now) overdue.next = std::min(overdue.next, since + patience);
-    return since + patience <= now;
+  overdue.next = now + std::min(patience.for_a_thread, patience.for_a_call);
+  const auto is_over = [&](Steady::time_point end) {
+    if (end > now) overdue.next = std::min(overdue.next, end);
+    return end <= now;
   };
   for (const auto& slot : slots) {
-    if (!slot->call || slot->given_up || !is_over(slot->since)) continue;
+    if (!slot->call || slot->given_up || !is_over(slot->until)) continue;
     slot->given_up = slot->told = true;
     if (given_up++ == 0) {
-      hung_since = slot->since;
+      hung_since = overdue.since = slot->since;
       overdue.hangs = slot->call;
     }
     if (slot->give_up) overdue.running.push_back(std::exchange(slot->give_up, nullptr));
@@ -162,7 +169,7 @@ ObjectCalls::State::Overdue ObjectCalls::State::take_overdue() {
   const bool in_vain = all_given_up();
   std::deque<Queued> kept;
   for (Queued& one : queue) {
-    const bool over = one.give_up && (in_vain || is_over(one.since));
+    const bool over = one.give_up && (in_vain || is_over(one.since + patience.for_a_thread));
     if (over && one.stays) overdue.running.push_back(std::exchange(one.give_up, nullptr));
     std::deque<Queued>& place = over && !one.stays ? overdue.waiting : kept;
     place.push_back(std::move(one));
@@ -179,7 +186,7 @@ void ObjectCalls::State::watch() {
     lock.unlock();
     if (overdue.hangs)
       base::log_error("the object store hangs: what needs it is answered with 503 until it returns",
-                      {{"call", overdue.hangs}, {"waited_ms", std::int64_t{patience.count()}}, {"calls", static_cast<std::uint64_t>(lost)}});
+                      {{"call", overdue.hangs}, {"waited_ms", milliseconds_since(overdue.since)}, {"calls", static_cast<std::uint64_t>(lost)}});
     const auto error = std::make_exception_ptr(Unanswered());
     for (Queued& one : overdue.waiting) {
       one.run = nullptr;  // first, so that who waits is the last to hold what it uses
@@ -194,12 +201,13 @@ void ObjectCalls::State::watch() {
 bool ObjectCalls::here() { return Slot::mine != nullptr; }
 bool ObjectCalls::told() { return Slot::mine->told; }
 
-ObjectCalls::Span::Span(const char* what) {
+ObjectCalls::Span::Span(const char* what, std::chrono::milliseconds longer) {
   base::expects(here(), "the object store is called on its own threads");
   Slot& slot = *Slot::mine;
   const std::lock_guard lock(slot.state->mutex);
   slot.call = what;
   slot.since = Steady::now();
+  slot.until = slot.since + slot.state->patience.for_a_call + longer;
 }
 
 bool ObjectCalls::Span::end() {

@@ -21,12 +21,16 @@ struct Unanswered : objects::StorageUnavailable {
 };
 
 /// The threads that call the object store for requests. Nothing else calls it, so that where it hangs (a disk that is gone, an NFS
-/// server), these threads are all that waits for it. Who waits for work here waits for `patience` at most: for a thread, and for
-/// each call on the store. Then the work is given up: it is taken from the queue, or it goes on alone, owns what it uses, and
+/// server), these threads are all that waits for it. Who waits for work here waits for a thread, and for each call on the
+/// store, for as long as Patience says at most. Then the work is given up: it is taken from the queue, or it goes on alone, owns what it uses, and
 /// leaves nothing behind once its call returns. So there are never more calls given up than threads.
 class ObjectCalls {
  public:
-  ObjectCalls(std::size_t threads, std::size_t most_queued, std::chrono::milliseconds patience);
+  struct Patience {
+    std::chrono::milliseconds for_a_thread;
+    std::chrono::milliseconds for_a_call;  ///< longer where its Span says so
+  };
+  ObjectCalls(std::size_t threads, std::size_t most_queued, Patience patience);
   /// As close().
   ~ObjectCalls();
   ObjectCalls(const ObjectCalls&) = delete;
@@ -60,8 +64,8 @@ class ObjectCalls {
     std::size_t given_up = 0;  ///< calls that nobody waits for any more and that have not returned
   };
   Counts counts() const;
-  /// Whether a call that was given up has not returned.
-  bool hangs() const { return counts().given_up > 0; }
+  /// Whether no thread is left: what is begun now is refused.
+  bool all_hang() const;
 
   /// Whether this is one of the threads, of any of these.
   static bool here();
@@ -70,7 +74,8 @@ class ObjectCalls {
   /// else, running work is given up.
   class Span {
    public:
-    explicit Span(const char* what);
+    /// `longer`: how much longer than other calls it may take.
+    explicit Span(const char* what, std::chrono::milliseconds longer = {});
     ~Span() { end(); }
     Span(const Span&) = delete;
     Span& operator=(const Span&) = delete;

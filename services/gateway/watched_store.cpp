@@ -9,11 +9,13 @@ namespace finetuned::gateway {
 
 namespace {
 
-constexpr std::chrono::seconds kLookPatience{1};
+constexpr std::chrono::milliseconds kLookPatience{2500};  // a bucket's own look ends after two seconds
+constexpr std::chrono::hours kManyCalls{1};               // of one sweep, for which nobody waits
+constexpr std::uint64_t kLeastBytesPerMillisecond = 10'000;  // of a disk that writes out what was written before
 
 template <class Call>
-auto watched(const char* what, Call call) {
-  ObjectCalls::Span span(what);
+auto watched(const char* what, Call call, std::chrono::milliseconds longer = {}) {
+  ObjectCalls::Span span(what, longer);
   if constexpr (std::is_void_v<std::invoke_result_t<Call&>>) {
     call();
     if (!span.end()) throw Unanswered();
@@ -42,7 +44,7 @@ class Writer final : public objects::ObjectWriter {
   std::uint64_t bytes_written() const override { return writer_->bytes_written(); }
 
   objects::StoredObject commit() override {
-    ObjectCalls::Span span("commit");
+    ObjectCalls::Span span("commit", std::chrono::milliseconds(writer_->bytes_written() / kLeastBytesPerMillisecond));
     auto object = writer_->commit();
     if (span.end()) return object;
     remove(object.id);
@@ -102,39 +104,51 @@ bool WatchedStore::remove(const std::string& id) {
 }
 
 void WatchedStore::list(const std::function<void(const objects::ObjectInfo&)>& each) {
-  watched("list", [&] { store_.list(each); });
+  watched("list", [&] { store_.list(each); }, kManyCalls);
 }
 
 std::size_t WatchedStore::remove_leftovers() {
-  return watched("remove leftovers", [&] { return store_.remove_leftovers(); });
+  return watched("remove leftovers", [&] { return store_.remove_leftovers(); }, kManyCalls);
+}
+
+/// On one of the threads. Where it is given up it goes on, and says what it found in the end.
+bool WatchedStore::look() {
+  {
+    const std::lock_guard lock(mutex_);
+    look_ = Look::kRunning;
+    running_since_ = std::chrono::steady_clock::now();
+    looked_.notify_all();
+  }
+  const bool writable = [this] {
+    const ObjectCalls::Span span("look");
+    return store_.writable();
+  }();
+  const std::lock_guard lock(mutex_);
+  look_ = Look::kNone;
+  writable_ = writable;
+  looked_.notify_all();
+  return writable;
 }
 
 bool WatchedStore::writable() noexcept {
-  if (calls_.hangs()) return false;
+  if (calls_.all_hang()) return false;
   std::unique_lock lock(mutex_);
-  if (look_ == Look::kNone) {
+  const bool begins = look_ == Look::kNone;
+  if (begins) {
     look_ = Look::kQueued;
     lock.unlock();
-    auto look = [this] {
-      {
-        const std::lock_guard running(mutex_);
-        look_ = Look::kRunning;
-      }
-      return watched("look", [this] { return store_.writable(); });
-    };
-    auto complete = [this](std::optional<bool> writable, const std::exception_ptr&) {
+    auto never_began = [this](std::optional<bool>, const std::exception_ptr&) {
       const std::lock_guard done(mutex_);
-      look_ = Look::kNone;
-      ++looks_;
-      writable_ = writable.value_or(false);
+      if (look_ == Look::kQueued) look_ = Look::kNone;
       looked_.notify_all();
     };
-    calls_.begin(std::move(look), std::move(complete));
+    calls_.begin([this] { return look(); }, std::move(never_began));
     lock.lock();
+    looked_.wait_for(lock, kLookPatience, [this] { return look_ != Look::kQueued; });
+    if (look_ == Look::kRunning) looked_.wait_until(lock, running_since_ + kLookPatience, [this] { return look_ == Look::kNone; });
   }
-  const std::uint64_t before = looks_;
-  const bool in_time = looked_.wait_for(lock, kLookPatience, [&] { return looks_ != before || look_ == Look::kNone; });
-  return in_time || look_ == Look::kQueued ? writable_ : false;  // threads that are all busy say nothing of the store
+  const bool hangs = look_ == Look::kRunning && std::chrono::steady_clock::now() - running_since_ >= kLookPatience;
+  return !hangs && writable_;  // threads that are all busy say nothing of the store
 }
 
 }  // namespace finetuned::gateway

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -22,19 +23,21 @@ class WatchedStore final : public objects::ObjectStore {
   bool remove(const std::string& id) override;
   void list(const std::function<void(const objects::ObjectInfo&)>& each) override;
   std::size_t remove_leftovers() override;
-  /// On any other thread, which waits for a second at most. False where the store hangs. However many ask, one call is made.
+  /// On any other thread. However many ask, one call is made, and one of them waits for it, for a few seconds at most; meanwhile the
+  /// others hear what the last one found. False, at once, where a call has not returned within that, or no thread is left.
   bool writable() noexcept override;
 
  private:
   enum class Look { kNone, kQueued, kRunning };
+  bool look();
 
   objects::ObjectStore& store_;
   ObjectCalls& calls_;
   std::mutex mutex_;  // of what follows
   std::condition_variable looked_;
   Look look_ = Look::kNone;
-  std::uint64_t looks_ = 0;  // that have ended
-  bool writable_ = true;     // as the last one said
+  std::chrono::steady_clock::time_point running_since_;
+  bool writable_ = true;  // as the last look said
 };
 
 }  // namespace finetuned::gateway

@@ -53,6 +53,12 @@ std::unique_ptr<ObjectStore> open_store(const base::Settings& settings) {
   return std::make_unique<LocalStore>(std::filesystem::absolute(settings.data_directory) / "objects");
 }
 
+std::chrono::milliseconds longest_silence(const base::Settings& settings) {
+  if (settings.storage.kind != "s3") return {};
+  const S3Options defaults;
+  return defaults.tries * (std::chrono::seconds(settings.storage.s3_timeout_seconds) + S3Client::kLongestPause);
+}
+
 std::unique_ptr<ObjectStore> open_cached_store(const base::Settings& settings) {
   auto store = open_store(settings);
   if (settings.storage.kind != "s3" || settings.storage.cache_bytes == 0) return store;

@@ -55,7 +55,7 @@ bool soon(Done done) {
 }
 
 TEST(ObjectCalls, ACallThatHangsIsGivenUpAndItsWorkGoesOnAlone) {
-  ObjectCalls calls(2, 8, 50ms);
+  ObjectCalls calls(2, 8, {50ms, 50ms});
   Held held;
   Told told;
   std::atomic<bool> destroyed = false, on_its_thread = false;
@@ -71,27 +71,27 @@ TEST(ObjectCalls, ACallThatHangsIsGivenUpAndItsWorkGoesOnAlone) {
   EXPECT_FALSE(told.future.get());
   EXPECT_GE(Steady::now() - begin, 40ms);
   EXPECT_LT(Steady::now() - begin, 5s);
-  EXPECT_TRUE(calls.hangs());
+  EXPECT_TRUE(calls.counts().given_up > 0);
   EXPECT_EQ(calls.counts().busy, 1u);
   EXPECT_FALSE(destroyed) << "the call may use it";
   Told other;
   calls.begin([] {}, other.complete());
   EXPECT_TRUE(other.future.get()) << "by the other thread";
   held.gate.set_value();
-  EXPECT_TRUE(soon([&] { return !calls.hangs(); }));
+  EXPECT_TRUE(soon([&] { return calls.counts().given_up == 0; }));
   EXPECT_TRUE(destroyed);
   EXPECT_TRUE(on_its_thread);
 }
 
 TEST(ObjectCalls, WorkBesideACallIsNotGivenUp) {
-  ObjectCalls calls(1, 8, 20ms);
+  ObjectCalls calls(1, 8, {20ms, 20ms});
   Told told;
   calls.begin([] { std::this_thread::sleep_for(100ms); }, told.complete());
   EXPECT_TRUE(told.future.get()) << "a transaction that is under way ends as it ends";
 }
 
 TEST(ObjectCalls, EachCallHasItsOwnTime) {
-  ObjectCalls calls(1, 8, 200ms);
+  ObjectCalls calls(1, 8, {200ms, 200ms});
   Told told;
   calls.begin(
       [] {
@@ -105,8 +105,37 @@ TEST(ObjectCalls, EachCallHasItsOwnTime) {
   EXPECT_TRUE(told.future.get());
 }
 
+TEST(ObjectCalls, ACallMaySayThatItTakesLonger) {
+  ObjectCalls calls(1, 8, {50ms, 50ms});
+  Told longer, usual;
+  const auto take = [](std::chrono::milliseconds more) {
+    return [more] {
+      ObjectCalls::Span span("commit", more);
+      std::this_thread::sleep_for(200ms);
+      if (!span.end()) throw Unanswered();
+    };
+  };
+  calls.begin(take(10s), longer.complete());
+  EXPECT_TRUE(longer.future.get());
+  calls.begin(take(0s), usual.complete());
+  EXPECT_FALSE(usual.future.get());
+}
+
+TEST(ObjectCalls, WaitingForAThreadIsGivenUpSoonerThanACall) {
+  ObjectCalls calls(1, 8, {.for_a_thread = 50ms, .for_a_call = 10s});
+  Held held;
+  Told running, waiting;
+  calls.begin(hang(held), running.complete());
+  held.begun.get_future().wait();
+  calls.begin([] {}, waiting.complete());
+  EXPECT_FALSE(waiting.future.get());
+  EXPECT_EQ(calls.counts().given_up, 0u);
+  held.gate.set_value();
+  EXPECT_TRUE(running.future.get());
+}
+
 TEST(ObjectCalls, WhatWaitsForAThreadIsGivenUpWithoutHavingBegun) {
-  ObjectCalls calls(2, 8, 100ms);
+  ObjectCalls calls(2, 8, {100ms, 100ms});
   Held busy, hung;
   Told first, second, third;
   calls.begin([&busy] { busy.begun.set_value(), busy.open.wait(); }, first.complete());  // beside a call: it only takes its time
@@ -118,7 +147,7 @@ TEST(ObjectCalls, WhatWaitsForAThreadIsGivenUpWithoutHavingBegun) {
   EXPECT_FALSE(third.future.get());
   EXPECT_FALSE(second.future.get());
   hung.gate.set_value();
-  EXPECT_TRUE(soon([&] { return !calls.hangs(); }));
+  EXPECT_TRUE(soon([&] { return calls.counts().given_up == 0; }));
   busy.gate.set_value();
   EXPECT_TRUE(first.future.get());
   calls.close();
@@ -126,7 +155,7 @@ TEST(ObjectCalls, WhatWaitsForAThreadIsGivenUpWithoutHavingBegun) {
 }
 
 TEST(ObjectCalls, AFullQueueRefusesAtOnce) {
-  ObjectCalls calls(1, 1, 10s);
+  ObjectCalls calls(1, 1, {10s, 10s});
   Held held;
   Told running, waiting, refused;
   calls.begin(hang(held), running.complete());
@@ -141,7 +170,7 @@ TEST(ObjectCalls, AFullQueueRefusesAtOnce) {
 }
 
 TEST(ObjectCalls, WhereAllThreadsHangNobodyWaits) {
-  ObjectCalls calls(1, 8, 200ms);
+  ObjectCalls calls(1, 8, {200ms, 200ms});
   Held held;
   Told running, waiting, refused;
   calls.begin(hang(held), running.complete());
@@ -155,14 +184,14 @@ TEST(ObjectCalls, WhereAllThreadsHangNobodyWaits) {
   ASSERT_EQ(refused.future.wait_for(0s), std::future_status::ready);
   EXPECT_FALSE(refused.future.get());
   held.gate.set_value();
-  EXPECT_TRUE(soon([&] { return !calls.hangs(); }));
+  EXPECT_TRUE(soon([&] { return calls.counts().given_up == 0; }));
   Told after;
   calls.begin([] {}, after.complete());
   EXPECT_TRUE(after.future.get());
 }
 
 TEST(ObjectCalls, WhatIsToBeDestroyedWaitsForAThreadAlsoWhereNoneIsLeft) {
-  ObjectCalls calls(1, 1, 50ms);
+  ObjectCalls calls(1, 1, {50ms, 50ms});
   Held held;
   Told running, told;
   calls.begin(hang(held), running.complete());
@@ -182,8 +211,23 @@ TEST(ObjectCalls, WhatIsToBeDestroyedWaitsForAThreadAlsoWhereNoneIsLeft) {
   EXPECT_TRUE(on_its_thread);
 }
 
+TEST(ObjectCalls, WhatIsSeenToIsDoneOnceAThreadIsThere) {
+  ObjectCalls calls(1, 1, {50ms, 50ms});
+  Held held;
+  Told running;
+  calls.begin(hang(held), running.complete());
+  EXPECT_FALSE(running.future.get());
+  std::atomic<bool> done = false;
+  calls.see_to([&done] { done = true; });
+  std::this_thread::sleep_for(100ms);
+  EXPECT_FALSE(done);
+  held.gate.set_value();
+  calls.close();
+  EXPECT_TRUE(done);
+}
+
 TEST(ObjectCalls, AfterItsEndItRefuses) {
-  ObjectCalls calls(1, 8, 10s);
+  ObjectCalls calls(1, 8, {10s, 10s});
   Told before, after;
   calls.begin([] {}, before.complete());
   calls.close();

@@ -55,7 +55,7 @@ class OpenApiTest : public testing::Test {
   postgres::Pool database_{{}};
   redis::Client redis_{{}};
   objects::LocalStore objects_{directory_};
-  ObjectCalls object_calls_{1, 1, std::chrono::seconds(1)};
+  ObjectCalls object_calls_{1, 1, {std::chrono::seconds(1), std::chrono::seconds(1)}};
   base::SealingKey webhooks_key_ = base::SealingKey::from_base64(base::base64_encode(base::random_bytes(base::SealingKey::kBytes)));
   inference::Directory directory_of_workers_{redis_};
   Generations generations_{directory_of_workers_, 8, std::chrono::seconds(1)};
