@@ -217,7 +217,7 @@ const std::vector<ConfigKey>& config_table() {
       {"database.owner_url", Type::kText, "", {}, {}, true,
        "The tables' owner, as whom finetuned migrate, backup and restore connect; empty: database.url.",
        text(&S::database, &S::Database::owner_url)},
-      {"database.pool_size", Type::kInteger, "8", 1, 256, false, "Connections a role opens at most; a gateway one more for each of its io_threads.",
+      {"database.pool_size", Type::kInteger, "8", 1, 256, false, "Connections a role opens at most; a gateway as many as it has blocking_threads and storage_threads together where those are more, and one for each of its io_threads.",
        integer(&S::database, &S::Database::pool_size)},
       {"database.statement_timeout_ms", Type::kInteger, "10000", 100, 600000, false, "The longest a statement may take.",
        integer(&S::database, &S::Database::statement_timeout_ms)},

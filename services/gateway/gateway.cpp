@@ -40,10 +40,15 @@ ObjectCalls::Patience storage_patience(const base::Settings& settings) {
   return {.for_a_thread = patience, .for_a_call = std::max(patience, objects::longest_silence(settings))};
 }
 
+/// Each of these threads may be in a transaction.
+std::size_t most_transactions(const base::Settings::Gateway& settings) {
+  return static_cast<std::size_t>(settings.blocking_threads) + static_cast<std::size_t>(settings.storage_threads);
+}
+
 postgres::PoolOptions pool_options(const base::Settings& settings) {
   postgres::PoolOptions options;
   options.url = settings.database.url;
-  options.connections = static_cast<std::size_t>(settings.database.pool_size);
+  options.connections = std::max(static_cast<std::size_t>(settings.database.pool_size), most_transactions(settings.gateway));
   options.statement_timeout = std::chrono::milliseconds(settings.database.statement_timeout_ms);
   options.application_name = "finetuned gateway";
   return options;

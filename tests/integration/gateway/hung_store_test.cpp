@@ -34,6 +34,7 @@ class HungStoreTest : public GatewayTest {
           settings.gateway.blocking_threads = 2;
           settings.gateway.storage_threads = 2;
           settings.gateway.storage_timeout_seconds = 1;
+          settings.database.pool_size = 1;  // less than threads
         },
         [gate = gate_](const base::Settings& settings) {
           return std::make_unique<HangingStore>(objects::open_store(settings), gate);
@@ -138,6 +139,20 @@ TEST_F(HungStoreTest, WhatNeedsNoObjectIsAnsweredAsEver) {
   EXPECT_EQ(get("/v1/fine_tuning/jobs").json().at("data").as_array().size(), static_cast<std::size_t>(std::min(made, 20)));
   EXPECT_EQ(get("/v1/files/" + kept + "/content").body, "kept");
   EXPECT_EQ(try_upload().status, 200);
+}
+
+TEST_F(HungStoreTest, EachThreadHasAConnectionToTheDatabase) {
+  const std::string file = upload("abc");
+  std::future<Answer> removed;
+  pool().transact(postgres::Scope::system(), [&](postgres::Transaction& tx) {
+    tx.execute("SELECT FROM file WHERE id = $1 FOR UPDATE", {file});
+    removed = std::async(std::launch::async, [&] { return send("DELETE", "/v1/files/" + file); });
+    std::this_thread::sleep_for(milliseconds(300));  // it waits for the row, on a connection
+    const Timed other = timed([&] { return get("/v1/files"); });
+    EXPECT_EQ(other.answer.status, 200);
+    EXPECT_LE(other.took, kSoon);
+  });
+  EXPECT_EQ(removed.get().status, 200);
 }
 
 TEST_F(HungStoreTest, ACommitThatComesLateLeavesNoFileAndIsMadeOnceWhenItIsAskedForAgain) {
