@@ -37,9 +37,11 @@ class Beside {
   }
 
   boost::asio::awaitable<void> wait() {
-    const auto run = busy() ? run_.lock() : nullptr;
-    if (!run) co_return;
-    auto begin = [run](auto complete) { run->finished = complete; };
+    if (!busy()) co_return;
+    auto begin = [weak = run_](auto complete) {
+      if (const auto run = weak.lock()) run->finished = std::move(complete);
+      else complete(std::monostate(), nullptr);
+    };
     co_await base::called_back<void>(std::move(begin));
   }
 

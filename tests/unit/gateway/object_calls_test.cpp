@@ -3,8 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <future>
 #include <thread>
+
+#include "services/gateway/beside.h"
 
 namespace finetuned::gateway {
 namespace {
@@ -234,6 +240,29 @@ TEST(ObjectCalls, AfterItsEndItRefuses) {
   EXPECT_TRUE(before.future.get());
   calls.begin([] {}, after.complete());
   EXPECT_FALSE(after.future.get());
+}
+
+TEST(Beside, WhoWaitsIsDestroyedWithItsConnection) {
+  ObjectCalls calls(1, 8, {10s, 10s});
+  auto sentinel = std::make_shared<int>(0);
+  const std::weak_ptr<int> alive = sentinel;
+  std::optional<boost::asio::io_context> io(std::in_place);
+  std::promise<void> gate;
+  auto serve = [&calls, &gate, owned = sentinel]() -> boost::asio::awaitable<void> {
+    const auto mine = owned;
+    const auto executor = co_await boost::asio::this_coro::executor;
+    Beside beside(calls, executor);
+    beside.begin([open = gate.get_future().share()] { open.wait(); });
+    co_await beside.wait();
+  };
+  boost::asio::co_spawn(*io, std::move(serve), boost::asio::detached);
+  sentinel.reset();
+  io->poll();
+  gate.set_value();
+  calls.close();  // the work is done, and its answer waits on a context that runs no more
+  EXPECT_FALSE(alive.expired());
+  io.reset();
+  EXPECT_TRUE(alive.expired());
 }
 
 TEST(ObjectCallsDeathTest, NoOtherThreadCallsTheStore) {
