@@ -194,11 +194,18 @@ class KilledRuns:
         raise AssertionError(f"{MOST_MISSED} kills came after the end of their jobs")
 
     def kill_several_times(self, times):
+        """One job. Where it ends between two of its kills, as it may on a busy machine, another is taken."""
         early = 1 / (times + 1)
-        job = self.kill_once(lambda victim: self.kill_at_a_moment(victim, early))
-        for _ in range(times - 1):
-            eventually(lambda: self.row(job, "state") == "queued", 60, "the job is queued again")
-            assert self.kill_at_a_moment(job, early / 2), "the job ended between two of its kills"
+        for _ in range(MOST_MISSED):
+            job = self.kill_once(lambda victim: self.kill_at_a_moment(victim, early))
+            if all(self.kill_again(job, early / 2) for _ in range(times - 1)):
+                return
+            self.missed += 1
+        raise AssertionError(f"{MOST_MISSED} jobs ended between two of their kills")
+
+    def kill_again(self, job, part):
+        eventually(lambda: self.row(job, "state") == "queued", 60, "the job is queued again")
+        return self.kill_at_a_moment(job, part)
 
     # What has to be equal.
 
@@ -256,4 +263,4 @@ def act(stage, whole):
     print(*runs.told, sep="\n", file=sys.stderr)
     print(f"{kills} kills of {len(steps)} jobs: adapters, {len(steps)} states (after steps {sorted(steps)}), checkpoints, statements and"
           f" transfers are those of jobs left alone, {runs.outcome['amount']} nano-dollars each", file=sys.stderr, flush=True)
-    assert kills == len(calls) + moments + several * times, f"{kills} kills"
+    assert kills >= len(calls) + moments + several * times, f"{kills} kills"
