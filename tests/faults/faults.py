@@ -57,6 +57,8 @@ def gateway_killed_in_a_post(stage, whole):
             except http.client.HTTPException:
                 time.sleep(0.02)
 
+    if whole:
+        time.sleep(11)  # one that dies again within 10 s is begun anew later and later
     client = threading.Thread(target=send)
     client.start()
     time.sleep(random.uniform(0, 0.05))
