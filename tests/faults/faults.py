@@ -18,7 +18,7 @@ import time
 import hung_disk
 import killed_runs
 from broken_disk import BrokenDisk, half_written
-from stage import HERE, PROGRAM, Stage, chat_rows, eventually, tiny_model
+from stage import ENDED, HERE, PROGRAM, Stage, chat_rows, eventually, tiny_model
 
 QUICK_LEASE = {"FINETUNED_WORKER_LEASE_SECONDS": "6", "FINETUNED_WORKER_HEARTBEAT_SECONDS": "1"}
 
@@ -380,20 +380,25 @@ def disk_fails_a_job(word, below):
 
 
 def cancelled_in_a_checkpoint(stage, whole):
-    """A job is cancelled while a state of it is being written, which the disk takes its time for until then."""
+    """A job is cancelled while a state of it is being written, which the disk takes its time for until then. One that ends before it
+    writes a further one is left to it, and another taken."""
     stage.kill_and_hold("worker")
     disk = BrokenDisk(stage, "jobs")
     stage.role("worker", disk.environment)
-    job = stage.in_mid_job()
-    beside = os.path.join(stage.directory, "data", "jobs", job, "**", "step-*.tmp")
-    try:
-        disk.fail("SLOW")
-        eventually(lambda: glob.glob(beside, recursive=True), 60, "a state is being written")
-        took = cancel_and_wait(stage, job, disk.mend)
-    finally:
-        disk.mend()
-    assert stage.look(job)["status"] == "cancelled", stage.look(job)
-    return took
+    for _ in range(5):
+        job = stage.in_mid_job()
+        beside = os.path.join(stage.directory, "data", "jobs", job, "**", "step-*.tmp")
+        try:
+            disk.fail("SLOW")
+            eventually(lambda: glob.glob(beside, recursive=True) or stage.look(job)["status"] in ENDED, 60, "a state is being written")
+            if stage.look(job)["status"] in ENDED:
+                continue
+            took = cancel_and_wait(stage, job, disk.mend)
+        finally:
+            disk.mend()
+        assert stage.look(job)["status"] == "cancelled", stage.look(job)
+        return took
+    raise AssertionError("five jobs ended before a further state of theirs was written")
 
 
 def disk_is_slow(stage, whole):
