@@ -23,8 +23,8 @@ struct Forfeit {
 ///  - its escrow is forfeited (escrow -> funding), and it is stopped;
 ///  - a job of such a stretch that has not ended goes back to where the first of them began, its lease ended where it runs; what
 ///    it has booked stays booked, and no step is billed again. Checkpoints behind that step are taken back, and what its end does
-///    not have again is not paid (settlement.h). Stretches of later leases, whoever's, are superseded: they began with what was
-///    not to be trusted, and nothing of them is left in the job;
+///    not have again is not paid (settlement.h). Stretches of later leases, whoever's, are superseded, which began with what was
+///    not to be trusted, and earlier ones that began at that step or behind it: nothing of them is left in the job;
 ///  - a job that has ended is told so, and gets back what it was charged (corrections).
 /// Superseded stretches forfeit as the others and leave their jobs alone: what those began with is perhaps known to be wrong.
 /// An entry in the audit log of the organization whose project earned. Empty where the lease is lost.

@@ -16,8 +16,8 @@ std::int64_t micro_points_for(std::int64_t tokens, std::int64_t nano_per_1k);
 /// transaction that commits it under the stretch's lease, before billing::book_usage. `tokens_after`: as book_usage takes them.
 ///
 /// Paid are the stretch's own steps whose usage that transaction is the first to book, and of a job that went back
-/// (donation_verdicts.h) those that it is the first to commit since: micro_points_for(tokens to their end) - micro_points_for(tokens to their beginning), of at most the tokens that
-/// the job was quoted for. So what a stretch earns does not depend on where its checkpoints fall. Of all that it has earned,
+/// (donation_verdicts.h) those that it is the first to commit since: micro_points_for(tokens to their end) -
+/// micro_points_for(tokens to their beginning), of at most the tokens that the job was quoted for. So what a stretch earns does not depend on where its checkpoints fall. Of all that it has earned,
 /// half is `prepaid` at once, and half with an odd micro-point in `escrow`. How the job ends changes nothing of it.
 ///
 /// A donor earns nothing by its own project's jobs, which it can have refunded or never billed.
