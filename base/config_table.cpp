@@ -194,12 +194,13 @@ std::vector<ConfigKey> storage_keys() {
 }
 
 /// Puts more keys in, each behind the others of its section.
-std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, const std::vector<ConfigKey>& more) {
+std::vector<ConfigKey> joined(std::vector<ConfigKey> keys, std::initializer_list<std::vector<ConfigKey>> groups) {
   const auto section = [](const ConfigKey& key) { return key.name.substr(0, key.name.find('.') + 1); };
-  for (const ConfigKey& key : more) {
-    const auto last = std::find_if(keys.rbegin(), keys.rend(), [&](const ConfigKey& one) { return section(one) == section(key); });
-    keys.insert(last == keys.rend() ? keys.end() : last.base(), key);
-  }
+  for (const auto& group : groups)
+    for (const ConfigKey& key : group) {
+      const auto last = std::find_if(keys.rbegin(), keys.rend(), [&](const ConfigKey& one) { return section(one) == section(key); });
+      keys.insert(last == keys.rend() ? keys.end() : last.base(), key);
+    }
   return keys;
 }
 
@@ -268,11 +269,8 @@ const std::vector<ConfigKey>& config_table() {
        integer(&S::scheduler, &S::Scheduler::preempt_pause_seconds)},
   };
   static const std::vector<ConfigKey> all =
-      joined(joined(joined(joined(joined(joined(joined(joined(joined(table, storage_keys()), metering_keys()), worker_keys()), webhooks_keys()),
-                                         object_call_keys()), generation_keys()),
-                           limits_keys()),
-                    tls_keys()),
-             inference_keys());
+      joined(table, {storage_keys(), metering_keys(), worker_keys(), webhooks_keys(), object_call_keys(), generation_keys(), limits_keys(),
+                     tls_keys(), inference_keys()});
   return all;
 }
 
