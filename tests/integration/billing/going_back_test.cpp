@@ -24,8 +24,20 @@ class GoingBack : public tests::DonationsTest {
   static SavedState state(std::int64_t step, std::int64_t tokens) { return {base::make_id("obj").substr(4), step, tokens}; }
   /// The operator's own worker has the job.
   storage::JobLease own(const storage::Job& job) { return claim(find(job.id)); }
+  storage::JobLease own(const storage::Job& job, const std::vector<std::int64_t>& tokens_after) {
+    const auto lease = own(job);
+    checkpoint(lease, tokens_after);
+    return lease;
+  }
   void distrust(const std::string& worker) {
     system([&](Transaction& tx) { billing::distrust(tx, worker, "for a test"); });
+  }
+  /// The donated worker commits these steps, is lost and found out: the job is back at its beginning.
+  void take_falsely(const storage::Job& job, const std::vector<std::int64_t>& tokens_after) {
+    const auto part = begin(job);
+    ASSERT_TRUE(commit(part, tokens_after));
+    lose(part.lease);
+    distrust(name);
   }
   void cancel(const storage::JobLease& lease) {
     system([&](Transaction& tx) {
@@ -72,8 +84,7 @@ TEST_F(GoingBack, AStateThatIsKnownToBeFalseIsNeverGoneBackTo) {
   lose(later.lease, state(4, 400));
   distrust(name);
   ASSERT_FALSE(find(job.id).saved) << "back to its beginning";
-  const auto again = own(job);
-  checkpoint(again, {100});
+  const auto again = own(job, {100});
   const SavedState good = state(1, 100);
   lose(again, good);
   distrust(second);
@@ -134,8 +145,7 @@ TEST_F(GoingBack, StepsThatOthersBookedBehindTheFalseOnesEarnForWhoTakesThemAgai
   const auto first = begin(job);
   ASSERT_TRUE(commit(first, {100, 200}));
   lose(first.lease, state(2, 200));
-  const auto operators = own(job);
-  checkpoint(operators, {100, 200, 300});
+  const auto operators = own(job, {100, 200, 300});
   lose(operators, state(3, 300));
   distrust(name);
   const auto again = begin(find(job.id), second);
@@ -185,12 +195,8 @@ TEST_F(GoingBack, AStateThatAnEarlierLeaseSavedStaysItsOwn) {
 
 TEST_F(GoingBack, WhatTheOperatorsWorkerTookAgainEarnsNothingForTheNext) {
   const auto job = create();
-  const auto first = begin(job);
-  ASSERT_TRUE(commit(first, {100, 200, 300}));
-  lose(first.lease);
-  distrust(name);
-  const auto operators = own(job);
-  checkpoint(operators, {100, 200});
+  take_falsely(job, {100, 200, 300});
+  const auto operators = own(job, {100, 200});
   lose(operators);  // it saved nothing
   const auto next = begin(find(job.id), second);
   ASSERT_TRUE(commit(next, {100, 200, 300, 400}));
@@ -199,13 +205,8 @@ TEST_F(GoingBack, WhatTheOperatorsWorkerTookAgainEarnsNothingForTheNext) {
 
 TEST_F(GoingBack, ACancelledJobPaysTheStepsThatStand) {
   const auto job = create();
-  const auto first = begin(job);
-  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
-  lose(first.lease);
-  distrust(name);
-  const auto again = own(job);
-  checkpoint(again, {100, 200});
-  cancel(again);
+  take_falsely(job, {100, 200, 300, 400});
+  cancel(own(job, {100, 200}));
   EXPECT_EQ(paid(), 200'000) << "steps 3 and 4 were taken by nobody who is trusted";
   const auto bill = statement(job);
   EXPECT_EQ(bill.amount.value, 400'000) << "charged as it was booked";
@@ -217,10 +218,7 @@ TEST_F(GoingBack, ACancelledJobPaysTheStepsThatStand) {
 
 TEST_F(GoingBack, OneThatIsCancelledAtOncePaysNothing) {
   const auto job = create();
-  const auto first = begin(job);
-  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
-  lose(first.lease);
-  distrust(name);
+  take_falsely(job, {100, 200, 300, 400});
   system([&](Transaction& tx) {
     storage::JobStore(tx).request_cancel(job.id);
     billing::settle_job(tx, job.id);
@@ -232,13 +230,8 @@ TEST_F(GoingBack, AFailedJobPaysTheSame) {
   for (const char* code : {"training_diverged", "internal_error"}) {
     const std::int64_t before = paid();
     const auto job = create();
-    const auto first = begin(job);
-    ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
-    lose(first.lease);
-    distrust(name);
-    const auto again = own(job);
-    checkpoint(again, {100, 200});
-    fail(again, code);
+    take_falsely(job, {100, 200, 300, 400});
+    fail(own(job, {100, 200}), code);
     EXPECT_EQ(paid() - before, std::string(code) == "internal_error" ? 0 : 200'000) << code;
   }
 }
@@ -246,10 +239,7 @@ TEST_F(GoingBack, AFailedJobPaysTheSame) {
 /// The false one had trained further than the true one, which stopped early, and had told of more tokens than there are.
 TEST_F(GoingBack, ASucceededJobPaysWhatItTrained) {
   const auto job = create();
-  const auto first = begin(job);
-  ASSERT_TRUE(commit(first, {500, 1'000, 1'000'000}));
-  lose(first.lease);
-  distrust(name);
+  take_falsely(job, {500, 1'000, 1'000'000});
   succeed(own(job), {100, 200});
   EXPECT_EQ(paid(), 200'000);
 }
@@ -265,9 +255,7 @@ TEST_F(GoingBack, DollarsComeBackBeforeThePointsThatPaidFirst) {
   ASSERT_TRUE(commit(first, {100, 200, 300, 400}));  // 300 by points, 100 by dollars
   lose(first.lease);
   distrust(name);
-  const auto again = own(job);
-  checkpoint(again, {100, 200});
-  cancel(again);
+  cancel(own(job, {100, 200}));
   EXPECT_EQ(paid(), 0);
   EXPECT_EQ(points(project.id).spendable, 100);
   EXPECT_EQ(statement(job).given_back.value, 200'000);
@@ -309,13 +297,8 @@ TEST_F(GoingBack, ACorrectionThatWasCorrectedGaveNothingBack) {
 /// The same, where the job went back and its charge was charged again by hand.
 TEST_F(GoingBack, VerifyCountsACorrectionOfACorrection) {
   const auto job = create();
-  const auto first = begin(job);
-  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
-  lose(first.lease);
-  distrust(name);
-  const auto again = own(job);
-  checkpoint(again, {100, 200});
-  cancel(again);
+  take_falsely(job, {100, 200, 300, 400});
+  cancel(own(job, {100, 200}));
   const auto correct_last = [&](std::int64_t nano) {
     system([&](Transaction& tx) {
       billing::Ledger(tx).correct(base::make_uuid(),
@@ -331,13 +314,8 @@ TEST_F(GoingBack, VerifyCountsACorrectionOfACorrection) {
 
 TEST_F(GoingBack, VerifyNamesAJobThatPaysForWhatDoesNotStand) {
   const auto job = create();
-  const auto first = begin(job);
-  ASSERT_TRUE(commit(first, {100, 200, 300, 400}));
-  lose(first.lease);
-  distrust(name);
-  const auto again = own(job);
-  checkpoint(again, {100, 200});
-  cancel(again);
+  take_falsely(job, {100, 200, 300, 400});
+  cancel(own(job, {100, 200}));
   const auto undone = [&](const char* sql) {
     std::string found;
     try {
